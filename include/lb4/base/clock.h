@@ -1,0 +1,14 @@
+/* Time inside lb4: CLOCK_MONOTONIC in nanoseconds (clock_gettime(2)); wall-clock jumps do not touch
+ * it. */
+#ifndef LB4_BASE_CLOCK_H
+#define LB4_BASE_CLOCK_H
+
+#include <stdint.h>
+
+static const uint64_t CLOCK_NS_PER_MS = 1000000;
+static const uint64_t CLOCK_NS_PER_S = 1000000000;
+
+/* Now. A thread with a loop reads it once a turn (loop_now_ns()) and not for each connection. */
+uint64_t clock_now_ns(void);
+
+#endif

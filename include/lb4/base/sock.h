@@ -1,0 +1,77 @@
+/* Every socket chore that needs a flag right at birth, and the classes of errno, named once.
+ * All descriptors made here are non-blocking and close-on-exec. Functions return a descriptor or 0,
+ * or -errno. */
+#ifndef LB4_BASE_SOCK_H
+#define LB4_BASE_SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/base/addr.h"
+
+/* What sock_listen() asks of the kernel beside bind and listen. */
+struct sock_listen_options {
+    bool reuse_port; /* SO_REUSEPORT: one of several sockets of this address */
+    bool dual_stack; /* an IPv6 wildcard that takes IPv4 too (IPV6_V6ONLY off); else IPv6 sockets
+                        are V6ONLY */
+};
+
+/* A listening TCP socket with SO_REUSEADDR, and with TCP_NODELAY and keepalive 60/10/3 set so that
+ * accepted sockets inherit them (tcp(7)); the backlog is the kernel's somaxconn. -EADDRINUSE,
+ * -EADDRNOTAVAIL, -EACCES, -EMFILE ... */
+int sock_listen(const struct addr *at, const struct sock_listen_options *options);
+
+/* Does anybody listen at `at` already? Bind without SO_REUSEPORT, and close: 0 = free, -EADDRINUSE
+ * = taken, also by a process of the same uid that set SO_REUSEPORT, which a bind with it would join
+ * in silence (FAULTS.md K26). */
+int sock_probe_listen(const struct addr *at, const struct sock_listen_options *options);
+
+/* accept4(2). *ret_peer is the normalised address from accept itself: after a reset in the queue
+ * getpeername() no longer knows it (FAULTS.md K18). */
+int sock_accept(int listener_fd, struct addr *ret_peer);
+
+/* A TCP socket with TCP_NODELAY on which connect(2) has been called. *ret_fd is the socket,
+ * EINPROGRESS counts as success (completion: writable). On error nothing is kept: -ECONNREFUSED,
+ * -ENETUNREACH, -EADDRNOTAVAIL, -EMFILE ... */
+int sock_connect(const struct addr *to, int *ret_fd);
+
+/* Fetch and clear SO_ERROR, as a positive errno, 0 = none. The kernel tells it once: store what it
+ * says. */
+int sock_take_error(int fd);
+
+/* Keepalive 60 s idle, 10 s interval, 3 probes (tcp(7)). Failures are ignored: the connection works
+ * without. */
+void sock_set_keepalive(int fd);
+
+/* close(2) that sends RST and drops what is queued (SO_LINGER 0, socket(7)). */
+void sock_reset(int fd);
+
+/* Bytes sent and not yet acknowledged (SIOCOUTQ, tcp(7)); 0 on a socket that cannot tell. */
+size_t sock_unacked(int fd);
+
+/* Is there a byte to read? The byte stays. */
+bool sock_has_input(int fd);
+
+/* Bytes that the send buffer would take now (SO_MEMINFO: sndbuf - wmem_queued), 0 when full or
+ * unknown. */
+size_t sock_send_room(int fd);
+
+/* Is there IPv6 in this network namespace at all? */
+bool sock_has_ipv6(void);
+
+/* -EAGAIN of a non-blocking call (EWOULDBLOCK is the same number on Linux). */
+bool sock_would_block(int error);
+/* An error of one connection in the accept queue, not of the listener (accept(2), "Error
+ * handling"): try the next. */
+bool sock_accept_transient(int error);
+/* Descriptors or memory have run out: ours to solve, nobody else's fault. */
+bool sock_out_of_resources(int error);
+/* A failed connect that says nothing about the server: EADDRNOTAVAIL, EMFILE, ENOBUFS, EACCES,
+ * EPERM ... */
+bool sock_connect_error_is_local(int error);
+/* The peer reset the connection: ECONNRESET, or EPIPE when its FIN came first (tcp_reset() of the
+ * kernel). */
+bool sock_error_is_reset(int error);
+
+#endif

@@ -1,0 +1,212 @@
+#include "lb4/base/sock.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/sock_diag.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "lb4/base/scope.h"
+
+static int open_tcp(int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+
+    return fd < 0 ? -errno : fd;
+}
+
+static int set_int(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* What decides whether a bind collides, the same for the real listener and for the probe. */
+static int set_bind_options(int fd, const struct addr *at,
+                            const struct sock_listen_options *options)
+{
+    int rc = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+
+    if (rc == 0 && at->sa.sa_family == AF_INET6)
+        rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !options->dual_stack);
+    return rc;
+}
+
+int sock_listen(const struct addr *at, const struct sock_listen_options *options)
+{
+    scope_close int fd = open_tcp(at->sa.sa_family);
+    int rc;
+
+    if (fd < 0)
+        return fd;
+    rc = set_bind_options(fd, at, options);
+    if (rc == 0 && options->reuse_port)
+        rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (rc < 0)
+        return rc;
+    set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    sock_set_keepalive(fd);
+    /* The kernel lowers the backlog to somaxconn itself, listen(2). */
+    if (bind(fd, &at->sa, addr_length(at)) < 0 || listen(fd, INT_MAX) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+int sock_probe_listen(const struct addr *at, const struct sock_listen_options *options)
+{
+    scope_close int fd = open_tcp(at->sa.sa_family);
+    int rc;
+
+    if (fd < 0)
+        return fd;
+    rc = set_bind_options(fd, at, options);
+    if (rc < 0)
+        return rc;
+    return bind(fd, &at->sa, addr_length(at)) < 0 ? -errno : 0;
+}
+
+int sock_accept(int listener_fd, struct addr *ret_peer)
+{
+    socklen_t length = sizeof(*ret_peer);
+    int fd = accept4(listener_fd, &ret_peer->sa, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    addr_normalise(ret_peer);
+    return fd;
+}
+
+int sock_connect(const struct addr *to, int *ret_fd)
+{
+    scope_close int fd = open_tcp(to->sa.sa_family);
+
+    if (fd < 0)
+        return fd;
+    set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (connect(fd, &to->sa, addr_length(to)) < 0 && errno != EINPROGRESS)
+        return -errno;
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+int sock_take_error(int fd)
+{
+    int error = 0;
+    socklen_t length = sizeof(error);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+        return errno;
+    return error;
+}
+
+void sock_set_keepalive(int fd)
+{
+    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+}
+
+void sock_reset(int fd)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    close(fd);
+}
+
+size_t sock_unacked(int fd)
+{
+    int n_bytes = 0;
+
+    if (ioctl(fd, SIOCOUTQ, &n_bytes) < 0 || n_bytes < 0)
+        return 0;
+    return (size_t)n_bytes;
+}
+
+bool sock_has_input(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+size_t sock_send_room(int fd)
+{
+    uint32_t memory[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof(memory);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) < 0)
+        return 0;
+    /* The last segment may go over the limit, so the difference can be negative. */
+    if (memory[SK_MEMINFO_WMEM_QUEUED] >= memory[SK_MEMINFO_SNDBUF])
+        return 0;
+    return memory[SK_MEMINFO_SNDBUF] - memory[SK_MEMINFO_WMEM_QUEUED];
+}
+
+bool sock_has_ipv6(void)
+{
+    scope_close int fd = open_tcp(AF_INET6);
+
+    return fd >= 0;
+}
+
+/* The classes take both signs: -errno of a call here, and the positive number of
+ * sock_take_error(). */
+
+bool sock_would_block(int error)
+{
+    return abs(error) == EAGAIN;
+}
+
+bool sock_accept_transient(int error)
+{
+    switch (abs(error)) {
+    case ECONNABORTED:
+    case EINTR:
+    case ENETDOWN:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool sock_out_of_resources(int error)
+{
+    switch (abs(error)) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool sock_connect_error_is_local(int error)
+{
+    switch (abs(error)) {
+    case EADDRNOTAVAIL: /* no local port is left */
+    case EADDRINUSE:
+    case EAGAIN:
+    case EACCES: /* a local packet filter or a security module */
+    case EPERM:
+        return true;
+    default:
+        return sock_out_of_resources(error);
+    }
+}
+
+bool sock_error_is_reset(int error)
+{
+    return abs(error) == ECONNRESET || abs(error) == EPIPE;
+}
