@@ -1,0 +1,79 @@
+#include "lb4/loop/deadline.h"
+
+#include <limits.h>
+
+#include "lb4/base/clock.h"
+
+static const uint64_t DEADLINE_SLACK_MAX_NS = 64 * 1000000ull;
+
+void deadline_list_init(struct deadline_list *list, uint64_t duration_ns)
+{
+    uint64_t slack_ns = duration_ns / 8;
+
+    list_init(&list->entries);
+    list->duration_ns = duration_ns;
+    list->slack_ns = slack_ns < DEADLINE_SLACK_MAX_NS ? slack_ns : DEADLINE_SLACK_MAX_NS;
+}
+
+void deadline_init(struct deadline *deadline)
+{
+    list_init(&deadline->link);
+    deadline->due_ns = 0;
+}
+
+/* The slack is added at the start, so that a touch which is skipped within it cannot make the
+ * deadline come early. */
+void deadline_start(struct deadline_list *list, struct deadline *deadline, uint64_t now_ns)
+{
+    list_remove(&deadline->link);
+    deadline->due_ns = now_ns + list->duration_ns + list->slack_ns;
+    list_append(&list->entries, &deadline->link);
+}
+
+void deadline_touch(struct deadline_list *list, struct deadline *deadline, uint64_t now_ns)
+{
+    uint64_t fresh_ns = now_ns + list->duration_ns + list->slack_ns;
+
+    if (fresh_ns - deadline->due_ns > list->slack_ns)
+        deadline_start(list, deadline, now_ns);
+}
+
+void deadline_stop(struct deadline *deadline)
+{
+    list_remove(&deadline->link);
+}
+
+struct deadline *deadline_expire(struct deadline_list *list, uint64_t now_ns)
+{
+    struct deadline *first;
+
+    if (list_is_empty(&list->entries))
+        return NULL;
+    first = container_of(list->entries.next, struct deadline, link);
+    if (first->due_ns > now_ns)
+        return NULL;
+    list_remove(&first->link);
+    return first;
+}
+
+uint64_t deadline_earliest(const struct deadline_list *list, uint64_t other_ns)
+{
+    const struct deadline *first;
+
+    if (list_is_empty(&list->entries))
+        return other_ns;
+    first = container_of(list->entries.next, struct deadline, link);
+    return first->due_ns < other_ns ? first->due_ns : other_ns;
+}
+
+int deadline_wait_ms(uint64_t due_ns, uint64_t now_ns)
+{
+    uint64_t wait_ms;
+
+    if (due_ns == UINT64_MAX)
+        return -1;
+    if (due_ns <= now_ns)
+        return 0;
+    wait_ms = (due_ns - now_ns + CLOCK_NS_PER_MS - 1) / CLOCK_NS_PER_MS;
+    return wait_ms < INT_MAX ? (int)wait_ms : INT_MAX;
+}
