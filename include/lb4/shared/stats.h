@@ -1,0 +1,109 @@
+/* Counters of traffic: a block for each worker, which alone writes it, and a snapshot that sums the
+ * blocks.
+ *
+ * Writer: the owning worker, relaxed (load, add, store: no locked instruction). Readers: any
+ * thread, through stats_snapshot(). Active connections are never counted: they are total minus the
+ * closed ones, in every snapshot. */
+#ifndef LB4_SHARED_STATS_H
+#define LB4_SHARED_STATS_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Why a connection ended: the vocabulary of log, counters and tests. The first cause wins. */
+enum close_reason {
+    CLOSE_NONE, /* it lives */
+    CLOSE_CLIENT_FIN,
+    CLOSE_SERVER_FIN,
+    CLOSE_CLIENT_RST,
+    CLOSE_SERVER_RST,
+    CLOSE_IDLE,
+    CLOSE_HALF_CLOSE,
+    CLOSE_CONNECT_FAILED,
+    CLOSE_NO_SERVER,
+    CLOSE_ADMIN,
+    CLOSE_DRAIN,
+    CLOSE_LIMIT,
+    CLOSE_DENIED,
+    CLOSE_SERVER_DOWN,
+    CLOSE_ERROR,
+    CLOSE_REASONS
+};
+
+/* "client_fin" ...; "none" for CLOSE_NONE. */
+const char *close_reason_word(enum close_reason reason);
+
+typedef _Atomic uint64_t stats_counter;
+
+struct stats_service {
+    stats_counter connections; /* accepted for this service */
+    stats_counter closed[CLOSE_REASONS];
+    stats_counter bytes_in;     /* client to server, received */
+    stats_counter bytes_out;    /* server to client, received */
+    stats_counter redispatches; /* connects that went on to another server */
+};
+
+struct stats_server {
+    stats_counter connections; /* connects that succeeded */
+    stats_counter connect_failures;
+};
+
+struct stats_worker {
+    stats_counter connections; /* served by this worker */
+    stats_counter closed;
+    stats_counter handed_over;  /* accepted here, served by another worker */
+    stats_counter relayed_copy; /* bytes by recv and send */
+    stats_counter relayed_splice;
+    stats_counter dropped_bytes;  /* received, but their reader had gone */
+    stats_counter splice_refused; /* directions that fell back to copy for good */
+    stats_counter accept_pauses;  /* listener paused: maxconn, or no descriptors */
+};
+
+/* The counters of one worker. */
+struct stats_block {
+    alignas(64) struct stats_worker worker;
+    struct stats_service *services; /* by service->index */
+    struct stats_server *servers;   /* by backend->stats_index */
+};
+
+/* Allocate a block for so many services and servers, all 0. Returns 0 or -ENOMEM. */
+int stats_block_init(struct stats_block *block, size_t n_services, size_t n_servers);
+void stats_block_fini(struct stats_block *block);
+
+/* Thread: the block's worker. */
+static inline void stats_add(stats_counter *counter, uint64_t n)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+    /* Release, so that a reader who sees a close has seen the opening before it. */
+    atomic_store_explicit(counter, value + n, memory_order_release);
+}
+
+static inline uint64_t stats_read(const stats_counter *counter)
+{
+    return atomic_load_explicit(counter, memory_order_acquire);
+}
+
+/* One service summed over all workers. active = connections - sum of closed, never negative. */
+struct stats_service_sum {
+    uint64_t connections;
+    uint64_t active;
+    uint64_t closed[CLOSE_REASONS];
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    uint64_t redispatches;
+};
+
+struct stats_server_sum {
+    uint64_t connections;
+    uint64_t connect_failures;
+};
+
+void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t index,
+                       struct stats_service_sum *ret);
+void stats_sum_server(const struct stats_block *blocks, size_t n_blocks, size_t index,
+                      struct stats_server_sum *ret);
+
+#endif

@@ -1,0 +1,98 @@
+#include "lb4/shared/stats.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const reason_words[CLOSE_REASONS] = {
+    [CLOSE_NONE] = "none",
+    [CLOSE_CLIENT_FIN] = "client_fin",
+    [CLOSE_SERVER_FIN] = "server_fin",
+    [CLOSE_CLIENT_RST] = "client_rst",
+    [CLOSE_SERVER_RST] = "server_rst",
+    [CLOSE_IDLE] = "idle",
+    [CLOSE_HALF_CLOSE] = "half_close",
+    [CLOSE_CONNECT_FAILED] = "connect_failed",
+    [CLOSE_NO_SERVER] = "no_server",
+    [CLOSE_ADMIN] = "admin",
+    [CLOSE_DRAIN] = "drain",
+    [CLOSE_LIMIT] = "limit",
+    [CLOSE_DENIED] = "denied",
+    [CLOSE_SERVER_DOWN] = "server_down",
+    [CLOSE_ERROR] = "error",
+};
+
+const char *close_reason_word(enum close_reason reason)
+{
+    return reason_words[reason];
+}
+
+/* Whole cache lines, so that the blocks of two workers never share one. */
+static void *lines_calloc(size_t n, size_t size)
+{
+    size_t bytes = (n * size + 63) & ~(size_t)63;
+    void *memory = aligned_alloc(64, bytes ? bytes : 64);
+
+    if (memory)
+        memset(memory, 0, bytes);
+    return memory;
+}
+
+int stats_block_init(struct stats_block *block, size_t n_services, size_t n_servers)
+{
+    *block = (struct stats_block){0};
+    block->services = lines_calloc(n_services, sizeof(*block->services));
+    block->servers = lines_calloc(n_servers, sizeof(*block->servers));
+    if (!block->services || !block->servers) {
+        stats_block_fini(block);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void stats_block_fini(struct stats_block *block)
+{
+    free(block->services);
+    free(block->servers);
+    block->services = NULL;
+    block->servers = NULL;
+}
+
+/* The closed are read before the opened: a connection counts as opened first, so the difference is
+ * never negative, whatever happens in between. */
+static void add_service(const struct stats_service *from, struct stats_service_sum *sum)
+{
+    uint64_t closed = 0;
+    uint64_t connections;
+
+    for (size_t i = 0; i < CLOSE_REASONS; i++) {
+        uint64_t n = stats_read(&from->closed[i]);
+
+        sum->closed[i] += n;
+        closed += n;
+    }
+    connections = stats_read(&from->connections);
+    sum->connections += connections;
+    sum->active += connections - closed;
+    sum->bytes_in += stats_read(&from->bytes_in);
+    sum->bytes_out += stats_read(&from->bytes_out);
+    sum->redispatches += stats_read(&from->redispatches);
+}
+
+void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t index,
+                       struct stats_service_sum *ret)
+{
+    *ret = (struct stats_service_sum){0};
+    for (size_t i = 0; i < n_blocks; i++)
+        add_service(&blocks[i].services[index], ret);
+}
+
+void stats_sum_server(const struct stats_block *blocks, size_t n_blocks, size_t index,
+                      struct stats_server_sum *ret)
+{
+    *ret = (struct stats_server_sum){0};
+    for (size_t i = 0; i < n_blocks; i++) {
+        ret->connections += stats_read(&blocks[i].servers[index].connections);
+        ret->connect_failures += stats_read(&blocks[i].servers[index].connect_failures);
+    }
+}
