@@ -1,0 +1,105 @@
+/* A TCP connection through lb4: the client's socket, the server's socket, a flow each way; and what
+ * all connections of one worker share.
+ *
+ * A connection belongs to one worker from its accept to its end. It owns both sockets, one place on
+ * its server (backend_acquire) and one of maxconn; conn_close() is the only end and gives all of
+ * them back, once. The memory stays until conn_reap(), as the running batch may still name it. */
+#ifndef LB4_RELAY_CONN_H
+#define LB4_RELAY_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/base/addr.h"
+#include "lb4/base/list.h"
+#include "lb4/loop/deadline.h"
+#include "lb4/loop/loop.h"
+#include "lb4/relay/flow.h"
+#include "lb4/shared/capacity.h"
+#include "lb4/shared/service.h"
+#include "lb4/shared/stats.h"
+
+enum conn_state {
+    CONN_CONNECTING, /* to a server; nothing of the client's has been read */
+    CONN_RELAYING,
+    CONN_RESETTING, /* one side has failed: deliver what it had sent, then reset the other */
+    CONN_CLOSED     /* on relay->dead */
+};
+
+/* How conn_close() leaves the sockets. */
+enum conn_ending {
+    CONN_END_CLOSE, /* close(2): both directions have ended, what is queued is still delivered */
+    CONN_END_RESET  /* RST to both sides */
+};
+
+struct conn {
+    struct flow_side client;
+    struct flow_side server;
+    struct flow up;           /* client to server */
+    struct flow down;         /* server to client */
+    struct deadline deadline; /* connect, idle, half-close, or the next look at a reset; by state */
+    struct list link;         /* relay->live in order of accept, then relay->dead */
+    struct service *service;
+    struct backend *backend; /* NULL: no place is held */
+    struct pick_set tried;
+    uint64_t accepted_ns;
+    uint64_t reset_by_ns; /* CONN_RESETTING: deliver until then */
+    struct addr peer;
+    uint32_t n_timeouts; /* connects that timed out */
+    int connect_error;   /* errno of the last failed connect, 0 = none */
+    uint16_t asked_port; /* that the client connected to */
+    enum conn_state state : 8;
+    enum close_reason reason : 8; /* why it is ending; CLOSE_NONE while nothing says so */
+    bool is_half_closed : 1;      /* one FIN has been passed on */
+};
+
+/* The deadlines of one service: lists are shared by equal durations, the connection's state tells
+ * which one is meant. */
+struct conn_timeouts {
+    struct deadline_list *connect;
+    struct deadline_list *idle;
+    struct deadline_list *half_close;
+};
+
+/* What the connections of one worker share. Embedded in the worker, used by its thread alone. */
+struct tcp_relay {
+    struct loop *loop;
+    struct stats_block *stats;
+    struct capacity *capacity;
+    struct flow_context flow;
+    struct list live; /* of struct conn, the oldest first */
+    struct list dead; /* closed in this turn */
+    struct list
+        *young; /* in live: the oldest whose server socket has no keepalive yet; &live = none */
+    struct deadline_list *lists; /* by distinct duration; the first is the linger list */
+    size_t n_lists;
+    struct conn_timeouts *timeouts; /* by service->index */
+    uint64_t random;                /* where ties of a choice are broken */
+    uint32_t n_live;
+};
+
+/* What tcp_relay_init() needs beside. */
+struct tcp_relay_options {
+    uint32_t max_pipes;
+    uint32_t n_prepared_pipes; /* made at once, see relay/pipe.h */
+};
+
+/* A connection that was accepted as `fd`, which it owns from now on, also on failure; it holds a
+ * place of maxconn. Not yet watched. NULL: no memory, everything is given back and the client
+ * reset. */
+struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
+                      const struct addr *peer);
+
+/* The one end. `reason` counts unless an earlier cause was noted. May be called once; the
+ * connection is CONN_CLOSED and its sources are closed afterwards. */
+void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason reason,
+                enum conn_ending ending);
+
+/* Give up the server it is connected or connecting to, and the place on it. */
+void conn_drop_server(struct conn *conn);
+
+/* Free what was closed in this turn. */
+void conn_reap(struct tcp_relay *relay);
+
+#endif

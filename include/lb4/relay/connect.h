@@ -1,0 +1,26 @@
+/* From a client to a connected server: choose, connect, and on failure go on to the next server
+ * that this client has not tried. Not one byte of the client's is read meanwhile, so a dead server
+ * costs it nothing but time. */
+#ifndef LB4_RELAY_CONNECT_H
+#define LB4_RELAY_CONNECT_H
+
+#include <stdint.h>
+
+#include "lb4/relay/conn.h"
+
+enum connect_result {
+    CONNECT_PENDING, /* a connect is under way, its deadline runs */
+    CONNECT_DONE,    /* conn->server is connected; the caller starts to relay */
+    CONNECT_FAILED   /* no server is left: the connection is closed, with a reset to the client */
+};
+
+/* Choose a server and begin. Never CONNECT_DONE. */
+enum connect_result connect_next(struct tcp_relay *relay, struct conn *conn);
+
+/* An event of the server's socket while connecting. */
+enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn, uint32_t bits);
+
+/* `timeout connect` is over: at most `tries` servers may cost one client that long. */
+enum connect_result connect_on_timeout(struct tcp_relay *relay, struct conn *conn);
+
+#endif

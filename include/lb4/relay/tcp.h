@@ -1,0 +1,38 @@
+/* The TCP relay of one worker: takes accepted connections, finds each a server, moves bytes both
+ * ways, and ends each with one reason. All functions: the worker's thread. */
+#ifndef LB4_RELAY_TCP_H
+#define LB4_RELAY_TCP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/relay/conn.h"
+
+/* `relay->loop`, `stats` and `capacity` are set by the caller and outlive the relay. Returns 0,
+ * -ENOMEM, or -errno of getrandom(2). May be called before the thread runs. */
+int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services,
+                   const struct tcp_relay_options *options);
+/* All connections have ended. */
+void tcp_relay_fini(struct tcp_relay *relay);
+
+/* An accepted client: `fd` and one place of maxconn belong to the relay now, whatever happens.
+ * `asked_port` is the port it connected to. */
+void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const struct addr *peer,
+                uint16_t asked_port);
+
+/* An event of a SOURCE_CLIENT or SOURCE_SERVER source; bits 0: another turn after a used-up budget.
+ */
+void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits);
+void tcp_on_server(struct tcp_relay *relay, struct source *source, uint32_t bits);
+
+/* Once a turn: what has come due; then free what was closed. */
+void tcp_expire(struct tcp_relay *relay);
+void tcp_reap(struct tcp_relay *relay);
+
+/* When tcp_expire() is next needed; UINT64_MAX = never. */
+uint64_t tcp_next_due_ns(const struct tcp_relay *relay);
+
+/* End every connection with a reset to both sides. */
+void tcp_reset_all(struct tcp_relay *relay, enum close_reason reason);
+
+#endif

@@ -1,0 +1,126 @@
+#include "lb4/relay/conn.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/log.h"
+#include "lb4/base/sock.h"
+
+static void side_init(struct flow_side *side, enum source_kind kind, int fd)
+{
+    *side = (struct flow_side){0};
+    source_init(&side->source, kind, fd);
+}
+
+static void live_append(struct tcp_relay *relay, struct conn *conn)
+{
+    list_append(&relay->live, &conn->link);
+    if (relay->young == &relay->live)
+        relay->young = &conn->link;
+    relay->n_live++;
+}
+
+static void live_remove(struct tcp_relay *relay, struct conn *conn)
+{
+    if (relay->young == &conn->link)
+        relay->young = conn->link.next;
+    list_remove(&conn->link);
+    relay->n_live--;
+}
+
+struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
+                      const struct addr *peer)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+
+    if (!conn) {
+        sock_reset(fd);
+        capacity_release(relay->capacity);
+        return NULL;
+    }
+    side_init(&conn->client, SOURCE_CLIENT, fd);
+    side_init(&conn->server, SOURCE_SERVER, -1);
+    conn->client.is_writable = true; /* nothing has been sent yet */
+    flow_init(&conn->up);
+    flow_init(&conn->down);
+    deadline_init(&conn->deadline);
+    conn->service = service;
+    conn->accepted_ns = relay->loop->now_ns;
+    conn->peer = *peer;
+    live_append(relay, conn);
+    stats_add(&relay->stats->services[service->index].connections, 1);
+    stats_add(&relay->stats->worker.connections, 1);
+    return conn;
+}
+
+void conn_drop_server(struct conn *conn)
+{
+    loop_close(&conn->server.source);
+    if (conn->backend)
+        backend_release(conn->backend);
+    conn->backend = NULL;
+}
+
+static void side_close(struct flow_side *side, enum conn_ending ending)
+{
+    int fd = source_take_fd(&side->source);
+
+    if (fd < 0)
+        return;
+    switch (ending) {
+    case CONN_END_CLOSE:
+        close(fd);
+        break;
+    case CONN_END_RESET:
+        sock_reset(fd);
+        break;
+    }
+}
+
+static void count_close(struct tcp_relay *relay, const struct conn *conn)
+{
+    stats_add(&relay->stats->services[conn->service->index].closed[conn->reason], 1);
+    stats_add(&relay->stats->worker.closed, 1);
+}
+
+static void log_close(const struct conn *conn, const struct backend *backend, uint64_t now_ns)
+{
+    char peer[ADDR_TEXT_MAX];
+
+    log_debug("closed service=%s server=%s client=%s reason=%s in=%llu out=%llu ms=%llu",
+              conn->service->name, backend ? backend->name : "-", addr_format(&conn->peer, peer),
+              close_reason_word(conn->reason), (unsigned long long)conn->up.n_sent,
+              (unsigned long long)conn->down.n_sent,
+              (unsigned long long)((now_ns - conn->accepted_ns) / CLOCK_NS_PER_MS));
+}
+
+void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason reason,
+                enum conn_ending ending)
+{
+    const struct backend *backend = conn->backend;
+
+    if (conn->reason == CLOSE_NONE)
+        conn->reason = reason;
+    flow_fini(&conn->up, &relay->flow);
+    flow_fini(&conn->down, &relay->flow);
+    side_close(&conn->server, ending);
+    side_close(&conn->client, ending);
+    conn_drop_server(conn);
+    pick_set_free(&conn->tried);
+    deadline_stop(&conn->deadline);
+    live_remove(relay, conn);
+    list_append(&relay->dead, &conn->link);
+    conn->state = CONN_CLOSED;
+    capacity_release(relay->capacity);
+    count_close(relay, conn);
+    log_close(conn, backend, relay->loop->now_ns);
+}
+
+void conn_reap(struct tcp_relay *relay)
+{
+    struct list *link;
+
+    while ((link = list_take_first(&relay->dead)))
+        free(container_of(link, struct conn, link));
+}

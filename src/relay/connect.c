@@ -1,0 +1,137 @@
+#include "lb4/relay/connect.h"
+
+#include <errno.h>
+
+#include "lb4/base/sock.h"
+
+static struct stats_service *service_stats(struct tcp_relay *relay, const struct conn *conn)
+{
+    return &relay->stats->services[conn->service->index];
+}
+
+static struct stats_server *server_stats(struct tcp_relay *relay, const struct conn *conn)
+{
+    return &relay->stats->servers[conn->backend->stats_index];
+}
+
+/* splitmix64: good enough to break ties, and one multiplication away from free. */
+static uint32_t next_random(struct tcp_relay *relay)
+{
+    uint64_t z = relay->random += 0x9e3779b97f4a7c15u;
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    return (uint32_t)(z >> 32);
+}
+
+/* A server that accepted and reset at once has ended the connection itself. Whether its reset came
+ * before our first look or after it must make no difference to the word. */
+static enum close_reason failure_reason(const struct conn *conn)
+{
+    if (conn->connect_error == 0)
+        return CLOSE_NO_SERVER;
+    return sock_error_is_reset(conn->connect_error) ? CLOSE_SERVER_RST : CLOSE_CONNECT_FAILED;
+}
+
+static enum connect_result give_up(struct tcp_relay *relay, struct conn *conn,
+                                   enum close_reason reason)
+{
+    conn_close(relay, conn, reason, CONN_END_RESET);
+    return CONNECT_FAILED;
+}
+
+/* Count a failed attempt on the server held and leave it. What was our own trouble (no port, no
+ * descriptor) is not held against it. Returns 0 or -ENOMEM. */
+static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
+{
+    size_t index = conn->backend->index;
+
+    if (!sock_connect_error_is_local(error))
+        stats_add(&server_stats(relay, conn)->connect_failures, 1);
+    conn->connect_error = error;
+    conn_drop_server(conn);
+    return pick_set_add(&conn->tried, index, conn->service->n_backends);
+}
+
+/* Begin a connect to the server held. Returns 0 or -errno. */
+static int begin(struct tcp_relay *relay, struct conn *conn)
+{
+    struct addr to = conn->backend->addr;
+    int fd;
+    int error;
+
+    if (addr_port(&to) == 0)
+        addr_set_port(&to, conn->asked_port);
+    error = sock_connect(&to, &fd);
+    if (error)
+        return error;
+    conn->server = (struct flow_side){0};
+    source_init(&conn->server.source, SOURCE_SERVER, fd);
+    error = loop_add(relay->loop, &conn->server.source, LOOP_EDGE);
+    if (error)
+        return error;
+    deadline_start(relay->timeouts[conn->service->index].connect, &conn->deadline,
+                   relay->loop->now_ns);
+    return 0;
+}
+
+enum connect_result connect_next(struct tcp_relay *relay, struct conn *conn)
+{
+    for (;;) {
+        int error;
+
+        conn->backend = service_choose(conn->service, &conn->tried, next_random(relay));
+        if (!conn->backend)
+            return give_up(relay, conn, failure_reason(conn));
+        if (conn->connect_error)
+            stats_add(&service_stats(relay, conn)->redispatches, 1);
+        error = begin(relay, conn);
+        if (!error)
+            return CONNECT_PENDING;
+        if (leave_server(relay, conn, -error))
+            return give_up(relay, conn, CLOSE_ERROR);
+    }
+}
+
+static enum connect_result try_next(struct tcp_relay *relay, struct conn *conn, int error)
+{
+    if (leave_server(relay, conn, error))
+        return give_up(relay, conn, CLOSE_ERROR);
+    return connect_next(relay, conn);
+}
+
+static enum connect_result connected(struct tcp_relay *relay, struct conn *conn, uint32_t bits)
+{
+    flow_side_note(&conn->server, bits);
+    conn->server.is_writable = true;
+    stats_add(&server_stats(relay, conn)->connections, 1);
+    pick_set_free(&conn->tried);
+    return CONNECT_DONE;
+}
+
+enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn, uint32_t bits)
+{
+    int error = 0;
+
+    if (bits & (EPOLLERR | EPOLLHUP))
+        error = sock_take_error(conn->server.source.fd);
+    else if (!(bits & EPOLLOUT))
+        return CONNECT_PENDING;
+    if (error == 0)
+        return connected(relay, conn, bits);
+    /* A server may accept, say its last words ("too many connections") and reset before we look:
+     * its bytes are the client's, and there is nothing to try again. */
+    if (!sock_error_is_reset(error) || !sock_has_input(conn->server.source.fd))
+        return try_next(relay, conn, error);
+    conn->server.error = error;
+    return connected(relay, conn, bits);
+}
+
+enum connect_result connect_on_timeout(struct tcp_relay *relay, struct conn *conn)
+{
+    conn->n_timeouts++;
+    if (conn->n_timeouts < conn->service->tries)
+        return try_next(relay, conn, ETIMEDOUT);
+    if (leave_server(relay, conn, ETIMEDOUT))
+        return give_up(relay, conn, CLOSE_ERROR);
+    return give_up(relay, conn, CLOSE_CONNECT_FAILED);
+}

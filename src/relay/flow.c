@@ -1,0 +1,389 @@
+/* A turn of a flow, as a loop of two steps:
+ *
+ *    flush   send what is held; go on only when nothing is held any more
+ *    fill    read once, by copy (recv and send at once) or by splice (into an empty pipe)
+ *
+ * Since fill runs only with nothing held, EAGAIN from a splice out of a socket has one meaning: the
+ * socket is empty. With bytes in the pipe it could as well mean that the pipe's slots are full (K1,
+ * K2).
+ *
+ *    from \ to     writable                         blocked
+ *    readable      fill, flush, again               BLOCKED, nothing is read
+ *    empty         IDLE                             IDLE, or BLOCKED with bytes held
+ *    ended         ENDED once nothing is held       BLOCKED while bytes are held
+ *    any           BROKEN once a send failed: what is held is dropped, and `from` is read no more
+ */
+#include "lb4/relay/flow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lb4/base/sock.h"
+
+/* What one step found. */
+enum step {
+    STEP_DONE,    /* go on with the next step */
+    STEP_IDLE,    /* nothing to read */
+    STEP_BLOCKED, /* the reader takes no more */
+    STEP_BROKEN   /* the reader is gone */
+};
+
+int flow_context_init(struct flow_context *context, uint32_t max_pipes, uint32_t n_prepared)
+{
+    context->buffer = malloc(FLOW_BUFFER_BYTES);
+    if (!context->buffer)
+        return -ENOMEM;
+    pipe_pool_init(&context->pipes, max_pipes, n_prepared);
+    return 0;
+}
+
+void flow_context_fini(struct flow_context *context)
+{
+    pipe_pool_fini(&context->pipes);
+    free(context->buffer);
+    context->buffer = NULL;
+}
+
+void flow_side_note(struct flow_side *side, uint32_t bits)
+{
+    if (bits & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        side->is_readable = true;
+    if (bits & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        side->is_writable = true;
+    if (bits & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        side->has_hangup = true;
+    if (bits & EPOLLPRI)
+        side->has_urgent = true;
+    if (bits & EPOLLERR && !side->error)
+        side->error = sock_take_error(side->source.fd);
+}
+
+void flow_init(struct flow *flow)
+{
+    *flow = (struct flow){0};
+}
+
+static void drop_held(struct flow *flow, struct flow_context *context)
+{
+    stats_add(&context->stats->dropped_bytes, flow->n_held);
+    if (flow->pipe)
+        pipe_discard(&context->pipes, flow->pipe);
+    free(flow->rest);
+    flow->pipe = NULL;
+    flow->rest = NULL;
+    flow->n_held = 0;
+}
+
+void flow_fini(struct flow *flow, struct flow_context *context)
+{
+    if (flow->n_held)
+        drop_held(flow, context);
+}
+
+/* The reader cannot be written to any more. Only that is over: its own last words may still wait in
+ * its receive buffer, and the other flow reads them (FAULTS.md F06). */
+static enum step break_sink(struct flow_side *to, int error)
+{
+    to->error = error;
+    to->has_hangup = true;
+    to->is_readable = true;
+    return STEP_BROKEN;
+}
+
+static void end_source(struct flow *flow, struct flow_side *from, int error)
+{
+    flow->is_ended = true;
+    from->is_readable = false;
+    if (error && !from->error)
+        from->error = error;
+}
+
+/* These sockets, or this sandbox, know no splice(2). */
+static bool is_splice_refusal(int error)
+{
+    return error == EINVAL || error == ENOSYS || error == EPERM;
+}
+
+static enum step send_failed(struct flow_side *to)
+{
+    if (!sock_would_block(errno))
+        return break_sink(to, errno);
+    to->is_writable = false;
+    return STEP_BLOCKED;
+}
+
+/* Send until all is gone or the kernel says EAGAIN: only then a writable event is sure to come. */
+static enum step send_bytes(struct flow *flow, struct flow_side *to, const uint8_t *bytes, size_t n,
+                            size_t *ret_sent)
+{
+    *ret_sent = 0;
+    while (*ret_sent < n) {
+        ssize_t sent = send(to->source.fd, bytes + *ret_sent, n - *ret_sent, MSG_NOSIGNAL);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return send_failed(to);
+        *ret_sent += (size_t)sent;
+        flow->n_sent += (uint64_t)sent;
+    }
+    return STEP_DONE;
+}
+
+static enum step flush_rest(struct flow *flow, struct flow_side *to)
+{
+    size_t sent;
+    enum step step = send_bytes(flow, to, flow->rest + flow->rest_at, flow->n_held, &sent);
+
+    flow->rest_at += (uint32_t)sent;
+    flow->n_held -= (uint32_t)sent;
+    if (flow->n_held == 0) {
+        free(flow->rest);
+        flow->rest = NULL;
+    }
+    return step;
+}
+
+/* Move what a pipe holds to the heap and give the pipe back. Returns 0; -ENOMEM: nothing has
+ * changed; -EIO: the pipe gave less than went in, and what it gave is lost. */
+static int unload_pipe(struct flow *flow, struct flow_context *context)
+{
+    uint8_t *rest = malloc(flow->n_held);
+    size_t at = 0;
+
+    if (!rest)
+        return -ENOMEM;
+    while (at < flow->n_held) {
+        ssize_t n = read(flow->pipe->read_fd, rest + at, flow->n_held - at);
+
+        if (n <= 0)
+            break;
+        at += (size_t)n;
+    }
+    if (at < flow->n_held) {
+        free(rest);
+        return -EIO;
+    }
+    pipe_return(&context->pipes, flow->pipe);
+    flow->pipe = NULL;
+    flow->rest = rest;
+    flow->rest_at = 0;
+    return 0;
+}
+
+/* A socket that refuses splice (sandbox, no kernel support) still takes a copy. */
+static enum step splice_out_failed(struct flow *flow, struct flow_side *to,
+                                   struct flow_context *context)
+{
+    int error;
+
+    if (!is_splice_refusal(errno))
+        return send_failed(to);
+    flow->is_splice_off = true;
+    stats_add(&context->stats->splice_refused, 1);
+    error = unload_pipe(flow, context);
+    return error ? break_sink(to, -error) : flush_rest(flow, to);
+}
+
+static enum step flush_pipe(struct flow *flow, struct flow_side *to, struct flow_context *context)
+{
+    while (flow->n_held) {
+        ssize_t n = splice(flow->pipe->read_fd, NULL, to->source.fd, NULL, flow->n_held,
+                           SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            return break_sink(to, EIO); /* an empty pipe: what is held is not what went in */
+        if (n < 0)
+            return splice_out_failed(flow, to, context);
+        flow->n_held -= (uint32_t)n;
+        flow->n_sent += (uint64_t)n;
+    }
+    pipe_return(&context->pipes, flow->pipe);
+    flow->pipe = NULL;
+    return STEP_DONE;
+}
+
+/* While pipes are short, few bytes that wait in one go to the heap, so that readers who have
+ * stopped cannot keep all pipes from those who read. */
+static enum step leave_pipe(struct flow *flow, struct flow_side *to, struct flow_context *context)
+{
+    if (flow->n_held > 2 * FLOW_READ_BYTES || !pipe_pool_is_scarce(&context->pipes))
+        return STEP_BLOCKED;
+    return unload_pipe(flow, context) == -EIO ? break_sink(to, EIO) : STEP_BLOCKED;
+}
+
+static enum step flow_flush(struct flow *flow, struct flow_side *to, struct flow_context *context)
+{
+    enum step step;
+
+    if (!flow->n_held)
+        return STEP_DONE;
+    if (to->error)
+        return STEP_BROKEN;
+    if (!to->is_writable)
+        return STEP_BLOCKED;
+    step = flow->pipe ? flush_pipe(flow, to, context) : flush_rest(flow, to);
+    return step == STEP_BLOCKED && flow->pipe ? leave_pipe(flow, to, context) : step;
+}
+
+/* The socket is empty when a read came back short, unless it stopped at an urgent mark or the end
+ * is behind it: this saves the read that would only say EAGAIN. */
+static void note_read(struct flow *flow, struct flow_side *from, size_t n, size_t asked)
+{
+    flow->n_received += n;
+    if (n < asked && !from->has_hangup && !from->has_urgent)
+        from->is_readable = false;
+}
+
+static enum step read_failed(struct flow *flow, struct flow_side *from)
+{
+    if (sock_would_block(errno)) {
+        from->is_readable = false;
+        from->has_urgent = false;
+        return STEP_IDLE;
+    }
+    end_source(flow, from, errno);
+    return STEP_DONE;
+}
+
+/* Keep what a short send left. Without memory the connection cannot go on: its bytes would be lost.
+ */
+static enum step keep_rest(struct flow *flow, struct flow_side *to, const uint8_t *bytes, size_t n)
+{
+    flow->rest = malloc(n);
+    if (!flow->rest)
+        return break_sink(to, ENOMEM);
+    memcpy(flow->rest, bytes, n);
+    flow->rest_at = 0;
+    flow->n_held = (uint32_t)n;
+    return STEP_BLOCKED;
+}
+
+/* How much one read may bring: a lot only when the reader's send buffer has room for it, so that a
+ * reader who stops is never owed more than a small read. */
+static size_t read_size(const struct flow *flow, const struct flow_side *to, size_t most)
+{
+    size_t room;
+
+    if (!flow->is_bulk)
+        return FLOW_READ_BYTES;
+    room = sock_send_room(to->source.fd);
+    if (room < FLOW_READ_BYTES)
+        return FLOW_READ_BYTES;
+    return room < most ? room : most;
+}
+
+static enum step fill_by_copy(struct flow *flow, struct flow_side *from, struct flow_side *to,
+                              struct flow_context *context)
+{
+    size_t asked = read_size(flow, to, FLOW_BUFFER_BYTES);
+    ssize_t n = recv(from->source.fd, context->buffer, asked, 0);
+    size_t sent;
+    enum step step;
+
+    if (n < 0)
+        return errno == EINTR ? STEP_DONE : read_failed(flow, from);
+    if (n == 0) {
+        end_source(flow, from, 0);
+        return STEP_DONE;
+    }
+    note_read(flow, from, (size_t)n, asked);
+    flow->is_bulk = n >= FLOW_BULK_BYTES;
+    flow->n_small = 0;
+    stats_add(&context->stats->relayed_copy, (uint64_t)n);
+    step = send_bytes(flow, to, context->buffer, (size_t)n, &sent);
+    if (step == STEP_BLOCKED)
+        return keep_rest(flow, to, context->buffer + sent, (size_t)n - sent);
+    if (step == STEP_BROKEN)
+        stats_add(&context->stats->dropped_bytes, (size_t)n - sent);
+    return step;
+}
+
+/* A pipe that got bytes is flushed by the next turn of the loop. An empty splice is the end only if
+ * recv(2) agrees: at an urgent mark splice returns 0 again and again, with data behind it (K22). */
+static enum step fill_by_splice(struct flow *flow, struct flow_side *from, struct flow_side *to,
+                                struct flow_context *context)
+{
+    ssize_t n =
+        splice(from->source.fd, NULL, flow->pipe->write_fd, NULL,
+               read_size(flow, to, flow->pipe->cap_bytes), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    int error = errno;
+
+    if (n > 0) {
+        flow->n_held = (uint32_t)n;
+        flow->n_received += (uint64_t)n;
+        flow->n_small = n < FLOW_BULK_BYTES ? flow->n_small + 1 : 0;
+        flow->is_bulk = flow->n_small < FLOW_SMALL_READS;
+        stats_add(&context->stats->relayed_splice, (uint64_t)n);
+        return STEP_DONE;
+    }
+    pipe_return(&context->pipes, flow->pipe);
+    flow->pipe = NULL;
+    if (n == 0)
+        return fill_by_copy(flow, from, to, context);
+    if (is_splice_refusal(error)) {
+        flow->is_splice_off = true;
+        stats_add(&context->stats->splice_refused, 1);
+        return fill_by_copy(flow, from, to, context);
+    }
+    errno = error;
+    return error == EINTR ? STEP_DONE : read_failed(flow, from);
+}
+
+static enum step flow_fill(struct flow *flow, struct flow_side *from, struct flow_side *to,
+                           struct flow_context *context)
+{
+    if (!from->is_readable)
+        return STEP_IDLE;
+    if (to->error)
+        return STEP_BROKEN;
+    if (!to->is_writable)
+        return STEP_BLOCKED;
+    if (flow->is_bulk && !flow->is_splice_off)
+        flow->pipe = pipe_borrow(&context->pipes);
+    if (flow->pipe)
+        return fill_by_splice(flow, from, to, context);
+    return fill_by_copy(flow, from, to, context);
+}
+
+static enum flow_result step_result(enum step step)
+{
+    switch (step) {
+    case STEP_IDLE:
+        return FLOW_IDLE;
+    case STEP_BLOCKED:
+        return FLOW_BLOCKED;
+    case STEP_BROKEN:
+        return FLOW_BROKEN;
+    case STEP_DONE:
+        break;
+    }
+    return FLOW_AGAIN;
+}
+
+enum flow_result flow_pump(struct flow *flow, struct flow_side *from, struct flow_side *to,
+                           struct flow_context *context)
+{
+    uint64_t budget_end = flow->n_received + FLOW_BUDGET_BYTES;
+
+    for (;;) {
+        enum step step = flow_flush(flow, to, context);
+
+        if (step == STEP_DONE && flow->is_ended)
+            return FLOW_ENDED;
+        if (step == STEP_DONE && flow->n_received >= budget_end)
+            return FLOW_AGAIN;
+        if (step == STEP_DONE)
+            step = flow_fill(flow, from, to, context);
+        if (step == STEP_BROKEN)
+            drop_held(flow, context);
+        if (step != STEP_DONE)
+            return step_result(step);
+    }
+}
