@@ -1,0 +1,47 @@
+/* The listening sockets: for each address (each port of a range) one SO_REUSEPORT socket for each
+ * worker, all bound before any worker runs, so that the kernel spreads connections over a group
+ * that does not change.
+ *
+ * The table is built by control and constant while workers run. A socket is handed to its worker
+ * with listener_table_take(); what was not taken is closed by listener_table_close(). */
+#ifndef LB4_WORKER_LISTENER_H
+#define LB4_WORKER_LISTENER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/base/addr.h"
+#include "lb4/conf/model.h"
+#include "lb4/shared/service.h"
+
+enum { LISTENER_ERROR_MAX = 256 }; /* bytes of an error text with its NUL */
+
+/* One address and port. */
+struct listener {
+    struct addr addr;
+    struct service *service;
+    bool is_dual_stack; /* [::]: takes IPv4 too */
+};
+
+struct listener_table {
+    struct listener *listeners;
+    size_t n_listeners;
+    size_t n_workers;
+    int *fds; /* [worker * n_listeners + listener], -1 once taken */
+};
+
+/* Listening sockets that `conf` needs for one worker: for the budget of descriptors, before they
+ * exist. */
+size_t listener_count(const struct conf *conf);
+
+/* Bind and listen. An address that anybody uses, another lb4 with SO_REUSEPORT too, is refused. On
+ * error nothing is bound. Returns 0, or -errno with a sentence that names the address in `reterr`.
+ */
+int listener_table_open(struct listener_table *table, const struct conf *conf,
+                        const struct service_table *services, size_t n_workers,
+                        char reterr[static LISTENER_ERROR_MAX]);
+void listener_table_close(struct listener_table *table);
+
+int listener_table_take(struct listener_table *table, size_t worker, size_t listener);
+
+#endif

@@ -1,0 +1,83 @@
+/* A worker: one thread with its own loop, its own listening sockets and its own connections.
+ *
+ * All workers of the process are a group, built before any thread runs. The fields belong to the
+ * worker's thread once it runs; others reach it only through its mailbox, and read its counters. */
+#ifndef LB4_WORKER_WORKER_H
+#define LB4_WORKER_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/loop/loop.h"
+#include "lb4/relay/tcp.h"
+#include "lb4/shared/capacity.h"
+#include "lb4/shared/mailbox.h"
+#include "lb4/shared/service.h"
+#include "lb4/shared/stats.h"
+#include "lb4/worker/listener.h"
+
+struct worker_group;
+
+/* One listening socket of one worker. */
+struct worker_listener {
+    struct source source;
+    struct service *service;
+    uint32_t index; /* in the listener table, the same in every worker */
+    uint16_t port;  /* that clients ask for */
+    uint16_t
+        n_accepts; /* accepted in one event: doubles while the queue stays full, see worker.c */
+};
+
+struct worker {
+    struct mailbox mailbox;
+    struct loop loop;
+    struct tcp_relay relay;
+    struct source mailbox_source;
+    struct worker_listener *listeners;
+    size_t n_listeners;
+    struct worker_group *group;
+    uint32_t index;
+    bool is_paused;    /* listeners are out of the loop: maxconn, or no descriptors */
+    bool is_draining;  /* accepts no more; the listeners are closed */
+    bool is_resetting; /* ends what still comes in */
+    bool is_exiting;
+    uint64_t resume_ns; /* when to try again, at the latest */
+    uint64_t
+        n_closed_then; /* connections that had ended when it paused: one more is reason to try */
+    uint64_t pause_logged_ns; /* 0 = never */
+};
+
+struct worker_group {
+    struct worker *workers;
+    size_t n_workers;
+    struct stats_block *stats; /* one for each worker */
+    struct capacity capacity;
+    struct mailbox *control; /* gets MAILBOX_PROGRESS from workers that drain */
+};
+
+struct worker_group_options {
+    const struct service_table *services;
+    struct listener_table *listeners; /* its sockets are taken */
+    struct mailbox *control;
+    uint32_t maxconn;
+    struct tcp_relay_options relay;
+};
+
+/* Everything that can fail, before threads run: memory, epoll sets, eventfds. Returns 0 or -errno;
+ * on error nothing is kept but the sockets already taken, which are closed. */
+int worker_group_init(struct worker_group *group, size_t n_workers,
+                      const struct worker_group_options *options);
+/* All threads have ended. */
+void worker_group_fini(struct worker_group *group);
+
+/* The body of the thread: returns after MAILBOX_EXIT. */
+void worker_run(struct worker *worker);
+
+/* Control's thread: the same requests to all. */
+void worker_group_post(struct worker_group *group, uint32_t requests);
+/* Have all workers stopped to accept, and has every connection ended, those on their way between
+ * workers too? */
+bool worker_group_is_drained(const struct worker_group *group);
+
+#endif

@@ -1,0 +1,379 @@
+#include "lb4/worker/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/log.h"
+#include "lb4/base/sock.h"
+
+enum { WORKER_ACCEPTS_MAX = 64 }; /* of one listener in one event; chosen */
+
+static const uint64_t RESUME_AFTER_NS = 100 * 1000000ull; /* paused listeners try again; chosen */
+static const uint64_t PAUSE_LOG_NS = 10 * 1000000000ull;  /* a line about it at most so often */
+
+/* --- building ------------------------------------------------------------------------------------
+ */
+
+static int listeners_init(struct worker *worker, struct listener_table *table)
+{
+    worker->listeners = calloc(table->n_listeners, sizeof(*worker->listeners));
+    if (!worker->listeners)
+        return -ENOMEM;
+    worker->n_listeners = table->n_listeners;
+    for (size_t i = 0; i < table->n_listeners; i++) {
+        struct worker_listener *listener = &worker->listeners[i];
+
+        source_init(&listener->source, SOURCE_LISTENER,
+                    listener_table_take(table, worker->index, i));
+        listener->service = table->listeners[i].service;
+        listener->index = (uint32_t)i;
+        listener->port = addr_port(&table->listeners[i].addr);
+        listener->n_accepts = 1;
+    }
+    return 0;
+}
+
+static int listeners_add(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->n_listeners; i++) {
+        int error = loop_add(&worker->loop, &worker->listeners[i].source, LOOP_LEVEL);
+
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+static int worker_init(struct worker *worker, const struct worker_group_options *options)
+{
+    int error = loop_init(&worker->loop);
+
+    if (!error)
+        error = mailbox_init(&worker->mailbox);
+    if (!error)
+        error = listeners_init(worker, options->listeners);
+    if (error)
+        return error;
+    worker->relay.loop = &worker->loop;
+    worker->relay.stats = &worker->group->stats[worker->index];
+    worker->relay.capacity = &worker->group->capacity;
+    error = tcp_relay_init(&worker->relay, options->services, &options->relay);
+    if (error)
+        return error;
+    source_init(&worker->mailbox_source, SOURCE_MAILBOX, worker->mailbox.event_fd);
+    error = loop_add(&worker->loop, &worker->mailbox_source, LOOP_LEVEL);
+    return error ? error : listeners_add(worker);
+}
+
+static void worker_fini(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        loop_close(&worker->listeners[i].source);
+    free(worker->listeners);
+    tcp_relay_fini(&worker->relay);
+    mailbox_fini(&worker->mailbox);
+    loop_fini(&worker->loop);
+}
+
+static int group_alloc(struct worker_group *group, size_t n_workers,
+                       const struct worker_group_options *options)
+{
+    group->workers = aligned_alloc(64, n_workers * sizeof(*group->workers));
+    group->stats = aligned_alloc(64, n_workers * sizeof(*group->stats));
+    if (!group->workers || !group->stats)
+        return -ENOMEM;
+    memset(group->workers, 0, n_workers * sizeof(*group->workers));
+    memset(group->stats, 0, n_workers * sizeof(*group->stats));
+    group->n_workers = n_workers;
+    for (size_t i = 0; i < n_workers; i++) {
+        int error = stats_block_init(&group->stats[i], options->services->n_services,
+                                     options->services->n_backends);
+
+        group->workers[i].group = group;
+        group->workers[i].index = (uint32_t)i;
+        group->workers[i].loop.epoll_fd = -1;
+        group->workers[i].mailbox.event_fd = -1;
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+int worker_group_init(struct worker_group *group, size_t n_workers,
+                      const struct worker_group_options *options)
+{
+    int error;
+
+    *group = (struct worker_group){.control = options->control};
+    capacity_init(&group->capacity, options->maxconn);
+    error = group_alloc(group, n_workers, options);
+    for (size_t i = 0; !error && i < n_workers; i++)
+        error = worker_init(&group->workers[i], options);
+    if (error)
+        worker_group_fini(group);
+    return error;
+}
+
+void worker_group_fini(struct worker_group *group)
+{
+    for (size_t i = 0; i < group->n_workers; i++) {
+        worker_fini(&group->workers[i]);
+        stats_block_fini(&group->stats[i]);
+    }
+    free(group->workers);
+    free(group->stats);
+    group->workers = NULL;
+    group->stats = NULL;
+    group->n_workers = 0;
+}
+
+/* --- accepting -----------------------------------------------------------------------------------
+ */
+
+static void accept_pause(struct worker *worker, const char *why)
+{
+    uint64_t now_ns = worker->loop.now_ns;
+
+    if (worker->is_paused)
+        return;
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        loop_remove(&worker->loop, &worker->listeners[i].source);
+    worker->is_paused = true;
+    worker->resume_ns = now_ns + RESUME_AFTER_NS;
+    worker->n_closed_then = stats_read(&worker->relay.stats->worker.closed);
+    stats_add(&worker->relay.stats->worker.accept_pauses, 1);
+    if (!worker->pause_logged_ns || now_ns - worker->pause_logged_ns >= PAUSE_LOG_NS) {
+        log_warn("accepting pauses, new clients wait in the kernel's queue: %s", why);
+        worker->pause_logged_ns = now_ns;
+    }
+}
+
+/* A connection that ended here may have made room; elsewhere, or a descriptor of another kind, only
+ * the time tells. */
+static void accept_resume(struct worker *worker)
+{
+    if (!worker->is_paused || worker->is_draining)
+        return;
+    if (worker->loop.now_ns < worker->resume_ns &&
+        stats_read(&worker->relay.stats->worker.closed) == worker->n_closed_then)
+        return;
+    worker->is_paused = false;
+    for (size_t i = 0; i < worker->n_listeners; i++) {
+        if (loop_add(&worker->loop, &worker->listeners[i].source, LOOP_LEVEL))
+            accept_pause(worker, "the kernel has no memory for epoll");
+    }
+}
+
+/* Connections of a worker, those on their way to it too. */
+static uint64_t load_of(const struct worker *worker)
+{
+    const struct stats_worker *stats = &worker->group->stats[worker->index].worker;
+    uint64_t closed = stats_read(&stats->closed);
+
+    return stats_read(&stats->connections) - closed + mailbox_depth(&worker->mailbox);
+}
+
+/* The kernel spreads new connections evenly by hash, which for a few long ones is not even at all.
+ * A worker that has clearly more than the least loaded one hands a fresh connection on; with few
+ * connections one more counts, with many it takes a quarter. */
+static struct worker *less_loaded(struct worker *worker)
+{
+    struct worker_group *group = worker->group;
+    struct worker *least = worker;
+    uint64_t mine = load_of(worker);
+    uint64_t least_load = mine;
+
+    for (size_t i = 0; i < group->n_workers; i++) {
+        uint64_t load = load_of(&group->workers[i]);
+
+        if (load < least_load) {
+            least = &group->workers[i];
+            least_load = load;
+        }
+    }
+    return mine > least_load + least_load / 4 ? least : worker;
+}
+
+static void serve(struct worker *worker, const struct mailbox_handoff *accepted)
+{
+    const struct worker_listener *listener = &worker->listeners[accepted->listener];
+
+    tcp_accept(&worker->relay, listener->service, accepted->fd, &accepted->peer, listener->port);
+}
+
+static void place(struct worker *worker, const struct mailbox_handoff *accepted)
+{
+    struct worker *target = worker->is_draining ? worker : less_loaded(worker);
+
+    if (target != worker && mailbox_hand_over(&target->mailbox, accepted))
+        stats_add(&worker->relay.stats->worker.handed_over, 1);
+    else
+        serve(worker, accepted);
+}
+
+static void accept_failed(struct worker *worker, int error)
+{
+    if (sock_out_of_resources(error))
+        accept_pause(worker, strerror(error));
+    else
+        accept_pause(worker, "accept4 fails");
+}
+
+/* Returns false when there is nothing more to accept now. */
+static bool accept_one(struct worker *worker, const struct worker_listener *listener)
+{
+    struct mailbox_handoff accepted = {.listener = listener->index};
+
+    if (!capacity_acquire(&worker->group->capacity)) {
+        accept_pause(worker, "maxconn is reached");
+        return false;
+    }
+    accepted.fd = sock_accept(listener->source.fd, &accepted.peer);
+    if (accepted.fd >= 0) {
+        place(worker, &accepted);
+        return true;
+    }
+    capacity_release(&worker->group->capacity);
+    if (sock_accept_transient(-accepted.fd))
+        return true;
+    if (!sock_would_block(-accepted.fd))
+        accept_failed(worker, -accepted.fd);
+    return false;
+}
+
+/* How many to accept in one event: one on a quiet listener, which saves the call that would only
+ * say EAGAIN; twice as many each time the queue held them all. The listener is level-triggered, so
+ * what stays in the queue brings the next event. */
+static void on_listener(struct worker *worker, struct worker_listener *listener)
+{
+    uint16_t n = 0;
+
+    while (n < listener->n_accepts && !worker->is_paused && accept_one(worker, listener))
+        n++;
+    if (n < listener->n_accepts)
+        listener->n_accepts = n ? n : 1;
+    else if (n < WORKER_ACCEPTS_MAX)
+        listener->n_accepts = (uint16_t)(n * 2);
+}
+
+/* --- requests ------------------------------------------------------------------------------------
+ */
+
+static void receive_all(struct worker *worker)
+{
+    struct mailbox_handoff accepted;
+
+    while (mailbox_receive(&worker->mailbox, &accepted))
+        serve(worker, &accepted);
+}
+
+/* Clients in the accept queue have been told by the kernel that they are connected: serve them,
+ * then close. A handshake that completes in between is reset by the kernel. */
+static void start_draining(struct worker *worker)
+{
+    if (worker->is_draining)
+        return;
+    worker->is_draining = true;
+    for (size_t i = 0; i < worker->n_listeners; i++) {
+        struct worker_listener *listener = &worker->listeners[i];
+
+        while (!worker->is_paused && !worker->is_resetting && accept_one(worker, listener))
+            ;
+        loop_close(&listener->source);
+    }
+    mailbox_mark_done(&worker->mailbox, MAILBOX_DRAIN);
+}
+
+static void on_mailbox(struct worker *worker)
+{
+    uint32_t requests = mailbox_take(&worker->mailbox);
+
+    receive_all(worker);
+    if (requests & MAILBOX_RESET)
+        worker->is_resetting = true;
+    if (requests & MAILBOX_DRAIN)
+        start_draining(worker);
+    if (requests & MAILBOX_EXIT)
+        worker->is_exiting = true;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------
+ */
+
+static void dispatch(struct worker *worker, const struct loop_event *event)
+{
+    struct source *source = event->source;
+
+    switch (source->kind) {
+    case SOURCE_CLIENT:
+        tcp_on_client(&worker->relay, source, event->bits);
+        break;
+    case SOURCE_SERVER:
+        tcp_on_server(&worker->relay, source, event->bits);
+        break;
+    case SOURCE_LISTENER:
+        on_listener(worker, container_of(source, struct worker_listener, source));
+        break;
+    case SOURCE_MAILBOX:
+        on_mailbox(worker);
+        break;
+    case SOURCE_SIGNAL:
+        abort(); /* control's own; a worker has none */
+    }
+}
+
+static int wait_ms(const struct worker *worker)
+{
+    uint64_t due_ns = tcp_next_due_ns(&worker->relay);
+
+    if (worker->is_paused && !worker->is_draining && worker->resume_ns < due_ns)
+        due_ns = worker->resume_ns;
+    return deadline_wait_ms(due_ns, clock_now_ns());
+}
+
+static void end_turn(struct worker *worker)
+{
+    tcp_expire(&worker->relay);
+    if (worker->is_resetting)
+        tcp_reset_all(&worker->relay, CLOSE_DRAIN);
+    tcp_reap(&worker->relay);
+    accept_resume(worker);
+    if (worker->is_draining && worker->relay.n_live == 0)
+        mailbox_post(worker->group->control, MAILBOX_PROGRESS);
+}
+
+void worker_run(struct worker *worker)
+{
+    while (!worker->is_exiting) {
+        size_t n = loop_wait(&worker->loop, wait_ms(worker));
+
+        for (size_t i = 0; i < n; i++) {
+            const struct loop_event *event = &worker->loop.batch[i];
+
+            if (!event->source->is_closed)
+                dispatch(worker, event);
+        }
+        end_turn(worker);
+    }
+}
+
+/* --- control's side ------------------------------------------------------------------------------
+ */
+
+void worker_group_post(struct worker_group *group, uint32_t requests)
+{
+    for (size_t i = 0; i < group->n_workers; i++)
+        mailbox_post(&group->workers[i].mailbox, requests);
+}
+
+/* A connection on its way between two workers holds its place of maxconn all the time. */
+bool worker_group_is_drained(const struct worker_group *group)
+{
+    for (size_t i = 0; i < group->n_workers; i++) {
+        if (!mailbox_is_done(&group->workers[i].mailbox, MAILBOX_DRAIN))
+            return false;
+    }
+    return capacity_used(&group->capacity) == 0;
+}
