@@ -1,0 +1,425 @@
+/* States of the process, and what leads from one to the next:
+ *
+ *    starting --ready--> running --TERM, QUIT--> draining --drained--> leaving
+ *                           |                      |  |
+ *                           |              deadline  TERM, QUIT, INT
+ *                           |                      v  v
+ *                           +-------INT--------> stopping --drained--> leaving
+ *
+ * draining: no new connections, live ones finish. stopping: live ones are reset. leaving: the
+ * workers are told to exit and joined. Signals are blocked in every thread and read from a signalfd
+ * here, so there is no instant at which one could be lost or interrupt a system call. */
+#include "lb4/control/lifecycle.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/log.h"
+#include "lb4/control/limits.h"
+#include "lb4/control/pid_file.h"
+#include "lb4/control/privileges.h"
+#include "lb4/control/report.h"
+#include "lb4/loop/deadline.h"
+#include "lb4/loop/loop.h"
+#include "lb4/worker/listener.h"
+#include "lb4/worker/worker.h"
+
+enum { PREPARED_PIPES = 8 }; /* of each worker, made before privileges are dropped; chosen */
+
+enum lifecycle_state {
+    LIFECYCLE_RUNNING,
+    LIFECYCLE_DRAINING,
+    LIFECYCLE_STOPPING,
+    LIFECYCLE_LEAVING
+};
+
+struct lifecycle {
+    const struct conf *conf;
+    const struct lifecycle_options *options;
+    enum lifecycle_state state;
+    uint64_t drain_by_ns; /* draining: then the rest is reset */
+    size_t n_workers;
+    size_t n_threads; /* started */
+    pthread_t *threads;
+    struct limits_budget budget;
+    struct privileges_ids ids;
+    struct pid_file pid_file;
+    struct service_table services;
+    struct listener_table listeners;
+    struct worker_group group;
+    struct mailbox mailbox; /* workers tell of their draining */
+    struct loop loop;
+    struct source mailbox_source;
+    struct source signal_source;
+};
+
+/* --- start ---------------------------------------------------------------------------------------
+ */
+
+static size_t count_cpus(void)
+{
+    cpu_set_t cpus;
+
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+        return 1;
+    return (size_t)CPU_COUNT(&cpus);
+}
+
+static size_t choose_workers(const struct conf *conf)
+{
+    size_t n = conf->workers ? conf->workers : count_cpus();
+
+    return n < CONF_WORKERS_MAX ? n : CONF_WORKERS_MAX;
+}
+
+/* SIGPIPE is ignored for the whole process: splice(2) to a reset socket raises it and takes no
+ * MSG_NOSIGNAL (FAULTS.md K5). */
+static int open_signals(void)
+{
+    static const int caught[] = {SIGHUP, SIGTERM, SIGQUIT, SIGINT, SIGUSR1, SIGUSR2};
+    sigset_t set;
+    int fd;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
+        sigaddset(&set, caught[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+static int fail(const char *what, int error)
+{
+    log_error("%s: %s", what, strerror(-error));
+    return error;
+}
+
+static int open_control(struct lifecycle *self)
+{
+    int fd;
+    int error = loop_init(&self->loop);
+
+    if (!error)
+        error = mailbox_init(&self->mailbox);
+    if (error)
+        return fail("control", error);
+    fd = open_signals();
+    if (fd < 0)
+        return fail("signalfd", fd);
+    source_init(&self->signal_source, SOURCE_SIGNAL, fd);
+    source_init(&self->mailbox_source, SOURCE_MAILBOX, self->mailbox.event_fd);
+    error = loop_add(&self->loop, &self->signal_source, LOOP_LEVEL);
+    if (!error)
+        error = loop_add(&self->loop, &self->mailbox_source, LOOP_LEVEL);
+    return error ? fail("epoll_ctl", error) : 0;
+}
+
+static int share_descriptors(struct lifecycle *self)
+{
+    struct limits_wish wish = {.n_workers = (uint32_t)self->n_workers,
+                               .n_listeners =
+                                   (uint32_t)(listener_count(self->conf) * self->n_workers),
+                               .maxconn = self->conf->maxconn,
+                               .pipes = self->conf->splice ? self->conf->pipes : 0,
+                               .pipes_auto = self->conf->splice && self->conf->pipes_auto};
+    struct limits_kernel kernel;
+    char text[LIMITS_TEXT_MAX];
+    int error = limits_raise_descriptors(&wish.descriptors);
+
+    if (error)
+        return fail("RLIMIT_NOFILE", error);
+    limits_read_kernel(&kernel);
+    error = limits_compute(&wish, &kernel, &self->budget, text);
+    if (error)
+        log_error("%s", text);
+    return error;
+}
+
+static int bind_listeners(struct lifecycle *self)
+{
+    char text[LISTENER_ERROR_MAX];
+    int error = service_table_init(&self->services, self->conf);
+
+    if (error)
+        return fail("services", error);
+    error =
+        listener_table_open(&self->listeners, self->conf, &self->services, self->n_workers, text);
+    if (error)
+        log_error("%s", text);
+    return error;
+}
+
+static int build_workers(struct lifecycle *self)
+{
+    struct worker_group_options options = {
+        .services = &self->services,
+        .listeners = &self->listeners,
+        .control = &self->mailbox,
+        .maxconn = self->budget.maxconn,
+        .relay = {.max_pipes = self->budget.pipes_per_worker, .n_prepared_pipes = PREPARED_PIPES}};
+    int error = worker_group_init(&self->group, self->n_workers, &options);
+
+    return error ? fail("workers", error) : 0;
+}
+
+static int write_pid_file(struct lifecycle *self)
+{
+    char text[PID_FILE_ERROR_MAX];
+    int error;
+
+    if (!self->options->pid_file)
+        return 0;
+    error = pid_file_open(&self->pid_file, self->options->pid_file, text);
+    if (error)
+        log_error("%s", text);
+    return error;
+}
+
+static int become_user(struct lifecycle *self)
+{
+    char text[PRIVILEGES_ERROR_MAX];
+    int error = privileges_drop(&self->ids, text);
+
+    if (error)
+        log_error("%s", text);
+    else if (geteuid() == 0)
+        log_warn("running as root: give up privileges with -u USER or `user USER`");
+    return error;
+}
+
+static void *worker_thread(void *arg)
+{
+    struct worker *worker = arg;
+    char name[16];
+
+    snprintf(name, sizeof(name), "worker %u", (worker->index + 1) % 1000);
+    log_register_thread(name);
+    if (privileges_thread_none())
+        log_warn("the capabilities of this thread stay as they were");
+    worker_run(worker);
+    return NULL;
+}
+
+static int start_threads(struct lifecycle *self)
+{
+    int error = log_start(STDERR_FILENO);
+
+    if (!error)
+        error = log_register_thread("control");
+    if (error)
+        return fail("log", error);
+    self->threads = calloc(self->n_workers, sizeof(*self->threads));
+    if (!self->threads)
+        return fail("threads", -ENOMEM);
+    for (size_t i = 0; i < self->n_workers; i++) {
+        error = pthread_create(&self->threads[i], NULL, worker_thread, &self->group.workers[i]);
+        if (error)
+            return fail("thread", -error);
+        self->n_threads++;
+    }
+    return 0;
+}
+
+static void say_ready(const struct lifecycle *self)
+{
+    char text[LIMITS_TEXT_MAX];
+
+    log_info("%s", limits_explain(&self->budget, text));
+    log_info("ready: %s, %zu service%s on %zu address%s, %zu worker%s", self->options->config_name,
+             self->services.n_services, self->services.n_services == 1 ? "" : "s",
+             self->listeners.n_listeners, self->listeners.n_listeners == 1 ? "" : "es",
+             self->n_workers, self->n_workers == 1 ? "" : "s");
+}
+
+static int resolve_user(struct lifecycle *self)
+{
+    char text[PRIVILEGES_ERROR_MAX];
+    int error = privileges_resolve(self->conf->user, self->conf->group, &self->ids, text);
+
+    if (error)
+        log_error("%s", text);
+    return error;
+}
+
+static int start(struct lifecycle *self)
+{
+    static int (*const steps[])(struct lifecycle *) = {
+        resolve_user,  open_control,   share_descriptors, bind_listeners,
+        build_workers, write_pid_file, become_user,       start_threads,
+    };
+
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        int error = steps[i](self);
+
+        if (error)
+            return error;
+    }
+    say_ready(self);
+    return 0;
+}
+
+/* --- run -----------------------------------------------------------------------------------------
+ */
+
+static void start_draining(struct lifecycle *self, const char *signal_name)
+{
+    log_info("%s: draining, at most %llu ms for %u connections", signal_name,
+             (unsigned long long)self->conf->drain_ms, capacity_used(&self->group.capacity));
+    self->state = LIFECYCLE_DRAINING;
+    self->drain_by_ns = self->loop.now_ns + self->conf->drain_ms * CLOCK_NS_PER_MS;
+    worker_group_post(&self->group, MAILBOX_DRAIN);
+}
+
+static void stop_now(struct lifecycle *self, const char *why)
+{
+    log_info("%s: stopping now, %u connections are reset", why,
+             capacity_used(&self->group.capacity));
+    self->state = LIFECYCLE_STOPPING;
+    worker_group_post(&self->group, MAILBOX_RESET | MAILBOX_DRAIN);
+}
+
+static void on_end_signal(struct lifecycle *self, const char *name, bool is_now)
+{
+    switch (self->state) {
+    case LIFECYCLE_RUNNING:
+        if (is_now)
+            stop_now(self, name);
+        else
+            start_draining(self, name);
+        break;
+    case LIFECYCLE_DRAINING:
+        stop_now(self, name);
+        break;
+    case LIFECYCLE_STOPPING:
+    case LIFECYCLE_LEAVING:
+        break;
+    }
+}
+
+static void on_signal(struct lifecycle *self, uint32_t number)
+{
+    switch (number) {
+    case SIGTERM:
+        on_end_signal(self, "SIGTERM", false);
+        break;
+    case SIGQUIT:
+        on_end_signal(self, "SIGQUIT", false);
+        break;
+    case SIGINT:
+        on_end_signal(self, "SIGINT", true);
+        break;
+    case SIGHUP:
+        log_warn("SIGHUP: reload is not in this version; the configuration stays as it is");
+        break;
+    case SIGUSR2:
+        log_warn("SIGUSR2: upgrade is not in this version");
+        break;
+    default: /* SIGUSR1: there is no log file to reopen, the log is stderr */
+        break;
+    }
+}
+
+static void read_signals(struct lifecycle *self)
+{
+    struct signalfd_siginfo info;
+
+    while (read(self->signal_source.fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        on_signal(self, info.ssi_signo);
+}
+
+static void dispatch(struct lifecycle *self, const struct loop_event *event)
+{
+    switch (event->source->kind) {
+    case SOURCE_SIGNAL:
+        read_signals(self);
+        break;
+    case SOURCE_MAILBOX:
+        mailbox_take(&self->mailbox);
+        break;
+    case SOURCE_LISTENER:
+    case SOURCE_CLIENT:
+    case SOURCE_SERVER:
+        abort(); /* workers' own */
+    }
+}
+
+static void check_drained(struct lifecycle *self)
+{
+    if (self->state == LIFECYCLE_RUNNING)
+        return;
+    if (worker_group_is_drained(&self->group))
+        self->state = LIFECYCLE_LEAVING;
+    else if (self->state == LIFECYCLE_DRAINING && self->loop.now_ns >= self->drain_by_ns)
+        stop_now(self, "drain time is over");
+}
+
+static void run(struct lifecycle *self)
+{
+    while (self->state != LIFECYCLE_LEAVING) {
+        uint64_t due_ns = self->state == LIFECYCLE_DRAINING ? self->drain_by_ns : UINT64_MAX;
+        size_t n = loop_wait(&self->loop, deadline_wait_ms(due_ns, clock_now_ns()));
+
+        for (size_t i = 0; i < n; i++)
+            dispatch(self, &self->loop.batch[i]);
+        check_drained(self);
+    }
+}
+
+/* --- stop ----------------------------------------------------------------------------------------
+ */
+
+static void stop_threads(struct lifecycle *self)
+{
+    if (self->n_threads)
+        worker_group_post(&self->group, MAILBOX_RESET | MAILBOX_DRAIN | MAILBOX_EXIT);
+    for (size_t i = 0; i < self->n_threads; i++)
+        pthread_join(self->threads[i], NULL);
+    free(self->threads);
+    self->threads = NULL;
+}
+
+static void stop(struct lifecycle *self)
+{
+    stop_threads(self);
+    if (self->n_threads)
+        report_log_totals(&self->services, &self->group);
+    worker_group_fini(&self->group);
+    listener_table_close(&self->listeners);
+    service_table_fini(&self->services);
+    pid_file_close(&self->pid_file);
+    loop_close(&self->signal_source);
+    mailbox_fini(&self->mailbox);
+    loop_fini(&self->loop);
+    log_stop();
+}
+
+int lifecycle_run(const struct conf *conf, const struct lifecycle_options *options)
+{
+    struct lifecycle *self = calloc(1, sizeof(*self));
+    int error;
+
+    if (!self)
+        return 1;
+    self->conf = conf;
+    self->options = options;
+    self->n_workers = choose_workers(conf);
+    self->pid_file.fd = -1;
+    self->loop.epoll_fd = -1;
+    self->mailbox.event_fd = -1;
+    source_init(&self->signal_source, SOURCE_SIGNAL, -1);
+    error = start(self);
+    if (!error)
+        run(self);
+    stop(self);
+    free(self);
+    return error ? 1 : 0;
+}

@@ -1,0 +1,175 @@
+#include "lb4/control/limits.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "lb4/base/number.h"
+#include "lb4/base/scope.h"
+#include "lb4/conf/model.h"
+
+enum {
+    FDS_PROCESS = 3 + 1 + 1 + 2 + 1, /* standard streams, the log's eventfd, signalfd, control's
+                                        epoll and eventfd, the pid file */
+    FDS_WORKER = 2,                  /* epoll and eventfd */
+    FDS_PIPE = 2,
+    RESERVE_MIN = 8,         /* descriptors; chosen: still some probes under a limit of 64 */
+    RESERVE_PART = 64,       /* of the limit; chosen */
+    PIPES_PART = 16,         /* of the limit; chosen: pipes are lent, connections last */
+    PIPE_SOFT_PAGES = 16384, /* defaults of the kernel, pipe(7) */
+    PIPE_MAX_BYTES = 1024 * 1024
+};
+
+int limits_raise_descriptors(uint64_t *ret_limit)
+{
+    struct rlimit limit;
+    struct rlimit wish;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -errno;
+    wish = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &wish) == 0)
+        limit = wish;
+    *ret_limit = limit.rlim_cur;
+    return 0;
+}
+
+static uint64_t read_proc_number(const char *path, uint64_t fallback)
+{
+    scope_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char text[32];
+    uint64_t number;
+    ssize_t n;
+
+    if (fd < 0)
+        return fallback;
+    n = read(fd, text, sizeof(text) - 1);
+    if (n <= 0)
+        return fallback;
+    text[n] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    return number_parse(text, 0, UINT64_MAX, &number) < 0 ? fallback : number;
+}
+
+void limits_read_kernel(struct limits_kernel *ret)
+{
+    ret->pipe_soft_pages = read_proc_number("/proc/sys/fs/pipe-user-pages-soft", PIPE_SOFT_PAGES);
+    ret->pipe_max_bytes = read_proc_number("/proc/sys/fs/pipe-max-size", PIPE_MAX_BYTES);
+    ret->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A worker's even share of three quarters of the user's quota; the last quarter is for whatever
+ * else runs as this user. One pipe is worth having even beyond it: the kernel then grants a small
+ * one. */
+static uint64_t pipes_by_quota(const struct limits_wish *wish, const struct limits_kernel *kernel,
+                               uint64_t pipe_bytes)
+{
+    uint64_t pages_per_pipe = (pipe_bytes + kernel->page_bytes - 1) / kernel->page_bytes;
+    uint64_t pages = kernel->pipe_soft_pages / 4 * 3;
+    uint64_t pipes = pages / pages_per_pipe / wish->n_workers;
+
+    if (kernel->pipe_soft_pages == 0)
+        return UINT64_MAX;
+    return pipes > 0 ? pipes : 1;
+}
+
+static void share_pipes(const struct limits_wish *wish, const struct limits_kernel *kernel,
+                        struct limits_budget *budget)
+{
+    uint64_t pipe_bytes = min_u64(LIMITS_PIPE_BYTES, kernel->pipe_max_bytes);
+    uint64_t pipes = wish->descriptors / PIPES_PART / FDS_PIPE / wish->n_workers;
+
+    if (pipe_bytes < kernel->page_bytes)
+        pipe_bytes = kernel->page_bytes;
+    pipes = min_u64(pipes, wish->pipes_auto ? LIMITS_PIPES_AUTO_MAX : wish->pipes);
+    if (wish->pipes_auto)
+        pipes = min_u64(pipes, pipes_by_quota(wish, kernel, pipe_bytes));
+    budget->pipe_bytes = (uint32_t)pipe_bytes;
+    budget->pipes_per_worker = (uint32_t)pipes;
+}
+
+/* How many connections the limit pays for when all else has got its share. */
+static uint64_t largest_maxconn(const struct limits_wish *wish, const struct limits_budget *budget)
+{
+    uint64_t taken = budget->n_fixed + budget->n_reserve +
+                     (uint64_t)budget->pipes_per_worker * FDS_PIPE * wish->n_workers;
+
+    return wish->descriptors <= taken ? 0 : (wish->descriptors - taken) / LIMITS_CONNECTION_FDS;
+}
+
+static int choose_maxconn(uint64_t wanted, uint64_t largest, struct limits_budget *budget,
+                          char reterr[static LIMITS_TEXT_MAX])
+{
+    if (largest == 0) {
+        snprintf(reterr, LIMITS_TEXT_MAX,
+                 "RLIMIT_NOFILE %" PRIu64 " is too small for even one connection: lb4 itself needs "
+                 "%" PRIu64 " descriptors and %" PRIu64 " in reserve",
+                 budget->descriptors, budget->n_fixed, budget->n_reserve);
+        return -EMFILE;
+    }
+    if (wanted > largest) {
+        snprintf(reterr, LIMITS_TEXT_MAX,
+                 "maxconn %" PRIu64 " needs more descriptors than RLIMIT_NOFILE %" PRIu64
+                 " gives: the largest possible is %" PRIu64,
+                 wanted, budget->descriptors, largest);
+        return -EMFILE;
+    }
+    budget->bound = LIMITS_BOUND_DESCRIPTORS;
+    if (wanted != 0) {
+        budget->bound = LIMITS_BOUND_CONFIG;
+        largest = wanted;
+    } else if (largest > CONF_MAXCONN_MAX) {
+        budget->bound = LIMITS_BOUND_BUILT_IN;
+        largest = CONF_MAXCONN_MAX;
+    }
+    budget->maxconn = (uint32_t)largest;
+    return 0;
+}
+
+int limits_compute(const struct limits_wish *wish, const struct limits_kernel *kernel,
+                   struct limits_budget *ret, char reterr[static LIMITS_TEXT_MAX])
+{
+    uint64_t reserve = wish->descriptors / RESERVE_PART;
+
+    *ret = (struct limits_budget){
+        .descriptors = wish->descriptors,
+        .n_fixed = FDS_PROCESS + (uint64_t)FDS_WORKER * wish->n_workers + wish->n_listeners,
+        .n_reserve = reserve > RESERVE_MIN ? reserve : RESERVE_MIN,
+    };
+    share_pipes(wish, kernel, ret);
+    return choose_maxconn(wish->maxconn, largest_maxconn(wish, ret), ret, reterr);
+}
+
+const char *limits_bound_name(enum limits_bound bound)
+{
+    switch (bound) {
+    case LIMITS_BOUND_DESCRIPTORS:
+        return "RLIMIT_NOFILE";
+    case LIMITS_BOUND_CONFIG:
+        return "maxconn";
+    case LIMITS_BOUND_BUILT_IN:
+        return "CONF_MAXCONN_MAX";
+    }
+    return "?";
+}
+
+const char *limits_explain(const struct limits_budget *budget, char text[static LIMITS_TEXT_MAX])
+{
+    uint64_t value =
+        budget->bound == LIMITS_BOUND_DESCRIPTORS ? budget->descriptors : (uint64_t)budget->maxconn;
+
+    snprintf(text, LIMITS_TEXT_MAX,
+             "maxconn %" PRIu32 ", limited by %s %" PRIu64 "; %" PRIu32 " pipes of %" PRIu32
+             " KiB a worker",
+             budget->maxconn, limits_bound_name(budget->bound), value, budget->pipes_per_worker,
+             budget->pipe_bytes / 1024);
+    return text;
+}

@@ -1,0 +1,74 @@
+#include "lb4/control/report.h"
+
+#include <stdio.h>
+
+#include "lb4/base/log.h"
+
+enum { REPORT_REASONS_MAX = CLOSE_REASONS * 40 }; /* " connect_failed=18446744073709551615" each */
+
+typedef unsigned long long number; /* for %llu */
+
+static uint64_t format_reasons(const struct stats_service_sum *sum, char *text, size_t cap)
+{
+    uint64_t closed = 0;
+    size_t at = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < CLOSE_REASONS; i++) {
+        if (!sum->closed[i])
+            continue;
+        closed += sum->closed[i];
+        at += (size_t)snprintf(text + at, cap - at, " %s=%llu", close_reason_word(i),
+                               (number)sum->closed[i]);
+    }
+    return closed;
+}
+
+static void log_service(const struct service *service, const struct worker_group *group)
+{
+    struct stats_service_sum sum;
+    char reasons[REPORT_REASONS_MAX];
+    uint64_t closed;
+
+    stats_sum_service(group->stats, group->n_workers, service->index, &sum);
+    closed = format_reasons(&sum, reasons, sizeof(reasons));
+    log_info("service %s: total=%llu active=%llu closed=%llu in=%llu out=%llu redispatches=%llu%s",
+             service->name, (number)sum.connections, (number)sum.active, (number)closed,
+             (number)sum.bytes_in, (number)sum.bytes_out, (number)sum.redispatches, reasons);
+}
+
+static void log_server(const struct service *service, const struct backend *backend,
+                       const struct worker_group *group)
+{
+    struct stats_server_sum sum;
+
+    stats_sum_server(group->stats, group->n_workers, backend->stats_index, &sum);
+    log_info("server %s/%s: total=%llu active=%u connect_failures=%llu", service->name,
+             backend->name, (number)sum.connections, backend_active(backend),
+             (number)sum.connect_failures);
+}
+
+static void log_worker(const struct worker_group *group, size_t index)
+{
+    const struct stats_worker *stats = &group->stats[index].worker;
+
+    log_info("worker %zu: total=%llu handed_over=%llu copied=%llu spliced=%llu dropped=%llu "
+             "splice_refused=%llu pauses=%llu",
+             index + 1, (number)stats_read(&stats->connections),
+             (number)stats_read(&stats->handed_over), (number)stats_read(&stats->relayed_copy),
+             (number)stats_read(&stats->relayed_splice), (number)stats_read(&stats->dropped_bytes),
+             (number)stats_read(&stats->splice_refused), (number)stats_read(&stats->accept_pauses));
+}
+
+void report_log_totals(const struct service_table *services, const struct worker_group *group)
+{
+    for (size_t i = 0; i < services->n_services; i++) {
+        const struct service *service = &services->services[i];
+
+        log_service(service, group);
+        for (size_t j = 0; j < service->n_backends; j++)
+            log_server(service, &service->backends[j], group);
+    }
+    for (size_t i = 0; i < group->n_workers; i++)
+        log_worker(group, i);
+}
