@@ -1,0 +1,15 @@
+/* A configuration file from disk. Thread: main, or control for a reload. */
+#ifndef LB4_CONF_FILE_H
+#define LB4_CONF_FILE_H
+
+#include "lb4/conf/model.h"
+#include "lb4/conf/report.h"
+
+enum { CONF_FILE_MAX_BYTES = 16 << 20 }; /* chosen: 100,000 servers are some 4 MiB */
+
+/* Read a regular file into memory as a whole, and again (a few times) should it change meanwhile,
+ * then conf_read_text(). Returns 0, or -EINVAL: the errors, of open(2) and read(2) too, are in the
+ * report. */
+int conf_read_file(const char *name, struct conf *conf, struct conf_report *report);
+
+#endif

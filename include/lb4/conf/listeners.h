@@ -1,0 +1,38 @@
+/* All listeners of a configuration in one sorted table: who listens twice, and is a server one of
+ * our own listeners? Internal to conf/. */
+#ifndef LB4_CONF_LISTENERS_H
+#define LB4_CONF_LISTENERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/base/addr.h"
+#include "lb4/conf/model.h"
+#include "lb4/conf/report.h"
+
+/* A range of ports on one host. A ":port" listener is two of them, of the wildcards of both
+ * families. */
+struct listen_entry {
+    struct addr host; /* port 0 */
+    uint16_t first_port;
+    uint16_t last_port;
+    const struct conf_listen *listen;
+};
+
+struct listeners {
+    struct listen_entry *entries; /* by host, then first_port; no overlaps within a host */
+    size_t n_entries;
+};
+
+/* Build the table; listeners that overlap on one host are reported (the later line of the two) and
+ * merged. Returns 0 or -ENOMEM. `conf` must outlive the table. */
+int listeners_init(struct listeners *listeners, const struct conf *conf,
+                   struct conf_report *report);
+void listeners_fini(struct listeners *listeners);
+
+/* The listener on exactly this host (whose port is ignored) that has a port in first..last, or
+ * NULL. */
+const struct conf_listen *listeners_find(const struct listeners *listeners, const struct addr *host,
+                                         uint16_t first_port, uint16_t last_port);
+
+#endif

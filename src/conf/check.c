@@ -1,0 +1,225 @@
+#include "lb4/conf/check.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lb4/conf/listeners.h"
+
+enum { TRIES_DEFAULT = 3 };
+
+static const struct conf_timeouts built_in_timeouts = {
+    .connect_ms = 3000,
+    .idle_ms = 3600 * 1000,
+    .half_close_ms = 60 * 1000,
+    .udp_ms = 60 * 1000,
+};
+
+static const char command_line[] = "command line";
+
+/* The addresses of this machine, fetched when first asked for. */
+struct own_addrs {
+    struct ifaddrs *list;
+    bool is_fetched;
+};
+
+static void fill_timeouts(struct conf_timeouts *timeouts, const struct conf_timeouts *defaults)
+{
+    if (timeouts->connect_ms == 0)
+        timeouts->connect_ms = defaults->connect_ms;
+    if (timeouts->idle_ms == 0)
+        timeouts->idle_ms = defaults->idle_ms;
+    if (timeouts->half_close_ms == 0)
+        timeouts->half_close_ms = defaults->half_close_ms;
+    if (timeouts->udp_ms == 0)
+        timeouts->udp_ms = defaults->udp_ms;
+}
+
+static void fill_defaults(struct conf *conf)
+{
+    fill_timeouts(&conf->defaults, &built_in_timeouts);
+    for (size_t i = 0; i < conf->n_services; i++) {
+        struct conf_service *service = &conf->services[i];
+
+        fill_timeouts(&service->timeouts, &conf->defaults);
+        if (service->tries == 0)
+            service->tries = TRIES_DEFAULT;
+    }
+}
+
+/* A name with its place: what services and servers have in common. */
+struct named {
+    const char *name;
+    const struct conf_place *place;
+};
+
+static int compare_named(const void *left, const void *right)
+{
+    const struct named *a = left;
+    const struct named *b = right;
+    int order = strcmp(a->name, b->name);
+
+    if (order != 0)
+        return order;
+    if (a->place->line != b->place->line)
+        return a->place->line < b->place->line ? -1 : 1;
+    return a->place->column < b->place->column ? -1 : a->place->column > b->place->column;
+}
+
+static void report_twice(struct named *names, size_t n, const char *kind,
+                         struct conf_report *report)
+{
+    qsort(names, n, sizeof(*names), compare_named);
+    for (size_t i = 1; i < n; i++)
+        if (names[i].name[0] != '\0' && strcmp(names[i - 1].name, names[i].name) == 0)
+            conf_report_error(report, names[i].place,
+                              "%s '%s' is defined already, at %s:%u:%u; names are given once", kind,
+                              names[i].name, names[i - 1].place->file, names[i - 1].place->line,
+                              names[i - 1].place->column);
+}
+
+/* One array serves for the services, and for the servers of each. */
+_Static_assert(CONF_SERVICES_MAX <= CONF_SERVERS_MAX, "the array has CONF_SERVERS_MAX places");
+
+static int check_names(const struct conf *conf, struct conf_report *report)
+{
+    struct named *names = calloc(CONF_SERVERS_MAX, sizeof(*names));
+
+    if (!names)
+        return -ENOMEM;
+    for (size_t i = 0; i < conf->n_services; i++)
+        names[i] = (struct named){conf->services[i].name, &conf->services[i].place};
+    report_twice(names, conf->n_services, "service", report);
+    for (size_t i = 0; i < conf->n_services; i++) {
+        const struct conf_service *service = &conf->services[i];
+
+        for (size_t k = 0; k < service->n_servers; k++)
+            names[k] = (struct named){service->servers[k].name, &service->servers[k].place};
+        report_twice(names, service->n_servers, "server", report);
+    }
+    free(names);
+    return 0;
+}
+
+static bool own_addrs_has(struct own_addrs *own, const struct addr *host)
+{
+    if (addr_is_loopback(host))
+        return true;
+    if (!own->is_fetched && getifaddrs(&own->list) < 0)
+        own->list = NULL;
+    own->is_fetched = true;
+    for (const struct ifaddrs *at = own->list; at; at = at->ifa_next) {
+        struct addr addr;
+
+        if (!at->ifa_addr || at->ifa_addr->sa_family != host->sa.sa_family)
+            continue;
+        memset(&addr, 0, sizeof(addr));
+        memcpy(&addr, at->ifa_addr,
+               host->sa.sa_family == AF_INET ? sizeof(addr.in4) : sizeof(addr.in6));
+        if (addr_equal_host(&addr, host))
+            return true;
+    }
+    return false;
+}
+
+/* The listener that a connection to `host` and one of these ports would reach, or NULL. */
+static const struct conf_listen *find_own(const struct listeners *listeners, struct own_addrs *own,
+                                          const struct addr *host, uint16_t first_port,
+                                          uint16_t last_port)
+{
+    const struct conf_listen *found = listeners_find(listeners, host, first_port, last_port);
+    struct addr any;
+
+    if (found)
+        return found;
+    addr_any(host->sa.sa_family, 0, &any);
+    found = listeners_find(listeners, &any, first_port, last_port);
+    return found && own_addrs_has(own, host) ? found : NULL;
+}
+
+static void report_own(const struct conf_server *server, const struct conf_listen *listen,
+                       struct conf_report *report)
+{
+    conf_report_error(report, &server->place,
+                      "server '%s' is our own listener of %s:%u:%u: connections would go round in "
+                      "a circle",
+                      server->name, listen->place.file, listen->place.line, listen->place.column);
+}
+
+/* A server without a port has those of the listeners of its service. */
+static const struct conf_listen *find_own_of_server(const struct listeners *listeners,
+                                                    struct own_addrs *own,
+                                                    const struct conf_service *service,
+                                                    const struct conf_server *server)
+{
+    uint16_t port = addr_port(&server->addr);
+    const struct conf_listen *found = NULL;
+
+    if (port != 0)
+        return find_own(listeners, own, &server->addr, port, port);
+    for (size_t i = 0; i < service->n_listens && !found; i++)
+        found = find_own(listeners, own, &server->addr, addr_port(&service->listens[i].addr),
+                         service->listens[i].last_port);
+    return found;
+}
+
+/* Allowed, since the kernel prefers the address that fits better, but easily not meant. */
+static void warn_hidden(const struct listeners *listeners, const struct conf_service *service,
+                        struct conf_report *report)
+{
+    for (size_t i = 0; i < service->n_listens; i++) {
+        const struct conf_listen *listen = &service->listens[i];
+        const struct conf_listen *hidden;
+        struct addr any;
+
+        addr_any(listen->addr.sa.sa_family, 0, &any);
+        hidden = listeners_find(listeners, &any, addr_port(&listen->addr), listen->last_port);
+        if (hidden && !addr_is_wildcard(&listen->addr))
+            conf_report_warn(report, &listen->place,
+                             "listen: clients of this address come here, not to the listener on "
+                             "all addresses at %s:%u:%u",
+                             hidden->place.file, hidden->place.line, hidden->place.column);
+    }
+}
+
+static void check_servers(const struct conf_service *service, const struct listeners *listeners,
+                          struct own_addrs *own, struct conf_report *report)
+{
+    for (size_t i = 0; i < service->n_servers; i++) {
+        const struct conf_server *server = &service->servers[i];
+        const struct conf_listen *listen = find_own_of_server(listeners, own, service, server);
+
+        if (listen)
+            report_own(server, listen, report);
+    }
+}
+
+static int check_listeners(const struct conf *conf, struct conf_report *report)
+{
+    struct own_addrs own = {0};
+    struct listeners listeners;
+
+    if (listeners_init(&listeners, conf, report) < 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < conf->n_services; i++) {
+        warn_hidden(&listeners, &conf->services[i], report);
+        check_servers(&conf->services[i], &listeners, &own, report);
+    }
+    if (own.list)
+        freeifaddrs(own.list);
+    listeners_fini(&listeners);
+    return 0;
+}
+
+int conf_check(struct conf *conf, struct conf_report *report)
+{
+    const struct conf_place whole = {conf->files ? conf->files[0] : command_line, 0, 0};
+
+    fill_defaults(conf);
+    if (conf->n_services == 0 && report->n_errors == 0)
+        conf_report_error(report, &whole, "no service: nothing to do; add: service NAME {");
+    if (check_names(conf, report) < 0 || check_listeners(conf, report) < 0)
+        conf_report_error(report, &whole, "out of memory");
+    return report->n_errors > 0 ? -EINVAL : 0;
+}

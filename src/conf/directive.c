@@ -1,0 +1,202 @@
+#include "lb4/conf/directive.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lb4/conf/value.h"
+
+enum { ACCEPTED_TEXT_MAX = 360, WORD_MAX = 24 };
+
+static const struct directive directives[] = {
+    /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
+    {"server", NULL, SECTION_SERVICE, 2, 9, true, false, directive_server,
+     "server NAME ADDRESS [weight 1..256] [backup] [maxconn N] [send-proxy v1|v2]"},
+    {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen,
+     "listen tcp|udp|both ADDRESS [accept-proxy from CIDR]"},
+    {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
+     "balance leastconn|roundrobin|source|random"},
+    {"check", NULL, SECTION_SERVICE, 1, 16, false, true, directive_check,
+     "check none|tcp|http|send|redis|postgres|mysql|dns|exec ..."},
+    {"tries", NULL, SECTION_SERVICE, 1, 1, false, false, directive_tries, "tries 1..100"},
+    {"timeout", "connect", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false,
+     directive_timeout, "timeout connect 1ms..365d"},
+    {"timeout", "idle", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false, directive_timeout,
+     "timeout idle 1ms..365d"},
+    {"timeout", "half-close", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false,
+     directive_timeout, "timeout half-close 1ms..365d"},
+    {"timeout", "udp", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false, directive_timeout,
+     "timeout udp 1ms..365d"},
+
+    {"workers", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_workers, "workers auto|1..256"},
+    {"maxconn", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_maxconn,
+     "maxconn auto|1..10000000"},
+    {"pipes", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_pipes, "pipes auto|0..4096"},
+    {"splice", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_splice, "splice on|off"},
+    {"user", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_user, "user USER[:GROUP]"},
+    {"drain", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_drain, "drain 1ms..365d"},
+    {"admin", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_admin, "admin unix:/path"},
+    {"http", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_http, "http ADDRESS:PORT"},
+
+    {"maxconn", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_number,
+     "maxconn 1..10000000"},
+    {"on-down", NULL, SECTION_SERVICE, 1, 2, false, false, directive_on_down,
+     "on-down keep|reset|drain 1ms..365d"},
+    {"udp-on-down", NULL, SECTION_SERVICE, 1, 1, false, false, directive_udp_on_down,
+     "udp-on-down rebind|keep"},
+    {"all-down", NULL, SECTION_SERVICE, 1, 4, false, false, directive_all_down,
+     "all-down refuse|any|hold 1ms..365d [max 1..10000000]"},
+    {"slow-start", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_duration,
+     "slow-start 1ms..365d"},
+    {"resolve", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_duration,
+     "resolve 1ms..365d"},
+    {"allow", NULL, SECTION_SERVICE, 1, 1, true, false, directive_later_network, "allow CIDR"},
+    {"deny", NULL, SECTION_SERVICE, 1, 1, true, false, directive_later_network, "deny CIDR"},
+    {"limit", "per-source", SECTION_SERVICE, 1, 1, false, false, directive_later_number,
+     "limit per-source 1..10000000"},
+    {"affinity", "source", SECTION_SERVICE, 1, 1, false, false, directive_later_duration,
+     "affinity source 1ms..365d"},
+    {"udp-responses", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_number,
+     "udp-responses 1..10000000"},
+    {"udp-sessions", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_number,
+     "udp-sessions 1..10000000"},
+};
+
+enum { N_DIRECTIVES = sizeof(directives) / sizeof(directives[0]) };
+
+/* One bit for each row in struct reader. */
+_Static_assert(N_DIRECTIVES <= 64, "seen masks have 64 bits");
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Levenshtein distance; words longer than WORD_MAX are just far away. */
+static size_t word_distance(const char *a, const char *b)
+{
+    size_t row[WORD_MAX + 1];
+    size_t n = strlen(b);
+
+    if (strlen(a) > WORD_MAX || n > WORD_MAX)
+        return WORD_MAX;
+    for (size_t k = 0; k <= n; k++)
+        row[k] = k;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0]++;
+
+        for (size_t k = 0; k < n; k++) {
+            size_t changed = diagonal + (a[i] == b[k] ? 0 : 1);
+
+            diagonal = row[k + 1];
+            row[k + 1] = min_size(changed, 1 + min_size(row[k], row[k + 1]));
+        }
+    }
+    return row[n];
+}
+
+/* The distinct first words of the sections, NULL-terminated. */
+static void list_words(unsigned sections, const char *words[static N_DIRECTIVES + 3])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < N_DIRECTIVES; i++) {
+        bool is_repeated = n > 0 && strcmp(words[n - 1], directives[i].word) == 0;
+
+        if ((directives[i].sections & sections) && !is_repeated)
+            words[n++] = directives[i].word;
+    }
+    if (sections & SECTION_GLOBAL) {
+        words[n++] = "defaults";
+        words[n++] = "service";
+    }
+    words[n] = NULL;
+}
+
+static const char *nearest_word(const char *const *words, const char *text)
+{
+    const char *nearest = NULL;
+    size_t best = 3; /* two letters wrong is a slip, three is another word */
+
+    for (; *words; words++) {
+        size_t distance = word_distance(text, *words);
+
+        if (distance < best && distance < strlen(*words)) {
+            best = distance;
+            nearest = *words;
+        }
+    }
+    return nearest;
+}
+
+static const char *section_name(unsigned sections)
+{
+    if (sections & SECTION_GLOBAL)
+        return "at the top level";
+    return sections & SECTION_DEFAULTS ? "in 'defaults'" : "in a service";
+}
+
+static void report_unknown(struct reader *reader, const struct lex_line *line)
+{
+    const char *words[N_DIRECTIVES + 3];
+    char accepted[ACCEPTED_TEXT_MAX];
+    char quote[CONF_QUOTE_MAX];
+    const char *nearest;
+
+    list_words(reader->accepts, words);
+    nearest = nearest_word(words, line->words[0].text);
+    reader_error(reader, line, 0, "unknown word %s%s%s%s, accepted %s: %s",
+                 conf_quote(line->words[0].text, line->words[0].n_bytes, quote),
+                 nearest ? " (did you mean '" : "", nearest ? nearest : "", nearest ? "'?)" : "",
+                 section_name(reader->accepts), value_join(words, accepted, sizeof(accepted)));
+}
+
+/* The word is known, its second half is missing or wrong. */
+static void report_sub(struct reader *reader, const struct lex_line *line)
+{
+    const char *subs[N_DIRECTIVES + 1];
+    char accepted[ACCEPTED_TEXT_MAX];
+    size_t n = 0;
+    size_t chosen;
+
+    for (size_t i = 0; i < N_DIRECTIVES; i++)
+        if (strcmp(directives[i].word, line->words[0].text) == 0)
+            subs[n++] = directives[i].sub;
+    subs[n] = NULL;
+    if (line->n_words > 1)
+        value_choice(reader, line, 1, subs, &chosen);
+    else
+        reader_error(reader, line, 0, "%s: an argument is missing, one of: %s", line->words[0].text,
+                     value_join(subs, accepted, sizeof(accepted)));
+}
+
+const struct directive *directive_find(struct reader *reader, const struct lex_line *line,
+                                       unsigned *ret_index)
+{
+    const struct directive *elsewhere = NULL;
+    bool has_word = false;
+
+    for (unsigned i = 0; i < N_DIRECTIVES; i++) {
+        const struct directive *row = &directives[i];
+
+        if (strcmp(row->word, line->words[0].text) != 0)
+            continue;
+        if (!(row->sections & reader->accepts)) {
+            elsewhere = row;
+            continue;
+        }
+        has_word = true;
+        if (row->sub && (line->n_words < 2 || strcmp(row->sub, line->words[1].text) != 0))
+            continue;
+        *ret_index = i;
+        return row;
+    }
+    if (has_word)
+        report_sub(reader, line);
+    else if (elsewhere)
+        reader_error(reader, line, 0, "'%s' is not accepted %s, it belongs %s%s", elsewhere->word,
+                     section_name(reader->accepts), section_name(elsewhere->sections),
+                     elsewhere->sections & SECTION_DEFAULTS ? " or in a service" : "");
+    else
+        report_unknown(reader, line);
+    return NULL;
+}

@@ -1,0 +1,171 @@
+/* check KIND ARGUMENTS OPTIONS: judged whole; of the kinds only `none` is built. */
+#include <string.h>
+
+#include "lb4/base/number.h"
+#include "lb4/conf/directive.h"
+#include "lb4/conf/value.h"
+
+enum { STATUS_MIN = 100, STATUS_MAX = 599, COUNT_MAX = 100, PORT_MAX = 65535 };
+
+enum check_kind {
+    CHECK_NONE,
+    CHECK_TCP,
+    CHECK_HTTP,
+    CHECK_SEND,
+    CHECK_REDIS,
+    CHECK_POSTGRES,
+    CHECK_MYSQL,
+    CHECK_DNS,
+    CHECK_EXEC
+};
+
+static const char *const kind_words[] = {"none",     "tcp",   "http", "send", "redis",
+                                         "postgres", "mysql", "dns",  "exec", NULL};
+
+static bool word_is(const struct lex_line *line, size_t i, const char *text)
+{
+    return i < line->n_words && strcmp(line->words[i].text, text) == 0;
+}
+
+static bool require(struct reader *reader, const struct lex_line *line, size_t i, const char *what)
+{
+    if (i < line->n_words)
+        return true;
+    reader_error(reader, line, line->n_words - 1, "check: an argument is missing: %s", what);
+    return false;
+}
+
+static bool require_path(struct reader *reader, const struct lex_line *line, const char *what)
+{
+    char quote[CONF_QUOTE_MAX];
+
+    if (!require(reader, line, 2, what))
+        return false;
+    if (line->words[2].text[0] == '/' && strlen(line->words[2].text) == line->words[2].n_bytes)
+        return true;
+    reader_error(reader, line, 2, "check: %s must begin with '/': %s",
+                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), what);
+    return false;
+}
+
+/* "200" or "200-399" */
+static bool judge_status(struct reader *reader, const struct lex_line *line, size_t i)
+{
+    char first[8] = "";
+    char quote[CONF_QUOTE_MAX];
+    const char *text;
+    const char *last;
+    uint64_t from;
+    uint64_t to;
+
+    if (!require(reader, line, i, "status 200-399"))
+        return false;
+    text = line->words[i].text;
+    last = strchr(text, '-');
+    if (strcspn(text, "-") < sizeof(first))
+        memcpy(first, text, strcspn(text, "-"));
+    if (number_parse(first, STATUS_MIN, STATUS_MAX, &from) == 0 &&
+        number_parse(last ? last + 1 : first, from, STATUS_MAX, &to) == 0)
+        return true;
+    reader_error(reader, line, i, "status: %s is not a range in %d..%d, such as 200-399",
+                 conf_quote(text, line->words[i].n_bytes, quote), STATUS_MIN, STATUS_MAX);
+    return false;
+}
+
+static bool judge_http(struct reader *reader, const struct lex_line *line, size_t *ret_next)
+{
+    bool has_status = word_is(line, 3, "status");
+
+    *ret_next = has_status ? 5 : 3;
+    return require_path(reader, line, "check http /path [status 200-399]") &&
+           (!has_status || judge_status(reader, line, 4));
+}
+
+static bool judge_send(struct reader *reader, const struct lex_line *line, size_t *ret_next)
+{
+    static const char *const expect[] = {"expect", NULL};
+    size_t choice;
+
+    *ret_next = 5;
+    return require(reader, line, 4, "check send TEXT expect TEXT") &&
+           value_choice(reader, line, 3, expect, &choice);
+}
+
+static bool judge_redis(struct reader *reader, const struct lex_line *line, size_t *ret_next)
+{
+    static const char *const roles[] = {"master", "replica", NULL};
+    bool has_role = word_is(line, 2, "role");
+    size_t choice;
+
+    *ret_next = has_role ? 4 : 2;
+    return !has_role || (require(reader, line, 3, "role master|replica") &&
+                         value_choice(reader, line, 3, roles, &choice));
+}
+
+static bool judge_dns(struct reader *reader, const struct lex_line *line, size_t *ret_next)
+{
+    struct endpoint name;
+    char reason[ENDPOINT_ERROR_MAX];
+    char quote[CONF_QUOTE_MAX];
+
+    *ret_next = 3;
+    if (!require(reader, line, 2, "check dns NAME"))
+        return false;
+    if (endpoint_parse(line->words[2].text, &name, reason) && name.kind == ENDPOINT_HOST &&
+        name.first_port == 0)
+        return true;
+    reader_error(reader, line, 2, "check dns: %s is not a host name of at most %d bytes",
+                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), CONF_HOST_MAX);
+    return false;
+}
+
+/* The words that belong to the kind; *ret_next is the first option. */
+static bool judge_kind(struct reader *reader, const struct lex_line *line, enum check_kind kind,
+                       size_t *ret_next)
+{
+    *ret_next = 2;
+    switch (kind) {
+    case CHECK_NONE:
+    case CHECK_TCP:
+    case CHECK_POSTGRES:
+    case CHECK_MYSQL:
+        break;
+    case CHECK_HTTP:
+        return judge_http(reader, line, ret_next);
+    case CHECK_SEND:
+        return judge_send(reader, line, ret_next);
+    case CHECK_REDIS:
+        return judge_redis(reader, line, ret_next);
+    case CHECK_DNS:
+        return judge_dns(reader, line, ret_next);
+    case CHECK_EXEC:
+        *ret_next = 3;
+        return require_path(reader, line, "check exec /path/to/program");
+    }
+    return true;
+}
+
+void directive_check(struct reader *reader, const struct lex_line *line)
+{
+    static const struct value_option options[] = {
+        {.word = "interval", .kind = VALUE_DURATION},
+        {.word = "timeout", .kind = VALUE_DURATION},
+        {.word = "fall", .kind = VALUE_NUMBER, .range = {1, COUNT_MAX}},
+        {.word = "rise", .kind = VALUE_NUMBER, .range = {1, COUNT_MAX}},
+        {.word = "fast", .kind = VALUE_DURATION},
+        {.word = "port", .kind = VALUE_NUMBER, .range = {1, PORT_MAX}},
+        {.word = NULL},
+    };
+    uint64_t values[VALUE_OPTIONS_MAX];
+    size_t kind;
+    size_t next;
+
+    if (!value_choice(reader, line, 1, kind_words, &kind) ||
+        !judge_kind(reader, line, (enum check_kind)kind, &next) ||
+        !value_options(reader, line, next, options, values))
+        return;
+    if (kind == CHECK_NONE)
+        reader_service(reader)->check_none = true;
+    else
+        reader_refuse(reader, line, 1);
+}

@@ -1,0 +1,106 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lb4/conf/directive.h"
+#include "lb4/conf/value.h"
+
+static const char *const on_off[] = {"on", "off", NULL};
+
+static void warn_no_effect(struct reader *reader, const struct lex_line *line)
+{
+    struct conf_place place = reader_place(reader, line, 0);
+
+    conf_report_warn(reader->report, &place, "%s: not in this version: accepted, has no effect yet",
+                     line->words[0].text);
+}
+
+void directive_workers(struct reader *reader, const struct lex_line *line)
+{
+    uint64_t n;
+
+    if (value_auto(reader, line, 1, (struct value_range){1, CONF_WORKERS_MAX}, &n))
+        reader->conf->workers = (uint32_t)n;
+}
+
+void directive_maxconn(struct reader *reader, const struct lex_line *line)
+{
+    uint64_t n;
+
+    if (value_auto(reader, line, 1, (struct value_range){1, CONF_MAXCONN_MAX}, &n))
+        reader->conf->maxconn = (uint32_t)n;
+}
+
+void directive_pipes(struct reader *reader, const struct lex_line *line)
+{
+    uint64_t n;
+
+    if (!value_auto(reader, line, 1, (struct value_range){0, CONF_PIPES_MAX}, &n))
+        return;
+    reader->conf->pipes = (uint32_t)n;
+    reader->conf->pipes_auto = strcmp(line->words[1].text, "auto") == 0;
+}
+
+void directive_splice(struct reader *reader, const struct lex_line *line)
+{
+    size_t choice;
+
+    if (value_choice(reader, line, 1, on_off, &choice))
+        reader->conf->splice = choice == 0;
+}
+
+void directive_drain(struct reader *reader, const struct lex_line *line)
+{
+    value_duration(reader, line, 1, &reader->conf->drain_ms);
+}
+
+/* USER[:GROUP], the colon as in chown(1). */
+void directive_user(struct reader *reader, const struct lex_line *line)
+{
+    struct lex_line names = *line;
+    const char *colon = strchr(line->words[1].text, ':');
+    char user[CONF_NAME_MAX + 1];
+    char group[CONF_NAME_MAX + 1] = "";
+
+    names.words[1].text = names.bytes + (line->words[1].text - line->bytes);
+    if (colon)
+        lex_split_word(&names, 1, (size_t)(colon - line->words[1].text));
+    if (!value_name(reader, &names, 1, user) || (colon && !value_name(reader, &names, 2, group)))
+        return;
+    memcpy(reader->conf->user, user, sizeof(user));
+    memcpy(reader->conf->group, group, sizeof(group));
+}
+
+void directive_admin(struct reader *reader, const struct lex_line *line)
+{
+    struct endpoint at;
+    char quote[CONF_QUOTE_MAX];
+
+    if (!value_endpoint(reader, line, 1, &at))
+        return;
+    if (at.kind != ENDPOINT_UNIX) {
+        reader_error(reader, line, 1, "admin: %s is not a Unix socket, accepted: unix:/path",
+                     conf_quote(line->words[1].text, line->words[1].n_bytes, quote));
+        return;
+    }
+    snprintf(reader->conf->admin, sizeof(reader->conf->admin), "%s", line->words[1].text);
+    warn_no_effect(reader, line);
+}
+
+void directive_http(struct reader *reader, const struct lex_line *line)
+{
+    struct endpoint at;
+    char quote[CONF_QUOTE_MAX];
+
+    if (!value_endpoint(reader, line, 1, &at))
+        return;
+    if (at.kind == ENDPOINT_HOST || at.kind == ENDPOINT_UNIX || at.first_port == 0 ||
+        at.first_port != at.last_port) {
+        reader_error(reader, line, 1,
+                     "http: %s is not an address with one port, accepted: 127.0.0.1:9404, :9404",
+                     conf_quote(line->words[1].text, line->words[1].n_bytes, quote));
+        return;
+    }
+    snprintf(reader->conf->http, sizeof(reader->conf->http), "%s", line->words[1].text);
+    warn_no_effect(reader, line);
+}

@@ -1,0 +1,189 @@
+#include <string.h>
+
+#include "lb4/conf/directive.h"
+#include "lb4/conf/memory.h"
+#include "lb4/conf/value.h"
+
+static void report_memory(struct reader *reader, const struct lex_line *line)
+{
+    reader_error(reader, line, 0, "out of memory");
+}
+
+/* "accept-proxy from CIDR" behind a listener's address. */
+static bool judge_accept_proxy(struct reader *reader, const struct lex_line *line)
+{
+    const char *expected[] = {"accept-proxy", "from"};
+
+    for (size_t i = 3; i < line->n_words && i < 5; i++) {
+        const char *const choices[] = {expected[i - 3], NULL};
+        size_t choice;
+
+        if (!value_choice(reader, line, i, choices, &choice))
+            return false;
+    }
+    if (line->n_words == 3)
+        return true;
+    if (line->n_words == 6)
+        return value_network(reader, line, 5);
+    reader_error(reader, line, 3, "an argument is missing: accept-proxy from CIDR");
+    return false;
+}
+
+static bool judge_listen_addr(struct reader *reader, const struct lex_line *line,
+                              const struct endpoint *at)
+{
+    const char *reason = "not in this version: give an IP address or :PORT";
+    char quote[CONF_QUOTE_MAX];
+
+    if (at->kind == ENDPOINT_UNIX)
+        reason = "a Unix socket: not in this version";
+    else if (at->kind != ENDPOINT_HOST && at->first_port == 0)
+        reason = "a listener needs a port or a range of ports in 1..65535";
+    else if (at->kind != ENDPOINT_HOST && endpoint_can_listen(&at->addr, &reason))
+        return true;
+    reader_error(reader, line, 2, "listen: %s: %s",
+                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), reason);
+    return false;
+}
+
+static void store_listen(struct reader *reader, const struct lex_line *line,
+                         const struct endpoint *at)
+{
+    struct conf_service *service = reader_service(reader);
+    struct conf_listen *listen;
+
+    if (service->n_listens == CONF_LISTENS_MAX) {
+        reader_error(reader, line, 0, "listen: more than %d in one service", CONF_LISTENS_MAX);
+        return;
+    }
+    listen = conf_add_listen(service);
+    if (!listen) {
+        report_memory(reader, line);
+        return;
+    }
+    listen->place = reader_place(reader, line, 2);
+    listen->addr = at->addr;
+    listen->last_port = at->last_port;
+    listen->is_any = at->kind == ENDPOINT_ANY;
+}
+
+void directive_listen(struct reader *reader, const struct lex_line *line)
+{
+    static const char *const transports[] = {"tcp", "udp", "both", NULL};
+    struct endpoint at;
+    size_t transport;
+
+    if (!value_choice(reader, line, 1, transports, &transport) ||
+        !value_endpoint(reader, line, 2, &at) || !judge_listen_addr(reader, line, &at) ||
+        !judge_accept_proxy(reader, line))
+        return;
+    if (transport != 0)
+        reader_refuse(reader, line, 1);
+    else if (line->n_words > 3)
+        reader_refuse(reader, line, 3);
+    else
+        store_listen(reader, line, &at);
+}
+
+static bool judge_server_addr(struct reader *reader, const struct lex_line *line,
+                              const struct endpoint *at)
+{
+    const char *reason = NULL;
+    char quote[CONF_QUOTE_MAX];
+
+    if (at->kind == ENDPOINT_ANY)
+        reason = "a server needs a host; accepted: 10.0.0.5:5432, [2001:db8::1]:5432";
+    else if (at->first_port != at->last_port)
+        reason = "a server has one port, or none: the one that the client asked for";
+    else if (at->kind == ENDPOINT_ADDR && endpoint_can_connect(&at->addr, &reason))
+        return true;
+    else if (at->kind == ENDPOINT_HOST)
+        reason = "a host name: not in this version: give an IP address";
+    else if (at->kind == ENDPOINT_UNIX)
+        reason = "a Unix socket: not in this version";
+    reader_error(reader, line, 2, "server: %s: %s",
+                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), reason);
+    return false;
+}
+
+static void store_server(struct reader *reader, const struct lex_line *line,
+                         const struct conf_server *server)
+{
+    struct conf_service *service = reader_service(reader);
+    struct conf_server *stored;
+
+    if (service->n_servers == CONF_SERVERS_MAX) {
+        reader_error(reader, line, 0, "server: more than %d in one service", CONF_SERVERS_MAX);
+        return;
+    }
+    stored = conf_add_server(service);
+    if (stored)
+        *stored = *server;
+    else
+        report_memory(reader, line);
+}
+
+void directive_server(struct reader *reader, const struct lex_line *line)
+{
+    static const char *const versions[] = {"v1", "v2", NULL};
+    static const struct value_option options[] = {
+        {.word = "weight", .kind = VALUE_NUMBER, .range = {1, CONF_WEIGHT_MAX}},
+        {.word = "backup", .kind = VALUE_FLAG, .is_later = true},
+        {.word = "maxconn", .kind = VALUE_NUMBER, .range = {1, CONF_MAXCONN_MAX}, .is_later = true},
+        {.word = "send-proxy", .kind = VALUE_CHOICE, .choices = versions, .is_later = true},
+        {.word = NULL},
+    };
+    uint64_t values[VALUE_OPTIONS_MAX] = {1};
+    struct conf_server server = {.place = reader_place(reader, line, 1)};
+    struct endpoint at;
+
+    if (!value_name(reader, line, 1, server.name) || !value_endpoint(reader, line, 2, &at) ||
+        !judge_server_addr(reader, line, &at) || !value_options(reader, line, 3, options, values))
+        return;
+    server.addr = at.addr;
+    server.weight = (uint32_t)values[0];
+    store_server(reader, line, &server);
+}
+
+void directive_balance(struct reader *reader, const struct lex_line *line)
+{
+    static const char *const policies[] = {"leastconn", "roundrobin", "source", "random", NULL};
+    size_t policy;
+
+    if (!value_choice(reader, line, 1, policies, &policy))
+        return;
+    if (policy == 0)
+        reader_service(reader)->balance = CONF_BALANCE_LEASTCONN;
+    else if (policy == 1)
+        reader_service(reader)->balance = CONF_BALANCE_ROUNDROBIN;
+    else
+        reader_refuse(reader, line, 1);
+}
+
+void directive_tries(struct reader *reader, const struct lex_line *line)
+{
+    uint64_t n;
+
+    if (value_number(reader, line, 1, (struct value_range){1, CONF_TRIES_MAX}, &n))
+        reader_service(reader)->tries = (uint32_t)n;
+}
+
+void directive_timeout(struct reader *reader, const struct lex_line *line)
+{
+    bool is_service = reader->accepts & SECTION_SERVICE;
+    struct conf_timeouts *timeouts =
+        is_service ? &reader_service(reader)->timeouts : &reader->conf->defaults;
+    const struct {
+        const char *word;
+        uint64_t *ms;
+    } kinds[] = {
+        {"connect", &timeouts->connect_ms},
+        {"idle", &timeouts->idle_ms},
+        {"half-close", &timeouts->half_close_ms},
+        {"udp", &timeouts->udp_ms},
+    };
+
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+        if (strcmp(kinds[k].word, line->words[1].text) == 0)
+            value_duration(reader, line, 2, kinds[k].ms);
+}

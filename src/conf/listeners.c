@@ -1,0 +1,150 @@
+#include "lb4/conf/listeners.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_hosts(const struct addr *a, const struct addr *b)
+{
+    if (a->sa.sa_family != b->sa.sa_family)
+        return a->sa.sa_family < b->sa.sa_family ? -1 : 1;
+    if (a->sa.sa_family == AF_INET)
+        return memcmp(&a->in4.sin_addr, &b->in4.sin_addr, sizeof(a->in4.sin_addr));
+    if (a->in6.sin6_scope_id != b->in6.sin6_scope_id)
+        return a->in6.sin6_scope_id < b->in6.sin6_scope_id ? -1 : 1;
+    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr));
+}
+
+static int compare_entries(const void *left, const void *right)
+{
+    const struct listen_entry *a = left;
+    const struct listen_entry *b = right;
+    int order = compare_hosts(&a->host, &b->host);
+
+    if (order != 0)
+        return order;
+    return a->first_port < b->first_port ? -1 : a->first_port > b->first_port;
+}
+
+static void add_entry(struct listeners *listeners, const struct conf_listen *listen, int family)
+{
+    struct listen_entry *entry = &listeners->entries[listeners->n_entries++];
+
+    *entry = (struct listen_entry){
+        .host = listen->addr,
+        .first_port = addr_port(&listen->addr),
+        .last_port = listen->last_port,
+        .listen = listen,
+    };
+    if (listen->is_any)
+        addr_any(family, 0, &entry->host);
+    addr_set_port(&entry->host, 0);
+}
+
+static void add_service(struct listeners *listeners, const struct conf_service *service)
+{
+    for (size_t i = 0; i < service->n_listens; i++) {
+        add_entry(listeners, &service->listens[i], AF_INET);
+        if (service->listens[i].is_any)
+            add_entry(listeners, &service->listens[i], AF_INET6);
+    }
+}
+
+static bool is_before(const struct conf_place *a, const struct conf_place *b)
+{
+    return a->line < b->line || (a->line == b->line && a->column < b->column);
+}
+
+static void report_overlap(const struct listen_entry *a, const struct listen_entry *b,
+                           struct conf_report *report)
+{
+    bool is_swapped = is_before(&b->listen->place, &a->listen->place);
+    const struct listen_entry *first = is_swapped ? b : a;
+    const struct listen_entry *second = is_swapped ? a : b;
+    uint16_t from = a->first_port > b->first_port ? a->first_port : b->first_port;
+    uint16_t to = a->last_port < b->last_port ? a->last_port : b->last_port;
+    const struct conf_place *place = &first->listen->place;
+
+    /* Two ":port" meet in both families; one message is enough. */
+    if (a->listen->is_any && b->listen->is_any && a->host.sa.sa_family == AF_INET6)
+        return;
+    if (from == to)
+        conf_report_error(report, &second->listen->place,
+                          "listen: port %u of this address is listened on already, at %s:%u:%u",
+                          from, place->file, place->line, place->column);
+    else
+        conf_report_error(report, &second->listen->place,
+                          "listen: ports %u-%u of this address are listened on already, at "
+                          "%s:%u:%u",
+                          from, to, place->file, place->line, place->column);
+}
+
+/* Sorted by first port, so an overlap is always with the entry that reaches farthest so far. */
+static void merge_overlaps(struct listeners *listeners, struct conf_report *report)
+{
+    struct listen_entry *last = listeners->entries;
+    size_t n = listeners->n_entries;
+
+    for (size_t i = 1; i < n; i++) {
+        const struct listen_entry *next = &listeners->entries[i];
+
+        if (compare_hosts(&last->host, &next->host) == 0 && next->first_port <= last->last_port) {
+            report_overlap(last, next, report);
+            if (next->last_port > last->last_port)
+                last->last_port = next->last_port;
+        } else {
+            *++last = *next;
+        }
+    }
+    if (n > 0)
+        listeners->n_entries = (size_t)(last - listeners->entries) + 1;
+}
+
+int listeners_init(struct listeners *listeners, const struct conf *conf, struct conf_report *report)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < conf->n_services; i++)
+        n += conf->services[i].n_listens;
+    listeners->n_entries = 0;
+    listeners->entries = calloc(2 * n + 1, sizeof(*listeners->entries));
+    if (!listeners->entries)
+        return -ENOMEM;
+    for (size_t i = 0; i < conf->n_services; i++)
+        add_service(listeners, &conf->services[i]);
+    qsort(listeners->entries, listeners->n_entries, sizeof(*listeners->entries), compare_entries);
+    merge_overlaps(listeners, report);
+    return 0;
+}
+
+void listeners_fini(struct listeners *listeners)
+{
+    free(listeners->entries);
+    listeners->entries = NULL;
+    listeners->n_entries = 0;
+}
+
+const struct conf_listen *listeners_find(const struct listeners *listeners, const struct addr *host,
+                                         uint16_t first_port, uint16_t last_port)
+{
+    const struct listen_entry wanted = {.host = *host, .first_port = last_port};
+    const struct listen_entry *found;
+    size_t low = 0;
+    size_t high = listeners->n_entries;
+
+    /* The last entry that begins at or before last_port: no other can reach as far. */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (compare_entries(&listeners->entries[middle], &wanted) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0)
+        return NULL;
+    found = &listeners->entries[low - 1];
+    if (compare_hosts(&found->host, host) != 0 || found->last_port < first_port)
+        return NULL;
+    return found->listen;
+}

@@ -1,0 +1,95 @@
+#include "lb4/conf/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DRAIN_DEFAULT_MS = 30000 };
+
+void conf_init(struct conf *conf)
+{
+    *conf = (struct conf){
+        .pipes_auto = true,
+        .splice = true,
+        .drain_ms = DRAIN_DEFAULT_MS,
+    };
+}
+
+static void free_files(char **files)
+{
+    for (char **file = files; file && *file; file++)
+        free(*file);
+    free(files);
+}
+
+void conf_free(struct conf *conf)
+{
+    for (size_t i = 0; i < conf->n_services; i++) {
+        free(conf->services[i].listens);
+        free(conf->services[i].servers);
+    }
+    free(conf->services);
+    free_files(conf->files);
+    conf_init(conf);
+}
+
+/* Room for element n of *array, doubling at powers of two: the model needs no capacity fields. */
+static void *append_zeroed(void **array, size_t n, size_t size)
+{
+    if ((n & (n - 1)) == 0) {
+        void *moved = reallocarray(*array, n ? 2 * n : 1, size);
+
+        if (!moved)
+            return NULL;
+        *array = moved;
+    }
+    return memset((char *)*array + n * size, 0, size);
+}
+
+struct conf_service *conf_add_service(struct conf *conf)
+{
+    void *array = conf->services;
+    struct conf_service *service = append_zeroed(&array, conf->n_services, sizeof(*service));
+
+    conf->services = array;
+    if (service)
+        conf->n_services++;
+    return service;
+}
+
+struct conf_listen *conf_add_listen(struct conf_service *service)
+{
+    void *array = service->listens;
+    struct conf_listen *listen = append_zeroed(&array, service->n_listens, sizeof(*listen));
+
+    service->listens = array;
+    if (listen)
+        service->n_listens++;
+    return listen;
+}
+
+struct conf_server *conf_add_server(struct conf_service *service)
+{
+    void *array = service->servers;
+    struct conf_server *server = append_zeroed(&array, service->n_servers, sizeof(*server));
+
+    service->servers = array;
+    if (server)
+        service->n_servers++;
+    return server;
+}
+
+const char *conf_add_file(struct conf *conf, const char *name)
+{
+    size_t n = 0;
+    char **files;
+
+    while (conf->files && conf->files[n])
+        n++;
+    files = reallocarray(conf->files, n + 2, sizeof(*files));
+    if (!files)
+        return NULL;
+    conf->files = files;
+    files[n] = strdup(name);
+    files[n + 1] = NULL;
+    return files[n];
+}

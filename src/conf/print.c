@@ -1,0 +1,117 @@
+#include "lb4/conf/print.h"
+
+#include <string.h>
+
+#include "lb4/base/number.h"
+
+static void print_auto(const char *word, uint32_t n, bool is_auto, FILE *stream)
+{
+    if (is_auto)
+        fprintf(stream, "%s auto\n", word);
+    else
+        fprintf(stream, "%s %u\n", word, n);
+}
+
+static void print_duration(const char *words, uint64_t ms, FILE *stream)
+{
+    char text[NUMBER_TEXT_MAX];
+
+    fprintf(stream, "%s %s\n", words, number_format_duration(ms, text));
+}
+
+static void print_timeouts(const struct conf_timeouts *timeouts, FILE *stream)
+{
+    print_duration("    timeout connect", timeouts->connect_ms, stream);
+    print_duration("    timeout idle", timeouts->idle_ms, stream);
+    print_duration("    timeout half-close", timeouts->half_close_ms, stream);
+    print_duration("    timeout udp", timeouts->udp_ms, stream);
+}
+
+/* A path may hold anything. */
+static void print_quoted(const char *word, const char *text, FILE *stream)
+{
+    fprintf(stream, "%s \"", word);
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+
+        if (byte == '"' || byte == '\\')
+            fprintf(stream, "\\%c", byte);
+        else if (byte < 0x20 || byte >= 0x7f)
+            fprintf(stream, "\\x%02x", byte);
+        else
+            fputc(byte, stream);
+    }
+    fputs("\"\n", stream);
+}
+
+static void print_listen(const struct conf_listen *listen, FILE *stream)
+{
+    char text[ADDR_TEXT_MAX];
+    uint16_t port = addr_port(&listen->addr);
+
+    if (listen->is_any)
+        snprintf(text, sizeof(text), ":%u", port);
+    else
+        addr_format(&listen->addr, text);
+    fprintf(stream, "    listen tcp %s", text);
+    if (listen->last_port != port)
+        fprintf(stream, "-%u", listen->last_port);
+    fputc('\n', stream);
+}
+
+static void print_server(const struct conf_server *server, FILE *stream)
+{
+    char text[ADDR_TEXT_MAX];
+
+    addr_format(&server->addr, text);
+    if (addr_port(&server->addr) == 0)
+        *strrchr(text, ':') = '\0';
+    fprintf(stream, "    server %s %s weight %u\n", server->name, text, server->weight);
+}
+
+static const char *balance_word(enum conf_balance balance)
+{
+    switch (balance) {
+    case CONF_BALANCE_LEASTCONN:
+        return "leastconn";
+    case CONF_BALANCE_ROUNDROBIN:
+        return "roundrobin";
+    }
+    return "?";
+}
+
+static void print_service(const struct conf_service *service, FILE *stream)
+{
+    fprintf(stream, "service %s {\n", service->name);
+    for (size_t i = 0; i < service->n_listens; i++)
+        print_listen(&service->listens[i], stream);
+    fprintf(stream, "    balance %s\n", balance_word(service->balance));
+    if (service->check_none)
+        fputs("    check none\n", stream);
+    fprintf(stream, "    tries %u\n", service->tries);
+    print_timeouts(&service->timeouts, stream);
+    for (size_t i = 0; i < service->n_servers; i++)
+        print_server(&service->servers[i], stream);
+    fputs("}\n", stream);
+}
+
+void conf_print(const struct conf *conf, FILE *stream)
+{
+    print_auto("workers", conf->workers, conf->workers == 0, stream);
+    print_auto("maxconn", conf->maxconn, conf->maxconn == 0, stream);
+    print_auto("pipes", conf->pipes, conf->pipes_auto, stream);
+    fprintf(stream, "splice %s\n", conf->splice ? "on" : "off");
+    print_duration("drain", conf->drain_ms, stream);
+    if (conf->user[0] != '\0')
+        fprintf(stream, "user %s%s%s\n", conf->user, conf->group[0] != '\0' ? ":" : "",
+                conf->group);
+    if (conf->admin[0] != '\0')
+        print_quoted("admin", conf->admin, stream);
+    if (conf->http[0] != '\0')
+        print_quoted("http", conf->http, stream);
+    fputs("defaults {\n", stream);
+    print_timeouts(&conf->defaults, stream);
+    fputs("}\n", stream);
+    for (size_t i = 0; i < conf->n_services; i++)
+        print_service(&conf->services[i], stream);
+}
