@@ -74,7 +74,7 @@ static int open_locked(const char *path, struct stat *ret_status,
                        char reterr[static PID_FILE_ERROR_MAX])
 {
     for (int i = 0; i < OPEN_TRIES; i++) {
-        /* O_NONBLOCK: a FIFO would stop us here. */
+        /* O_NONBLOCK: a serial line would wait for its carrier here. */
         scope_close int fd =
             open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
 
@@ -130,7 +130,8 @@ void pid_file_close(struct pid_file *file)
 
     if (file->fd < 0)
         return;
-    if (is_still_at(file->path, &ours) && unlink(file->path) < 0)
+    /* A replaced file is not touched by this: the descriptor is of the one that we wrote. */
+    if (!is_still_at(file->path, &ours) || unlink(file->path) < 0)
         (void)!ftruncate(file->fd, 0);
     close(file->fd);
     file->fd = -1;

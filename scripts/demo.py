@@ -1,0 +1,134 @@
+"""What the live demo and the tour share: the demo servers, lb4 before them, and a client."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+LB4 = "build/release/lb4"
+CONFIG = "lb4.conf.example"
+LISTEN_PORT = 7000
+SERVERS = {"web1": 7001, "web2": 7002, "web3": 7003}  # as in lb4.conf.example
+DEADLINE_S = 10
+
+
+class DemoError(Exception):
+    """Something that the user has to know; shown without a traceback."""
+
+
+def wait_until(is_true, what):
+    """Wait for a condition, at most DEADLINE_S."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise DemoError(f"waited {DEADLINE_S} s in vain: {what}")
+        time.sleep(0.01)
+
+
+def connect(port=LISTEN_PORT):
+    return socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S)
+
+
+def read_all(client):
+    chunks = []
+    while chunk := client.recv(65536):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def ask(line=b"who"):
+    """One short connection through lb4: send a line, return the whole answer as text."""
+    with connect() as client:
+        client.sendall(line + b"\n")
+        return read_all(client).decode().strip()
+
+
+def ask_web():
+    """One request as a browser sends it; returns the text of the answer."""
+    with connect() as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return read_all(client).decode().partition("\r\n\r\n")[2].strip()
+
+
+def demand_free_port(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DemoError(
+                f"127.0.0.1:{port} is in use by another program "
+                f"(as root, ss -ltnp 'sport = :{port}' tells which): {error.strerror}"
+            ) from None
+
+
+def is_listening(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Demo(contextlib.ExitStack):
+    """Processes of the demo; leaving the `with` block ends them all."""
+
+    def __enter__(self):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: sys.exit(1))
+        for port in (LISTEN_PORT, *SERVERS.values()):
+            demand_free_port(port)
+        return super().__enter__()
+
+    def start(self, *command, **options):
+        """Start a process that Ctrl-C does not reach: this one ends it."""
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, **options
+        )
+        self.callback(stop, process)
+        return process
+
+    def start_server(self, name):
+        port = SERVERS[name]
+        process = self.start(sys.executable, "-B", "scripts/demo_server.py", name, str(port))
+        wait_for_port(process, name, port)
+        return process
+
+    def start_servers(self):
+        return {name: self.start_server(name) for name in SERVERS}
+
+    def start_lb4(self, *flags, **options):
+        process = self.start(*lb4_command("-c", CONFIG, *flags), **options)
+        wait_for_port(process, "lb4", LISTEN_PORT)
+        return process
+
+
+def lb4_command(*arguments):
+    """root's lb4 gives its rights up."""
+    return [LB4, *arguments, *(["-u", "nobody"] if os.geteuid() == 0 else [])]
+
+
+def wait_for_port(process, name, port):
+    wait_until(lambda: process.poll() is not None or is_listening(port), f"{name} listens")
+    if process.poll() is not None:
+        raise DemoError(f"{name} ended with exit code {process.returncode} instead of listening")
+
+
+def stop(process):
+    """SIGTERM, and SIGKILL for one that does not obey. Returns the exit code."""
+    process.terminate()
+    try:
+        return process.wait(DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def run(main):
+    """Run `main` with its problems shown as one line."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\nstopped")
+    except (DemoError, OSError) as error:
+        sys.exit(f"error: {error}")
