@@ -1,0 +1,112 @@
+"""The session's namespace, the binary under test, and fixtures that start lb4.
+
+Environment: LB4 = the binary (default build/release/lb4 of this repository), LB4_TEST_FULL=1 = long
+matrices whole, LB4_SANITIZED=1 = the binary is slow and fat: no bounds on memory and time.
+"""
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+import daemon
+import namespace
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+IS_FULL = os.environ.get("LB4_TEST_FULL", "") not in ("", "0")
+
+
+def pytest_configure(config):
+    namespace.enter()
+    sys.setswitchinterval(0.001)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture(scope="session")
+def binary():
+    """lb4, copied to where an unprivileged uid can reach it."""
+    source = pathlib.Path(os.environ.get("LB4", ROOT / "build/release/lb4"))
+    if not source.exists():
+        pytest.fail(f"{source} does not exist: run scripts/build.sh, or set LB4")
+    with tempfile.TemporaryDirectory(prefix="lb4-bin-") as directory:
+        os.chmod(directory, 0o755)
+        yield shutil.copy(source, directory)
+
+
+@pytest.fixture(scope="session")
+def repeats():
+    return 100 if IS_FULL else 3
+
+
+@pytest.fixture(scope="session")
+def is_full():
+    return IS_FULL
+
+
+def make_starter(binary):
+    started = []
+
+    def start(args=(), *, waits=True, **options):
+        lb4 = daemon.Daemon(binary, args, **options)
+        started.append(lb4)
+        return lb4.wait_ready() if waits else lb4
+    return start, started
+
+
+def finish_all(started):
+    problems = []
+    for lb4 in started:
+        try:
+            lb4.finish()
+        except (AssertionError, subprocess.TimeoutExpired) as problem:
+            problems.append(problem)
+        finally:
+            lb4.kill()
+    if problems:
+        raise problems[0]
+
+
+@pytest.fixture
+def start_lb4(binary):
+    """start_lb4(args, config=..., splice=...) -> a ready Daemon, finished after the test."""
+    start, started = make_starter(binary)
+    yield start
+    finish_all(started)
+
+
+@pytest.fixture(scope="module")
+def start_lb4_module(request):
+    """The same for tests that share a daemon; looks for the binary only when it is used."""
+    started_by = []
+
+    def start(*args, **options):
+        begin, started = make_starter(request.getfixturevalue("binary"))
+        started_by.append(started)
+        return begin(*args, **options)
+    yield start
+    for started in started_by:
+        finish_all(started)
+
+
+@pytest.fixture
+def trace():
+    """A file that strace may write as the unprivileged uid."""
+    with tempfile.TemporaryDirectory(prefix="lb4-trace-") as directory:
+        os.chmod(directory, 0o777)
+        yield pathlib.Path(directory, "trace")
+
+
+@pytest.fixture(params=["splice", "copy"])
+def splice(request):
+    """Both relay modes, as the argument of start_lb4."""
+    return request.param == "splice"
+
+
+@pytest.fixture(params=["v4", "v6"])
+def family(request):
+    return request.param

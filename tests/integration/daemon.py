@@ -1,0 +1,285 @@
+"""lb4 under test: started as an unprivileged uid, its log read as it comes, and the promises that
+hold after every test: nothing active, no descriptor left, exit 0, no sanitizer's report."""
+import collections
+import dataclasses
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+NOBODY = 65534
+READY_LIMIT_S = 20
+END_LIMIT_S = 20
+
+LOG_LINE = re.compile(
+    r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?P<level>\S+) (?P<thread>[^:]+): (?P<text>.*)$")
+SANITIZER = re.compile(
+    r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer|runtime error:")
+REASONS = frozenset(
+    "client_fin server_fin client_rst server_rst idle half_close connect_failed no_server admin"
+    " drain limit denied server_down error".split())
+
+IS_SANITIZED = os.environ.get("LB4_SANITIZED", "") not in ("", "0")
+
+
+@dataclasses.dataclass
+class Usage:
+    """What a process has used so far."""
+    cpu_s: float
+    switches: int
+    at: float
+
+
+class Daemon:
+    """One lb4. `args` are its arguments, `config` the text of a file for -c; `wrapper` is a command
+    to start it under, e.g. ["strace", ...]. `uid` None = stay who we are."""
+
+    def __init__(self, binary, args=(), config=None, *, splice=True, uid=NOBODY, nofile=None,
+                 wrapper=(), env=None, reads_log=True, stderr=subprocess.PIPE, debug=True):
+        self.lines = []
+        self.closed = collections.defaultdict(list)
+        self.changed = threading.Condition()
+        self.is_finished = False
+        self.is_wrapped = bool(wrapper)
+        self.descriptors_at_start = None
+        self.directory = None
+        command = [*wrapper]
+        if nofile:
+            command += ["prlimit", f"--nofile={nofile}:{nofile}", "--"]
+        command += [str(binary), *(["-v"] if debug else []), *([] if splice else ["--no-splice"])]
+        if config is not None:
+            command += ["-c", self.write_config(config)]
+        command += map(str, args)
+        self.command = command
+        drop = {}
+        if uid is not None and can_change_uid():
+            drop = {"user": uid, "group": uid, "extra_groups": []}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
+            env={**os.environ, **(env or {})}, **drop)
+        self.reader = None
+        if reads_log and self.process.stderr:
+            self.reader = threading.Thread(target=self.read_log, daemon=True)
+            self.reader.start()
+
+    def write_config(self, text):
+        self.directory = tempfile.TemporaryDirectory(prefix="lb4-test-")
+        os.chmod(self.directory.name, 0o755)
+        path = pathlib.Path(self.directory.name, "lb4.conf")
+        path.write_text(text)
+        return str(path)
+
+    # --- the log
+
+    def read_log(self):
+        for raw in self.process.stderr:
+            line = raw.decode(errors="backslashreplace").rstrip("\n")
+            with self.changed:
+                self.lines.append(line)
+                entry = parse_closed(line)
+                if entry:
+                    self.closed[entry["service"]].append(entry)
+                self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
+
+    def wait_for(self, condition, limit_s, what):
+        """Wait until condition() is true, woken by log lines; fail with the log otherwise."""
+        deadline = time.monotonic() + limit_s
+        with self.changed:
+            while not condition():
+                left = deadline - time.monotonic()
+                if left <= 0 or (self.process.poll() is not None and not self.reader.is_alive()):
+                    if condition():
+                        return
+                    raise AssertionError(f"lb4: {what}; exit {self.process.poll()}\n{self.tail()}")
+                self.changed.wait(min(left, 0.1))
+
+    def wait_line(self, pattern, limit_s=READY_LIMIT_S, start=0):
+        """The first line from `start` on in which `pattern` is found."""
+        wanted = re.compile(pattern)
+        found = []
+
+        def look():
+            found[:] = [line for line in self.lines[start:] if wanted.search(line)]
+            return bool(found)
+        self.wait_for(look, limit_s, f"no line with '{pattern}'")
+        return found[0]
+
+    def wait_closed(self, service, nth, limit_s):
+        """What lb4 logged about the nth end (from 0) of a service, None if it did not in time."""
+        deadline = time.monotonic() + limit_s
+        with self.changed:
+            while len(self.closed[service]) <= nth:
+                left = deadline - time.monotonic()
+                if left <= 0 or self.process.poll() is not None:
+                    return None
+                self.changed.wait(left if left < 0.5 else 0.5)
+            return self.closed[service][nth]
+
+    def wait_n_closed(self, service, count, limit_s=END_LIMIT_S):
+        """All ends of a service, once there are `count`."""
+        self.wait_for(lambda: len(self.closed[service]) >= count, limit_s,
+                      f"fewer than {count} ends of {service}")
+        return list(self.closed[service])
+
+    def tail(self):
+        return "\n".join(self.lines[-40:])
+
+    # --- start and end
+
+    def wait_ready(self):
+        self.wait_line(r"\bready\b")
+        self.descriptors_at_start = self.descriptors()
+        return self
+
+    def wait_exit(self, limit_s=END_LIMIT_S):
+        """The exit code."""
+        code = self.process.wait(limit_s)
+        if self.reader:
+            self.reader.join(limit_s)
+        return code
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    @property
+    def pid(self):
+        """Of lb4 itself: the child if a wrapper stands before it."""
+        if not self.is_wrapped:
+            return self.process.pid
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(children.read_text().split()[0])
+
+    def finish(self, checks_descriptors=True):
+        """Stop, and check what must hold after every test. Once only; later calls do nothing."""
+        if self.is_finished:
+            return
+        self.is_finished = True
+        try:
+            if self.process.poll() is None:
+                if checks_descriptors and self.descriptors_at_start is not None:
+                    self.wait_descriptors()
+                self.signal(signal.SIGTERM)
+            self.check_end()
+        finally:
+            self.kill()
+
+    def check_end(self):
+        """After TERM was sent, or the end expected: exit 0, nothing active, no reports."""
+        code = self.wait_exit()
+        reports = [line for line in self.lines if SANITIZER.search(line)]
+        assert not reports, "\n".join(self.lines[self.lines.index(reports[0]):][:60])
+        assert code == 0, f"exit {code}\n{self.tail()}"
+        summary = self.summary()
+        assert summary, "no summary of services in the log\n" + self.tail()
+        for (kind, name), values in summary.items():
+            assert values.get("active", 0) == 0, f"{kind} {name} is left with {values}"
+            if kind == "service":
+                ends = sum(n for word, n in values.items() if word in REASONS)
+                assert values["total"] == values["closed"] == ends, f"{name}: {values}"
+
+    def kill(self):
+        """Leave nothing behind, whatever happened."""
+        self.is_finished = True
+        if self.process.poll() is None:
+            if self.is_wrapped:
+                for child in self.children():
+                    _kill(child)
+            self.process.kill()
+            self.process.wait()
+        if self.reader:
+            self.reader.join(5)
+        if self.process.stderr:
+            self.process.stderr.close()
+        if self.directory:
+            self.directory.cleanup()
+
+    def children(self):
+        path = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(word) for word in path.read_text().split()] if path.exists() else []
+
+    def summary(self):
+        """The summary at exit: {("service", "web"): {"total": 3, ...}, ("server", "web/s1"): ...,
+        ("worker", "0"): ...}."""
+        found = {}
+        for line in self.lines:
+            match = re.search(r": (service|server|worker) (\S+): (.*\btotal=.*)$", line)
+            if match:
+                kind, name, rest = match.groups()
+                pairs = re.findall(r"(\w+)=(\d+)", rest)
+                found[kind, name] = {word: int(number) for word, number in pairs}
+        return found
+
+    # --- what the process holds and uses
+
+    def descriptors(self):
+        """How many of each kind: {"socket": 4, "pipe": 2, "anon_inode": 3, ...}."""
+        kinds = collections.Counter()
+        directory = f"/proc/{self.pid}/fd"
+        for name in os.listdir(directory):
+            try:
+                kinds[os.readlink(f"{directory}/{name}").split(":")[0]] += 1
+            except FileNotFoundError:
+                pass
+        return kinds
+
+    def wait_descriptors(self, limit_s=END_LIMIT_S):
+        """Wait until there are as many as at the start; of pipes there may be fewer, since a pipe
+        that could not be emptied is closed and not made again before it is needed."""
+        at_start = self.descriptors_at_start
+        deadline = time.monotonic() + limit_s
+        while True:
+            now = self.descriptors()
+            others = {kind for kind in now + at_start if kind != "pipe"}
+            if now["pipe"] <= at_start["pipe"] and all(now[k] == at_start[k] for k in others):
+                return
+            assert time.monotonic() < deadline, (
+                f"descriptors {dict(now)}, at the start {dict(at_start)}\n{self.tail()}")
+            time.sleep(0.02)
+
+    def usage(self):
+        total_ns = switches = 0
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            total_ns += int((task / "schedstat").read_text().split()[0])
+            switches += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)",
+                                      (task / "status").read_text(), re.M).group(1))
+        return Usage(total_ns / 1e9, switches, time.monotonic())
+
+    def load_during(self, seconds):
+        """(share of one CPU, wake-ups per second) over a window of observation."""
+        before = self.usage()
+        time.sleep(seconds)
+        after = self.usage()
+        took = after.at - before.at
+        return (after.cpu_s - before.cpu_s) / took, (after.switches - before.switches) / took
+
+    def rss_bytes(self):
+        text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Rss:\s+(\d+) kB", text, re.M).group(1)) * 1024
+
+
+def parse_closed(line):
+    """The words of a line about an end of a connection, None for another line."""
+    match = LOG_LINE.match(line)
+    if not match or not match["text"].startswith("closed "):
+        return None
+    entry = dict(word.split("=", 1) for word in match["text"].split()[1:] if "=" in word)
+    return entry if "service" in entry and "reason" in entry else None
+
+
+def can_change_uid():
+    """False in a user namespace with a single uid, where there is nobody else to become."""
+    has_one_uid = pathlib.Path("/proc/self/uid_map").read_text().split()[2] == "1"
+    return os.geteuid() == 0 and not has_one_uid
+
+
+def _kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

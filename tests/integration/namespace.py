@@ -1,0 +1,126 @@
+"""A network namespace of our own for the whole test process, and what tests change inside it.
+
+The process moves itself before any thread exists, so that every thread and child inherits the
+namespace: traffic stays on a loopback that nobody else sees, and ports can be handed out by a
+counter. Without root a user namespace is made as well, and the daemon runs as the one uid in it.
+"""
+import contextlib
+import ctypes
+import fcntl
+import itertools
+import os
+import pathlib
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS = 0x8914
+IFF_UP_RUNNING = 0x1 | 0x40
+
+LOOPBACK = {"v4": "127.0.0.1", "v6": "::1"}
+
+# Below the ephemeral range, so that no outgoing connection ever holds a port that a test wants.
+_ports = itertools.count(10000)
+_ports_lock = threading.Lock()
+_nft_lock = threading.Lock()
+_nft_is_ready = False
+
+NFT_TABLE = """
+table inet lb4 {
+    set held { type inet_service; }
+    set gone { type inet_service; }
+    set unreachable { type inet_service; }
+    chain output {
+        type filter hook output priority 0;
+        tcp dport @held tcp flags & (syn | ack) == syn drop
+        tcp dport @gone drop
+        tcp sport @gone drop
+        tcp dport @unreachable reject with icmpx type host-unreachable
+    }
+}
+"""
+
+
+def enter():
+    """Move the calling process, which must have one thread, into a fresh namespace; `lo` up."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    is_root = os.geteuid() == 0
+    uid, gid = os.geteuid(), os.getegid()
+    flags = CLONE_NEWNET if is_root else CLONE_NEWNET | CLONE_NEWUSER
+    if libc.unshare(flags) != 0:
+        raise OSError(ctypes.get_errno(), "unshare: the integration tests need a namespace")
+    if not is_root:
+        pathlib.Path("/proc/self/setgroups").write_text("deny")
+        pathlib.Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        pathlib.Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
+
+
+def take_port():
+    """A port that nothing in the namespace has used before."""
+    with _ports_lock:
+        return next(_ports)
+
+
+def take_ports(count):
+    """The first of `count` neighbouring ports that nothing has used before."""
+    with _ports_lock:
+        first = next(_ports)
+        for _ in range(count - 1):
+            next(_ports)
+        return first
+
+
+def address(family, port):
+    """`host:port` as the configuration writes it."""
+    host = LOOPBACK[family]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def has_nft():
+    return shutil.which("nft") is not None
+
+
+def _nft(command):
+    global _nft_is_ready
+    with _nft_lock:
+        if not _nft_is_ready:
+            subprocess.run(["nft", "-f", "-"], input=NFT_TABLE, text=True, check=True)
+            _nft_is_ready = True
+        subprocess.run(["nft", *command.split()], check=True)
+
+
+def filter_port(kind, port):
+    """Start to drop: "held" = connects to `port`, "gone" = all from and to it; or answer
+    connects to it with "unreachable"."""
+    _nft(f"add element inet lb4 {kind} {{ {port} }}")
+
+
+def unfilter_port(kind, port):
+    _nft(f"delete element inet lb4 {kind} {{ {port} }}")
+
+
+@contextlib.contextmanager
+def filtered_port(kind, port):
+    filter_port(kind, port)
+    try:
+        yield
+    finally:
+        unfilter_port(kind, port)
+
+
+@contextlib.contextmanager
+def sysctl(name, value):
+    """Set a sysctl of the namespace for a while, e.g. sysctl("net.ipv4.tcp_rmem", "4096 ...")."""
+    path = pathlib.Path("/proc/sys", *name.split("."))
+    before = path.read_text()
+    path.write_text(value)
+    try:
+        yield
+    finally:
+        path.write_text(before)

@@ -1,0 +1,333 @@
+"""The configuration as people meet it: lb4 -t names place and range of each mistake, -T prints what
+is read back to the same, and wrong usage exits 2. No daemon is started."""
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LB4 = os.environ.get("LB4", str(ROOT / "build/release/lb4"))
+SANITIZER_WORDS = ("AddressSanitizer", "LeakSanitizer", "runtime error", "UndefinedBehavior")
+LONGEST_NAME = "n" * 64
+GOOD_SERVICE = """service web {
+    listen tcp 127.0.0.1:7000
+    server one 198.51.100.1:80
+}
+"""
+
+
+def in_service(line):
+    """A service that is complete without `line`, which stands at 4:5."""
+    return GOOD_SERVICE.replace("}\n", f"    {line}\n}}\n")
+
+
+def at_top(line):
+    """`line` stands at 1:1."""
+    return f"{line}\n{GOOD_SERVICE}"
+
+
+# Each: text, place of the first error, a fragment that names the accepted range or words.
+BAD = {
+    # the text itself
+    "empty file": ("", "", "add: service NAME {"),
+    "only comments": ("# nothing\n", "", "add: service NAME {"),
+    "NUL byte": (b"workers 4\0\n", "1:10", "the configuration is text"),
+    "control byte": (b"workers \x1b4\n", "1:9", "write it in quotes"),
+    "carriage return inside": (b"workers\r4\n", "1:8", "control byte \\x0d"),
+    "not UTF-8": (b"# caf\xe9\n", "1:6", "byte \\xe9 is not UTF-8"),
+    "overlong UTF-8": (b"user \xc0\xaf\n", "1:6", "is not UTF-8"),
+    "UTF-16": ("workers 4\n".encode("utf-16"), "1:1", "is not UTF-8"),
+    "line of 4,097 bytes": ("#" * 4097 + "\n", "1:4097", "at most 4096"),
+    "line of a megabyte": ("x" * (1 << 20), "1:4097", "at most 4096"),
+    "too many words": ("user" + " x" * 64 + "\n", "1:132", "more than 64 words"),
+    "unterminated quote": (at_top('user "lb4'), "1:6", "has no end"),
+    "unknown escape": (at_top('user "a\\tb"'), "1:8", 'accepted: \\" \\\\ \\r \\n \\xHH'),
+    "quote inside a word": (at_top('user a"b"'), "1:7", "quote the whole word"),
+    "text behind a quote": (at_top('user "a"b'), "1:9", "a blank must follow"),
+    # blocks
+    "unterminated block": ("service web {\n    listen tcp :7000\n", "1:13", "never closed"),
+    "block in a block": ("defaults {\nservice web {\n}\n", "2:1", "line 1 is not closed"),
+    "closing without a block": (at_top("}"), "1:1", "without a block"),
+    "brace on the next line": ("service web\n{\n}\n", "1:1", "'{' must end its line"),
+    "text behind the brace": ("service web { listen tcp :1\n}\n", "1:15", "last word of its line"),
+    "closing brace behind a word": ("defaults {\n timeout idle 1s }\n}\n", "2:18", "line of its own"),
+    "unknown block": (at_top("frontend web {\n}"), "1:14", "defaults, service NAME"),
+    "service without a name": (at_top("service {\n}"), "1:1", "service NAME {"),
+    "service with two names": (at_top("service a b {\n}"), "1:11", "service NAME {"),
+    "defaults twice": (at_top("defaults {\n}\ndefaults {\n}"), "3:1", "given twice"),
+    # words
+    "unknown word": (at_top("frobnicate 1"), "1:1",
+                     "accepted at the top level: workers, maxconn, pipes, splice, user, drain"),
+    "misspelt word": (in_service("sever two 198.51.100.2:80"), "4:5", "did you mean 'server'"),
+    "word by its prefix": (at_top("work 4"), "1:1", "accepted at the top level: workers"),
+    "word in capitals": (at_top("WORKERS 4"), "1:1", "accepted at the top level: workers"),
+    "service's word at the top": (at_top("tries 3"), "1:1", "it belongs in a service"),
+    "global word in a service": (in_service("workers 4"), "4:5", "it belongs at the top level"),
+    "missing argument": (at_top("workers"), "1:1", "workers auto|1..256"),
+    "extra argument": (at_top("workers 1 2"), "1:11", "workers auto|1..256"),
+    "given twice": (at_top("workers 1\nworkers 1"), "2:1", "given twice"),
+    "timeout of no kind": (in_service("timeout 5s"), "4:13", "connect, idle, half-close, udp"),
+    "timeout twice": (in_service("timeout idle 1s\n    timeout idle 1s"), "5:5", "given twice"),
+    # ranges
+    "workers 0": (at_top("workers 0"), "1:9", "0 is outside 1..256"),
+    "workers 257": (at_top("workers 257"), "1:9", "257 is outside 1..256"),
+    "workers -1": (at_top("workers -1"), "1:9", "'auto' nor a number in 1..256"),
+    "workers beyond 64 bits": (at_top("workers 18446744073709551617"), "1:9", "outside 1..256"),
+    "workers 0x4": (at_top("workers 0x4"), "1:9", "a number in 1..256"),
+    "maxconn 0": (at_top("maxconn 0"), "1:9", "outside 1..10000000"),
+    "pipes 4097": (at_top("pipes 4097"), "1:7", "outside 0..4096"),
+    "splice maybe": (at_top("splice maybe"), "1:8", "one of: on, off"),
+    "drain without a unit": (at_top("drain 30"), "1:7", "1ms..365d; the unit is needed"),
+    "drain of 366 days": (at_top("drain 366d"), "1:7", "366d is outside 1ms..365d"),
+    "user with a blank": (at_top('user "a b"'), "1:6", "1..64 of A-Z a-z 0-9 . _ -"),
+    "admin over TCP": (at_top("admin 127.0.0.1:9000"), "1:7", "accepted: unix:/path"),
+    "http without a port": (at_top("http 127.0.0.1"), "1:6", "accepted: 127.0.0.1:9404"),
+    "tries 0": (in_service("tries 0"), "4:11", "tries: 0 is outside 1..100"),
+    "tries 101": (in_service("tries 101"), "4:11", "tries: 101 is outside 1..100"),
+    "timeout 0s": (in_service("timeout connect 0s"), "4:21", "outside 1ms..365d"),
+    "timeout in microseconds": (in_service("timeout idle 50us"), "4:18", "ms s m h d"),
+    "balance unknown": (in_service("balance fastest"), "4:13",
+                        "one of: leastconn, roundrobin, source, random"),
+    "check unknown": (in_service("check icmp"), "4:11", "none, tcp, http, send, redis"),
+    "check fall 0": (in_service("check tcp fall 0"), "4:20", "fall: 0 is outside 1..100"),
+    "weight 0": (in_service("server two 198.51.100.2:80 weight 0"), "4:39", "outside 1..256"),
+    "weight 257": (in_service("server two 198.51.100.2:80 weight 257"), "4:39", "outside 1..256"),
+    "weight twice": (in_service("server two 198.51.100.2 weight 1 weight 2"), "4:38", "given twice"),
+    # names and addresses
+    "service name of 65": (at_top(f"service {LONGEST_NAME}n {{\n}}"), "1:9", "1..64 of A-Z"),
+    "server name with a slash": (in_service("server a/b 198.51.100.2:80"), "4:12", "1..64 of A-Z"),
+    "service defined twice": (GOOD_SERVICE + GOOD_SERVICE.replace("7000", "7001"), "5:9",
+                              "'web' is defined already"),
+    "server defined twice": (in_service("server one 198.51.100.2:80"), "4:12",
+                             "'one' is defined already"),
+    "no transport": (in_service("listen :80"), "4:5", "listen tcp|udp|both ADDRESS"),
+    "transport unknown": (in_service("listen sctp :80"), "4:12", "one of: tcp, udp, both"),
+    "port 0": (in_service("listen tcp :0"), "4:16", "port 0 is outside 1..65535"),
+    "port 65536": (in_service("listen tcp :65536"), "4:16", "port 65536 is outside 1..65535"),
+    "port by name": (in_service("listen tcp :https"), "4:16", "a number in 1..65535"),
+    "range backwards": (in_service("listen tcp :90-80"), "4:16", "ends before it begins"),
+    "listener without a port": (in_service("listen tcp 127.0.0.1"), "4:16", "ports in 1..65535"),
+    "IPv4 address of 256": (in_service("listen tcp 10.0.0.256:80"), "4:16", "not an address"),
+    "IPv6 without brackets": (in_service("server two 2001:db8::1:80"), "4:16", "needs brackets"),
+    "IPv6 half bracketed": (in_service("server two [2001:db8::1:80"), "4:16", "not an address"),
+    "multicast listener": (in_service("listen tcp 224.0.0.1:80"), "4:16", "unicast addresses"),
+    "server without a host": (in_service("server two :80"), "4:16", "a server needs a host"),
+    "server with a range": (in_service("server two 198.51.100.2:1-2"), "4:16", "one port, or none"),
+    "server on the wildcard": (in_service("server two 0.0.0.0:80"), "4:16", "wildcard"),
+    "server on [::]": (in_service("server two [::]:80"), "4:16", "wildcard"),
+    "server on broadcast": (in_service("server two 255.255.255.255:1"), "4:16", "unicast"),
+    "link-local without scope": (in_service("server two [fe80::1]:80"), "4:16", "interface"),
+    # what only the whole tells
+    "no listener": ("service web {\n server one 198.51.100.1:80\n}\n", "1:9", "listen tcp ADDRESS"),
+    "no server": ("service web {\n listen tcp :7000\n}\n", "1:9", "server NAME ADDRESS"),
+    "listens twice": (in_service("listen tcp 127.0.0.1:7000"), "4:16", "port 7000 of this address"),
+    "ranges overlap": (in_service("listen tcp 127.0.0.1:6999-7001"), "4:16",
+                       "port 7000 of this address"),
+    "wildcards overlap": (in_service("listen tcp :80\n    listen tcp 0.0.0.0:80"), "5:16",
+                          "port 80 of this address"),
+    "server is its listener": (in_service("server two 127.0.0.1:7000"), "4:12", "our own listener"),
+    "mapped server is a listener": (in_service("server two [::ffff:127.0.0.1]:7000"), "4:12",
+                                    "our own listener"),
+    "server behind a wildcard": (in_service("listen tcp :80\n    server two 127.9.9.9:80"), "5:12",
+                                 "our own listener"),
+    "server in a range of ours": (in_service("listen tcp :80-90\n    server two 127.0.0.1:85"),
+                                  "5:12", "our own listener"),
+    "server with the client's port": (in_service("server two 127.0.0.1"), "4:12",
+                                      "our own listener"),
+    "two services in a circle": (GOOD_SERVICE.replace("198.51.100.1:80", "127.0.0.1:7001") +
+                                 "service b {\n listen tcp :7001\n server x 198.51.100.1:1\n}\n",
+                                 "3:12", "our own listener"),
+}
+
+NOT_IN_THIS_VERSION = (
+    "listen udp :53", "listen both :53", "listen tcp unix:/run/x", "listen tcp db.example:80",
+    "listen tcp :80 accept-proxy from 10.0.0.0/8", "balance source", "balance random",
+    "check tcp", "check tcp interval 2s timeout 1s fall 3 rise 2 fast 1s port 80",
+    "check http /health status 200-399", 'check send "PING\\r\\n" expect "+PONG"',
+    "check redis role master", "check postgres", "check mysql", "check dns example.org",
+    "check exec /bin/true", "maxconn 100", "on-down keep", "on-down drain 30s",
+    "udp-on-down rebind", "all-down hold 30s max 1000", "all-down any", "slow-start 30s",
+    "resolve 30s", "allow 10.0.0.0/8", "deny 2001:db8::/32", "limit per-source 100",
+    "affinity source 60s", "udp-responses 1", "udp-sessions 1000",
+    "server two 198.51.100.2:80 backup", "server two 198.51.100.2:80 maxconn 10",
+    "server two 198.51.100.2:80 send-proxy v2", "server two unix:/run/x",
+    "server two db.example:5432",
+)
+
+GOOD = {
+    "smallest": GOOD_SERVICE,
+    "CRLF and BOM": "\ufeff" + GOOD_SERVICE.replace("\n", "\r\n"),
+    "no final newline": GOOD_SERVICE.rstrip(),
+    "comments and quotes": '# gr\u00fc\u00dfe\n"workers" "4" # four\n' + GOOD_SERVICE,
+    "longest name": GOOD_SERVICE.replace("web", LONGEST_NAME),
+    "longest line": "#" * 4096 + "\n" + GOOD_SERVICE,
+    "global words": at_top("workers 256\nmaxconn 10000000\npipes 0\nsplice off\ndrain 1ms\nuser a:b"),
+    "defaults behind": GOOD_SERVICE + "defaults {\n timeout idle 365d\n timeout udp 1ms\n}\n",
+    "every word of a service": in_service(
+        "listen tcp :9000-9100\nlisten tcp [::1]:1\nbalance roundrobin\ncheck none\ntries 100\n"
+        "timeout connect 1ms\ntimeout half-close 90s\nserver two [2001:db8::1] weight 256\n"
+        "server three 198.51.100.3:65535"),
+    "the same name in two services": GOOD_SERVICE +
+        GOOD_SERVICE.replace("web", "db").replace("7000", "7001"),
+}
+
+
+def run(*args, **options):
+    done = subprocess.run([LB4, *args], capture_output=True, timeout=30, check=False,
+                          stdin=subprocess.DEVNULL, **options)
+    output = done.stderr.decode(errors="backslashreplace")
+    assert not any(word in output for word in SANITIZER_WORDS), output
+    assert done.returncode in (0, 1, 2), output
+    return done.returncode, done.stdout.decode(errors="backslashreplace"), output
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_config(text, name="lb4.conf"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+    return write_config
+
+
+def test_the_table_is_long_enough():
+    assert len(BAD) >= 60
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_file_names_place_and_range(write, name):
+    text, place, fragment = BAD[name]
+    path = write(text)
+    code, out, errors = run("-t", "-c", path)
+    assert code == 1
+    assert out == ""
+    first = errors.splitlines()[0]
+    assert first.startswith(f"{path}:{place}: " if place else f"{path}: "), errors
+    assert fragment in first
+
+
+@pytest.mark.parametrize("line", NOT_IN_THIS_VERSION)
+def test_words_of_later_versions_are_refused(write, line):
+    code, _, errors = run("-t", "-c", write(in_service(line)))
+    assert code == 1
+    assert len(errors.splitlines()) == 1
+    assert "lb4.conf:4:" in errors
+    assert "not in this version" in errors
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_file_is_valid_and_prints_to_the_same(write, name):
+    path = write(GOOD[name])
+    assert run("-t", "-c", path) == (0, f"{path}: configuration is valid\n", "")
+    code, printed, _ = run("-T", "-c", path)
+    assert code == 0
+    assert run("-T", "-c", write(printed, "printed.conf")) == (0, printed, "")
+
+
+def test_the_example_is_valid_and_prints_to_the_same(write):
+    path = str(ROOT / "lb4.conf.example")
+    assert run("-t", "-c", path) == (0, f"{path}: configuration is valid\n", "")
+    _, printed, _ = run("-T", "-c", path)
+    assert run("-T", "-c", write(printed)) == (0, printed, "")
+
+
+def test_rules_from_flags_print_as_a_file(write):
+    code, printed, errors = run(
+        "-T", "-w", "2", "-o", "timeout idle 5m", "-l", "tcp/127.0.0.1:7000", "-s",
+        "db1=198.51.100.1:1", "-s", "198.51.100.2:1", "-b", "roundrobin", "--no-splice")
+    assert (code, errors) == (0, "")
+    for line in ("workers 2\n", "splice off\n", "service rule1 {\n", "    timeout idle 5m\n",
+                 "    server db1 198.51.100.1:1 weight 1\n",
+                 "    server s1 198.51.100.2:1 weight 1\n"):
+        assert line in printed
+    assert run("-T", "-c", write(printed)) == (0, printed, "")
+
+
+def test_errors_of_flags_have_a_place():
+    code, _, errors = run("-t", "-l", "127.0.0.1:7000", "-s", "198.51.100.1:1", "-o", "tries 0")
+    assert code == 1
+    assert errors == "command line:7:7: tries: 0 is outside 1..100\n"
+
+
+def test_admin_and_http_are_accepted_with_a_warning(write):
+    path = write(at_top("admin unix:/run/lb4/admin.sock\nhttp 127.0.0.1:9404"))
+    code, _, errors = run("-t", "-c", path)
+    assert code == 0
+    assert [line.split(": ")[:2] for line in errors.splitlines()] == [
+        [f"{path}:1:1", "warning"], [f"{path}:2:1", "warning"]]
+    assert errors.count("not in this version: accepted, has no effect yet") == 2
+
+
+def test_twenty_errors_at_once_then_no_more(write):
+    _, _, errors = run("-t", "-c", write("nonsense\n" * 20))
+    assert len(errors.splitlines()) == 20
+    assert "too many" not in errors
+    code, _, errors = run("-t", "-c", write("nonsense\n" * 500))
+    lines = errors.splitlines()
+    assert code == 1
+    assert len(lines) == 21
+    assert "lb4.conf:20:1: " in lines[19]
+    assert lines[20].startswith("too many errors")
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    missing = str(tmp_path / "missing.conf")
+    assert run("-t", "-c", missing) == (1, "", f"{missing}: No such file or directory\n")
+    assert run("-t", "-c", str(tmp_path)) == (1, "", f"{tmp_path}: a directory, not a file\n")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    assert run("-t", "-c", str(fifo)) == (1, "", f"{fifo}: not a regular file\n")
+    big = tmp_path / "big.conf"
+    with open(big, "wb") as stream:
+        stream.truncate((16 << 20) + 1)
+    assert run("-t", "-c", str(big)) == (1, "", f"{big}: larger than 16 MiB\n")
+
+
+@pytest.mark.parametrize("args", [
+    ("-c",), ("-x",), ("--nonsense",), ("--check=1",), ("file.conf",), ("-c", "a", "-c", "b"),
+    ("-c", "a", "-l", ":1"), ("-l", ":1", "-s", "198.51.100.1:1", "-c", "a"),
+    ("-s", "198.51.100.1:1"), ("-s", "198.51.100.1:1", "-l", ":1"), ("-b", "random"),
+    ("-p", "a", "-p", "b"),
+])
+def test_wrong_usage_exits_2_with_a_hint(args):
+    code, out, errors = run(*args)
+    assert (code, out) == (2, "")
+    assert len(errors.splitlines()) == 2
+    assert "lb4 -h" in errors.splitlines()[1]
+
+
+@pytest.mark.parametrize("args", [
+    ("-l", ":0", "-s", "198.51.100.1:1"), ("-l", ":1", "-s", "198.51.100.1:1", "-w", "0"),
+    ("-l", ":1", "-s", "198.51.100.1:1", "-b", "best"), ("-l", ":1"),
+])
+def test_wrong_value_of_a_flag_exits_1(args):
+    code, _, errors = run("-t", *args)
+    assert code == 1
+    assert errors.startswith("command line:")
+
+
+def test_help_and_version():
+    code, out, errors = run("-h")
+    assert (code, errors) == (0, "")
+    assert "--listen" in out and "Example" in out
+    code, out, errors = run("--version")
+    assert (code, errors) == (0, "")
+    assert out.startswith("lb4 ")
+
+
+def test_a_full_disk_behind_stdout_is_an_error(write):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([LB4, "-T", "-c", write(GOOD_SERVICE)], stdout=full,
+                              stderr=subprocess.PIPE, timeout=30, check=False)
+    assert done.returncode == 1
+    assert b"cannot write" in done.stderr
+
+
+def test_a_hundred_thousand_servers(write):
+    services = []
+    for i in range(100):
+        servers = "".join(f" server s{k} 198.51.{i}.1:{1 + k}\n" for k in range(1000))
+        services.append(f"service web{i} {{\n listen tcp :{7000 + i}\n{servers}}}\n")
+    code, _, errors = run("-t", "-c", write("".join(services)))
+    assert (code, errors) == (0, "")

@@ -1,0 +1,152 @@
+"""A server that refuses, is unreachable or silent costs the client nothing while another one works;
+when none does the client is reset at once."""
+import contextlib
+import statistics
+import time
+
+import pytest
+
+import namespace
+import servers
+
+LISTEN = "127.0.0.1:7000"
+CONNECT_MS = 300
+RESET_BAR_S = 0.010
+SLACK = 3  # CI shares its processors
+
+needs_nft = pytest.mark.skipif(not namespace.has_nft(), reason="nft is not installed")
+
+
+def start(start_lb4, addresses, policy="roundrobin", tries=3, splice=True):
+    lines = ["service web {", f"    listen tcp {LISTEN}", f"    balance {policy}", "    check none",
+             f"    tries {tries}", f"    timeout connect {CONNECT_MS}ms"]
+    lines += [f"    server s{i + 1} {address}" for i, address in enumerate(addresses)]
+    return start_lb4(["-w", "2"], config="\n".join([*lines, "}"]) + "\n", splice=splice)
+
+
+def nobody():
+    return f"127.0.0.1:{namespace.take_port()}"
+
+
+@pytest.fixture
+def server():
+    with servers.EchoServer() as server:
+        yield server
+
+
+@pytest.mark.parametrize("policy", ["roundrobin", "leastconn"])
+def test_refused_servers_are_passed_over(start_lb4, server, policy, splice):
+    """Two of three refuse; each client sends much at once, and every byte reaches the third."""
+    lb4 = start(start_lb4, [nobody(), server.address, nobody()], policy, splice=splice)
+    payload = bytes(range(256)) * 100
+    took = [servers.ask_once(LISTEN, payload) for _ in range(60)]
+    print(f"median {statistics.median(took) * 1000:.2f} ms, max {max(took) * 1000:.1f} ms")
+    assert statistics.median(took) < 0.020
+    ends = lb4.wait_n_closed("web", 60)
+    assert {end["server"] for end in ends} == {"s2"}
+    lb4.finish()
+    summary = lb4.summary()
+    assert summary["server", "web/s1"]["connect_failures"] > 0
+    assert summary["server", "web/s2"].get("connect_failures", 0) == 0
+
+
+def test_all_refused_is_a_prompt_reset(start_lb4):
+    lb4 = start(start_lb4, [nobody() for _ in range(3)])
+    ends = [servers.connect_end(LISTEN) for _ in range(20)]
+    median = statistics.median(took for _, took in ends)
+    print(f"reset after {median * 1000:.2f} ms")
+    assert {end for end, _ in ends} == {"rst"}
+    assert median <= RESET_BAR_S * SLACK
+    assert {end["reason"] for end in lb4.wait_n_closed("web", 20)} == {"connect_failed"}
+
+
+@needs_nft
+def test_unreachable_servers_are_passed_over(start_lb4, server):
+    with servers.EchoServer() as hidden, namespace.filtered_port("unreachable", hidden.port):
+        lb4 = start(start_lb4, [hidden.address, server.address])
+        took = [servers.ask_once(LISTEN) for _ in range(20)]
+        print(f"median {statistics.median(took) * 1000:.2f} ms")
+        assert statistics.median(took) < CONNECT_MS / 1000
+        lb4.wait_n_closed("web", 20)
+        assert hidden.n_accepted == 0
+
+
+@needs_nft
+def test_silent_servers_cost_one_connect_timeout(start_lb4, server):
+    with servers.EchoServer() as silent, namespace.filtered_port("held", silent.port):
+        lb4 = start(start_lb4, [silent.address, server.address])
+        payload = bytes(range(256)) * 100
+        took = [servers.ask_once(LISTEN, payload) for _ in range(8)]
+        print(f"max {max(took) * 1000:.0f} ms with a connect time-out of {CONNECT_MS} ms")
+        assert max(took) <= CONNECT_MS / 1000 + 0.050 * SLACK
+        assert max(took) >= CONNECT_MS / 1000 * 0.9, "the silent server was never tried"
+        lb4.wait_n_closed("web", 8)
+
+
+@needs_nft
+def test_tries_bounds_the_timeouts(start_lb4):
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(servers.EchoServer()) for _ in range(3)]
+        for server in silent:
+            stack.enter_context(namespace.filtered_port("held", server.port))
+        lb4 = start(start_lb4, [server.address for server in silent], tries=2)
+        end, took = servers.connect_end(LISTEN)
+        print(f"{end} after {took * 1000:.0f} ms")
+        assert end == "rst"
+        assert 0.9 * 2 * CONNECT_MS <= took * 1000 <= 2 * CONNECT_MS + 100 * SLACK
+        assert lb4.wait_n_closed("web", 1)[0]["reason"] == "connect_failed"
+
+
+@needs_nft
+def test_a_half_dead_pool_loses_nobody(start_lb4, server):
+    """One refuses, one is silent, one lives: 40 clients at once, all are served."""
+    with servers.EchoServer() as silent, namespace.filtered_port("held", silent.port), \
+            contextlib.ExitStack() as stack:
+        lb4 = start(start_lb4, [nobody(), silent.address, server.address], policy="leastconn")
+        clients = [stack.enter_context(servers.connect(LISTEN)) for _ in range(40)]
+        for client in clients:
+            servers.ask(client)
+        assert server.n_active == 40
+        for client in clients:
+            client.close()
+        lb4.wait_n_closed("web", 40)
+
+
+def test_a_server_that_comes_back_is_used(start_lb4):
+    address = nobody()
+    start(start_lb4, [address])
+    assert servers.connect_end(LISTEN)[0] == "rst"
+    with servers.EchoServer(port=int(address.rsplit(":", 1)[1])):
+        servers.ask_once(LISTEN)
+
+
+def test_no_local_port_left_is_survived(start_lb4, server):
+    """20 ephemeral ports, 25 clients: 20 are served, 5 reset, and later ones are served again."""
+    lb4 = start(start_lb4, [server.address])
+    own_ports = namespace.take_ports(60)
+    with namespace.sysctl("net.ipv4.ip_local_port_range", "50000 50019"):
+        clients = [servers.connect(LISTEN, source=("127.0.0.1", own_ports + i)) for i in range(25)]
+        n_served = 0
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                servers.ask(client)
+                n_served += 1
+        for client in clients:
+            servers.reset(client)
+        assert n_served == 20
+        lb4.wait_n_closed("web", 25)
+        # Ports may rest in TIME_WAIT, but a reset leaves none.
+        with servers.connect(LISTEN, source=("127.0.0.1", own_ports + 40)) as client:
+            servers.ask(client)
+
+
+@needs_nft
+def test_a_client_that_gives_up_ends_the_connect(start_lb4, server):
+    """A reset during the connect frees the connection at once, not after the time-out."""
+    with namespace.filtered_port("held", server.port):
+        lb4 = start(start_lb4, [server.address])
+        started = time.monotonic()
+        servers.reset(servers.connect(LISTEN))
+        end = lb4.wait_n_closed("web", 1)[0]
+        assert end["reason"] == "client_rst"
+        assert time.monotonic() - started < CONNECT_MS / 1000 * 0.9

@@ -1,0 +1,170 @@
+#include "lb4/conf/check.h"
+
+#include <ifaddrs.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "conf_text.h"
+
+static const char *with(const char *listen, const char *server)
+{
+    static char text[512];
+
+    snprintf(text, sizeof(text), "service a {\nlisten tcp %s\nserver s %s\n}\n", listen, server);
+    return text;
+}
+
+static void test_own_listener(void **state)
+{
+    static const struct {
+        const char *listen;
+        const char *server;
+    } cases[] = {
+        {"127.0.0.1:80", "127.0.0.1:80"},
+        {"127.0.0.1:80", "[::ffff:127.0.0.1]:80"},
+        {":80", "127.0.0.1:80"},
+        {":80", "127.99.0.1:80"},
+        {":80", "[::1]:80"},
+        {"0.0.0.0:80", "127.0.0.1:80"},
+        {"[::]:80", "[::1]:80"},
+        {":80-90", "127.0.0.1:85"},
+        {"10.0.0.1:80", "10.0.0.1"},
+        {":80-90", "127.0.0.1"},
+        {"127.0.0.1:80-90", "127.0.0.1:90"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        conf_text_refuse(with(cases[i].listen, cases[i].server), "3:8",
+                         "server 's' is our own listener of t:2:12");
+}
+
+static void test_foreign_servers(void **state)
+{
+    static const struct {
+        const char *listen;
+        const char *server;
+    } cases[] = {
+        {"127.0.0.1:80", "127.0.0.1:81"}, {"127.0.0.1:80", "127.0.0.2:80"},
+        {":80", "198.51.100.1:80"},       {":80", "[2001:db8::77]:80"},
+        {"0.0.0.0:80", "[::1]:80"},       {"[::]:80", "127.0.0.1:80"},
+        {":80-90", "127.0.0.1:91"},       {"127.0.0.1:80", "198.51.100.1"},
+    };
+    struct conf conf;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        conf_text_accept(with(cases[i].listen, cases[i].server), &conf);
+        conf_free(&conf);
+    }
+}
+
+/* a -> b -> a: each server is judged against the listeners of all services. */
+static void test_chain(void **state)
+{
+    static struct conf_report report;
+    struct conf conf;
+
+    (void)state;
+    conf_text_read("service a {\nlisten tcp 127.0.0.1:80\nserver s 127.0.0.1:81\n}\n"
+                   "service b {\nlisten tcp :81\nserver s 127.0.0.1:80\n}\n",
+                   &conf, &report);
+    assert_int_equal(report.n_errors, 2);
+    assert_int_equal(report.errors[0].place.line, 3);
+    assert_int_equal(report.errors[1].place.line, 7);
+    conf_free(&conf);
+}
+
+/* Any address of this machine, not only loopback. */
+static void test_own_addresses(void **state)
+{
+    struct ifaddrs *list;
+
+    (void)state;
+    assert_int_equal(getifaddrs(&list), 0);
+    for (const struct ifaddrs *at = list; at; at = at->ifa_next) {
+        char text[ADDR_TEXT_MAX];
+        struct addr addr = {0};
+
+        if (!at->ifa_addr || at->ifa_addr->sa_family != AF_INET)
+            continue;
+        memcpy(&addr.in4, at->ifa_addr, sizeof(addr.in4));
+        addr_set_port(&addr, 80);
+        conf_text_refuse(with(":80", addr_format(&addr, text)), "3:8", "our own listener");
+    }
+    freeifaddrs(list);
+}
+
+static void test_names(void **state)
+{
+    struct conf conf;
+
+    (void)state;
+    conf_text_refuse(
+        "service a {\nlisten tcp :1\nserver s 198.51.100.1:1\nserver t 198.51.100.1:2\n"
+        "server s 198.51.100.1:3\n}\n",
+        "5:8", "server 's' is defined already, at t:3:8");
+    conf_text_refuse("service a {\nlisten tcp :1\nserver s 198.51.100.1:1\n}\n"
+                     "service a {\nlisten tcp :2\nserver s 198.51.100.1:1\n}\n",
+                     "5:9", "service 'a' is defined already, at t:1:9");
+    conf_text_accept("service a {\nlisten tcp :1\nserver s 198.51.100.1:1\n}\n"
+                     "service A {\nlisten tcp :2\nserver s 198.51.100.1:1\n}\n",
+                     &conf);
+    conf_free(&conf);
+}
+
+static void test_hidden_listener(void **state)
+{
+    static struct conf_report report;
+    struct conf conf;
+
+    (void)state;
+    assert_int_equal(conf_text_read("service a {\nlisten tcp :80\nlisten tcp 127.0.0.1:80\n"
+                                    "listen tcp 127.0.0.1:81\nserver s 198.51.100.1:1\n}\n",
+                                    &conf, &report),
+                     0);
+    assert_int_equal(report.n_warnings, 1);
+    assert_int_equal(report.warnings[0].place.line, 3);
+    conf_free(&conf);
+}
+
+/* 100,000 servers; the bound is far above what it takes, and far below anything quadratic. */
+static void test_many(void **state)
+{
+    static struct conf_report report;
+    struct timespec begin;
+    struct timespec end;
+    struct conf conf;
+    char *text;
+    size_t n;
+    FILE *stream = open_memstream(&text, &n);
+
+    (void)state;
+    assert_non_null(stream);
+    for (int i = 0; i < 100000; i++) {
+        if (i % 25 == 0)
+            fprintf(stream, "%sservice s%d {\nlisten tcp :%d\n", i > 0 ? "}\n" : "", i, 1 + i / 25);
+        fprintf(stream, "server n%d 198.51.100.1:%d weight 3\n", i, 1 + i % 4000);
+    }
+    fputs("}\n", stream);
+    fclose(stream);
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    assert_int_equal(conf_text_read(text, &conf, &report), 0);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    assert_int_equal(conf.n_services, 4000);
+    assert_true(end.tv_sec - begin.tv_sec < 10);
+    conf_free(&conf);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_own_listener), cmocka_unit_test(test_foreign_servers),
+        cmocka_unit_test(test_chain),        cmocka_unit_test(test_own_addresses),
+        cmocka_unit_test(test_names),        cmocka_unit_test(test_hidden_listener),
+        cmocka_unit_test(test_many),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

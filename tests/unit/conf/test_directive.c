@@ -1,0 +1,281 @@
+/* Each directive: what it accepts, what it refuses, and that the rest of the grammar is judged
+ * before it is refused as 'not in this version'. */
+#include "lb4/conf/directive.h"
+
+#include "conf_text.h"
+
+/* `line` stands at 4:2 of a service that is complete without it. */
+static const char *in_service(const char *line)
+{
+    static char text[2048];
+
+    snprintf(text, sizeof(text),
+             "service x {\n listen tcp :7000\n server one 10.0.0.1:80\n %s\n}\n", line);
+    return text;
+}
+
+/* `line` stands at 1:1. */
+static const char *at_top(const char *line)
+{
+    static char text[2048];
+
+    snprintf(text, sizeof(text), "%s\nservice x {\n listen tcp :7000\n server one 10.0.0.1:80\n}\n",
+             line);
+    return text;
+}
+
+static void test_accepted(void **state)
+{
+    static const char *const top[] = {
+        "workers auto",     "workers 1",  "workers 256",      "maxconn auto",
+        "maxconn 10000000", "pipes auto", "pipes 0",          "pipes 4096",
+        "splice on",        "splice off", "drain 1ms",        "drain 365d",
+        "user lb4",         "user a:b",   "user 1000:1000",   "admin unix:/run/lb4/admin.sock",
+        "http 127.0.0.1:1", "http :9404", "http [::1]:65535", "\"workers\" \"4\"",
+    };
+    static const char *const service[] = {
+        "balance leastconn",
+        "balance roundrobin",
+        "check none",
+        "check none interval 2s timeout 1s fall 3 rise 2 fast 500ms port 80",
+        "tries 1",
+        "tries 100",
+        "timeout connect 1ms",
+        "timeout idle 365d",
+        "timeout half-close 10s",
+        "timeout udp 10s",
+        "server two 198.51.100.2",
+        "server two 10.0.0.2:1 weight 1",
+        "server two [::ffff:10.0.0.2]:65535 weight 256",
+        "listen tcp 0.0.0.0:1",
+        "listen tcp [::1]:1-3",
+    };
+    struct conf conf;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(top) / sizeof(top[0]); i++) {
+        conf_text_accept(at_top(top[i]), &conf);
+        conf_free(&conf);
+    }
+    for (size_t i = 0; i < sizeof(service) / sizeof(service[0]); i++) {
+        conf_text_accept(in_service(service[i]), &conf);
+        conf_free(&conf);
+    }
+}
+
+static void test_refused_at_top(void **state)
+{
+    static const struct {
+        const char *line;
+        const char *place;
+        const char *fragment;
+    } cases[] = {
+        {"workers 0", "1:9", "workers: 0 is outside 1..256"},
+        {"workers 257", "1:9", "workers: 257 is outside 1..256"},
+        {"workers two", "1:9", "neither 'auto' nor a number in 1..256"},
+        {"workers", "1:1", "an argument is missing: workers auto|1..256"},
+        {"workers 1 2", "1:11", "one argument too many: workers auto|1..256"},
+        {"workers 1\nworkers 1", "2:1", "'workers' is given twice"},
+        {"maxconn 0", "1:9", "outside 1..10000000"},
+        {"maxconn 10000001", "1:9", "outside 1..10000000"},
+        {"pipes 4097", "1:7", "outside 0..4096"},
+        {"splice yes", "1:8", "is not one of: on, off"},
+        {"drain 30", "1:7", "not a duration in 1ms..365d; the unit is needed"},
+        {"drain 366d", "1:7", "outside 1ms..365d"},
+        {"user a:", "1:8", "1..64 of A-Z"},
+        {"user :b", "1:6", "1..64 of A-Z"},
+        {"user \"a b\"", "1:6", "1..64 of A-Z"},
+        {"user \"a\\x00b\"", "1:6", "NUL byte"},
+        {"admin 127.0.0.1:1", "1:7", "accepted: unix:/path"},
+        {"admin unix:run", "1:7", "absolute path of at most 107 bytes"},
+        {"http unix:/x", "1:6", "accepted: 127.0.0.1:9404"},
+        {"http 127.0.0.1", "1:6", "accepted: 127.0.0.1:9404"},
+        {"http :1-2", "1:6", "accepted: 127.0.0.1:9404"},
+        {"http localhost:80", "1:6", "accepted: 127.0.0.1:9404"},
+        {"worker 1", "1:1", "did you mean 'workers'"},
+        {"Workers 1", "1:1", "did you mean 'workers'"},
+        {"work 1", "1:1", "accepted at the top level: workers, maxconn, pipes, splice, user, "},
+        {"listen tcp :1", "1:1", "it belongs in a service"},
+        {"timeout idle 1s", "1:1", "it belongs in 'defaults' or in a service"},
+        {"defaults {\n tries 3\n}", "2:2", "'tries' is not accepted in 'defaults'"},
+        {"defaults {\n timeout idle 1s\n timeout idle 1s\n}", "3:2", "'timeout idle' is given"},
+        {"defaults {\n timeout 1s\n}", "2:10", "one of: connect, idle, half-close, udp"},
+        {"defaults {\n timeout\n}", "2:2", "one of: connect, idle, half-close, udp"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        conf_text_refuse(at_top(cases[i].line), cases[i].place, cases[i].fragment);
+}
+
+static void test_refused_in_service(void **state)
+{
+    static const struct {
+        const char *line;
+        const char *place;
+        const char *fragment;
+    } cases[] = {
+        {"tries 0", "4:8", "tries: 0 is outside 1..100"},
+        {"tries 101", "4:8", "tries: 101 is outside 1..100"},
+        {"balance first", "4:10", "one of: leastconn, roundrobin, source, random"},
+        {"balance round", "4:10", "one of: leastconn, roundrobin"},
+        {"listen :80", "4:2", "an argument is missing: listen tcp|udp|both ADDRESS"},
+        {"listen sctp :80", "4:9", "one of: tcp, udp, both"},
+        {"listen tcp 10.0.0.1", "4:13", "needs a port or a range of ports in 1..65535"},
+        {"listen tcp db.example:80", "4:13", "not in this version: give an IP address"},
+        {"listen tcp unix:/x", "4:13", "not in this version"},
+        {"listen tcp 224.0.0.1:80", "4:13", "unicast"},
+        {"listen udp :80", "4:9", "'udp' is not in this version"},
+        {"listen udp :0", "4:13", "port 0 is outside 1..65535"},
+        {"listen both :80-90", "4:9", "'both' is not in this version"},
+        {"listen tcp :80 accept-proxy from 10.0.0.0/8", "4:17", "not in this version"},
+        {"listen tcp :80 accept-proxy from 10.0.0.0/99", "4:35", "outside 0..32"},
+        {"listen tcp :80 accept-proxy", "4:17", "accept-proxy from CIDR"},
+        {"listen tcp :80 accept from x", "4:17", "one of: accept-proxy"},
+        {"server one 10.0.0.2:80", "4:9", "server 'one' is defined already, at t:3:9"},
+        {"server two", "4:2", "server NAME ADDRESS [weight 1..256]"},
+        {"server a/b 10.0.0.2:80", "4:9", "1..64 of A-Z a-z"},
+        {"server two :80", "4:13", "a server needs a host"},
+        {"server two 10.0.0.2:1-2", "4:13", "one port, or none"},
+        {"server two 0.0.0.0:80", "4:13", "wildcard"},
+        {"server two db.example:80", "4:13", "not in this version: give an IP address"},
+        {"server two unix:/x", "4:13", "not in this version"},
+        {"server two 10.0.0.2:80 weight 0", "4:32", "weight: 0 is outside 1..256"},
+        {"server two 10.0.0.2:80 weight 257", "4:32", "weight: 257 is outside 1..256"},
+        {"server two 10.0.0.2:80 weight", "4:25", "a value is missing: 1..256"},
+        {"server two 10.0.0.2:80 weight 1 weight 1", "4:34", "'weight' is given twice"},
+        {"server two 10.0.0.2:80 wait 1", "4:25", "weight, backup, maxconn, send-proxy"},
+        {"server two 10.0.0.2:80 backup", "4:25", "'backup' is not in this version"},
+        {"server two 10.0.0.2:80 backup weight 0", "4:39", "outside 1..256"},
+        {"server two 10.0.0.2:80 maxconn 5", "4:25", "'maxconn' is not in this version"},
+        {"server two 10.0.0.2:80 maxconn 0", "4:33", "outside 1..10000000"},
+        {"server two 10.0.0.2:80 send-proxy v2", "4:25", "not in this version"},
+        {"server two 10.0.0.2:80 send-proxy v3", "4:36", "one of: v1, v2"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        conf_text_refuse(in_service(cases[i].line), cases[i].place, cases[i].fragment);
+}
+
+/* Every check is read whole, then refused at its kind. */
+static void test_checks(void **state)
+{
+    static const char *const later[] = {
+        "check tcp",
+        "check tcp interval 2s timeout 1s fall 3 rise 2 fast 1s port 9000",
+        "check http /health",
+        "check http /health status 200-399 interval 1s",
+        "check http /health status 204",
+        "check send \"PING\\r\\n\" expect \"+PONG\" rise 1",
+        "check send \"\\x00\" expect \"\\x00\\xff\"",
+        "check redis",
+        "check redis role master fall 1",
+        "check postgres",
+        "check mysql port 3306",
+        "check dns example.org interval 5s",
+        "check exec /usr/lib/check timeout 9s",
+    };
+    static const struct {
+        const char *line;
+        const char *place;
+        const char *fragment;
+    } wrong[] = {
+        {"check", "4:2", "none|tcp|http|send|redis|postgres|mysql|dns|exec"},
+        {"check icmp", "4:8", "none, tcp, http, send, redis, postgres, mysql, dns, exec"},
+        {"check tcp interval 0s", "4:21", "outside 1ms..365d"},
+        {"check tcp interval", "4:12", "a value is missing: 1ms..365d"},
+        {"check tcp fall 0", "4:17", "fall: 0 is outside 1..100"},
+        {"check tcp rise 101", "4:17", "rise: 101 is outside 1..100"},
+        {"check tcp port 65536", "4:17", "outside 1..65535"},
+        {"check tcp every 1s", "4:12", "interval, timeout, fall, rise, fast, port"},
+        {"check tcp fall 1 fall 2", "4:19", "'fall' is given twice"},
+        {"check http", "4:8", "check http /path"},
+        {"check http path", "4:13", "must begin with '/'"},
+        {"check http / status", "4:15", "status 200-399"},
+        {"check http / status 99", "4:22", "100..599"},
+        {"check http / status 399-200", "4:22", "100..599"},
+        {"check send x", "4:13", "check send TEXT expect TEXT"},
+        {"check send x want y", "4:15", "one of: expect"},
+        {"check redis role slave", "4:19", "one of: master, replica"},
+        {"check dns 10.0.0.1", "4:12", "not a host name"},
+        {"check exec bin/true", "4:13", "must begin with '/'"},
+        {"check none fall 0", "4:18", "outside 1..100"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+        conf_text_refuse(in_service(later[i]), "4:8", "is not in this version");
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        conf_text_refuse(in_service(wrong[i].line), wrong[i].place, wrong[i].fragment);
+}
+
+static void test_later(void **state)
+{
+    static const char *const later[] = {
+        "maxconn 1",       "on-down keep",        "on-down drain 30s", "udp-on-down rebind",
+        "all-down refuse", "all-down hold 30s",   "all-down any",      "slow-start 30s",
+        "resolve 30s",     "allow 10.0.0.0/8",    "deny ::/0",         "limit per-source 5",
+        "udp-responses 1", "affinity source 60s", "udp-sessions 9",    "all-down hold 9s max 1",
+    };
+    static const struct {
+        const char *line;
+        const char *place;
+        const char *fragment;
+    } wrong[] = {
+        {"maxconn 0", "4:10", "outside 1..10000000"},
+        {"maxconn auto", "4:10", "not a number in 1..10000000"},
+        {"on-down drain", "4:10", "an argument is missing: 1ms..365d"},
+        {"on-down drain 0s", "4:16", "outside 1ms..365d"},
+        {"on-down keep 1s", "4:15", "takes no argument"},
+        {"on-down x", "4:10", "one of: keep, reset, drain"},
+        {"udp-on-down x", "4:14", "one of: rebind, keep"},
+        {"all-down hold", "4:11", "an argument is missing: 1ms..365d"},
+        {"all-down hold 1s max 0", "4:23", "outside 1..10000000"},
+        {"all-down hold 1s min 0", "4:19", "accepted here: max"},
+        {"slow-start 5", "4:13", "the unit is needed"},
+        {"resolve 0s", "4:10", "outside 1ms..365d"},
+        {"allow 10.0.0.0/33", "4:8", "outside 0..32"},
+        {"deny everybody", "4:7", "accepted: 10.0.0.0/8"},
+        {"limit 5", "4:8", "one of: per-source"},
+        {"limit per-source 0", "4:19", "outside 1..10000000"},
+        {"affinity source x", "4:18", "not a duration"},
+        {"udp-sessions -1", "4:15", "not a number in 1..10000000"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+        conf_text_refuse(in_service(later[i]), "4:2", "not in this version");
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        conf_text_refuse(in_service(wrong[i].line), wrong[i].place, wrong[i].fragment);
+}
+
+static void test_warnings(void **state)
+{
+    static struct conf_report report;
+    struct conf conf;
+
+    (void)state;
+    assert_int_equal(conf_text_read(at_top("admin unix:/a\nhttp :1"), &conf, &report), 0);
+    assert_int_equal(report.n_warnings, 2);
+    assert_int_equal(report.warnings[1].place.line, 2);
+    assert_non_null(
+        strstr(report.warnings[0].text, "not in this version: accepted, has no effect"));
+    assert_string_equal(conf.admin, "unix:/a");
+    assert_string_equal(conf.http, ":1");
+    conf_free(&conf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_accepted),
+        cmocka_unit_test(test_refused_at_top),
+        cmocka_unit_test(test_refused_in_service),
+        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_later),
+        cmocka_unit_test(test_warnings),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

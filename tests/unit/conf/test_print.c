@@ -1,0 +1,111 @@
+#include "lb4/conf/print.h"
+
+#include <stdlib.h>
+
+#include "conf_text.h"
+#include "lb4/conf/file.h"
+
+static char *printed(const struct conf *conf)
+{
+    char *text = NULL;
+    size_t n;
+    FILE *stream = open_memstream(&text, &n);
+
+    assert_non_null(stream);
+    conf_print(conf, stream);
+    fclose(stream);
+    return text;
+}
+
+/* Printed, read back and printed again: the same; and `line` is in it. */
+static void check_round_trip(const char *text, const char *line)
+{
+    struct conf conf;
+    struct conf again;
+    char *first;
+    char *second;
+
+    conf_text_accept(text, &conf);
+    first = printed(&conf);
+    conf_text_accept(first, &again);
+    second = printed(&again);
+    assert_string_equal(first, second);
+    if (!strstr(first, line))
+        fail_msg("\"%s\" is not in: %s", line, first);
+    conf_free(&conf);
+    conf_free(&again);
+    free(first);
+    free(second);
+}
+
+static const char *with(const char *global, const char *in_service)
+{
+    static char text[1024];
+
+    snprintf(text, sizeof(text),
+             "%s\nservice x {\nlisten tcp :7\nserver a 198.51.100.1:80\n%s\n}\n", global,
+             in_service);
+    return text;
+}
+
+static void test_every_directive(void **state)
+{
+    (void)state;
+    check_round_trip(with("", ""), "workers auto\nmaxconn auto\n");
+    check_round_trip(with("workers 3", ""), "workers 3\n");
+    check_round_trip(with("maxconn 77", ""), "maxconn 77\n");
+    check_round_trip(with("pipes 0", ""), "pipes 0\n");
+    check_round_trip(with("splice off", ""), "splice off\n");
+    check_round_trip(with("drain 1500ms", ""), "drain 1500ms\n");
+    check_round_trip(with("user lb4", ""), "user lb4\n");
+    check_round_trip(with("user a:b", ""), "user a:b\n");
+    check_round_trip(with("admin unix:/run/x", ""), "admin \"unix:/run/x\"\n");
+    check_round_trip(with("admin \"unix:/a b\\\"\\\\\\n\xc3\xbc\"", ""),
+                     "admin \"unix:/a b\\\"\\\\\\x0a\\xc3\\xbc\"\n");
+    check_round_trip(with("http [::1]:80", ""), "http \"[::1]:80\"\n");
+    check_round_trip(with("defaults {\ntimeout udp 5s\n}", ""), "    timeout udp 5s\n");
+    check_round_trip(with("", "timeout connect 1ms"), "    timeout connect 1ms\n");
+    check_round_trip(with("", "timeout idle 365d"), "    timeout idle 365d\n");
+    check_round_trip(with("", "timeout half-close 90s"), "    timeout half-close 90s\n");
+    check_round_trip(with("", "balance roundrobin"), "    balance roundrobin\n");
+    check_round_trip(with("", "balance leastconn"), "    balance leastconn\n");
+    check_round_trip(with("", "check none"), "    check none\n");
+    check_round_trip(with("", "tries 100"), "    tries 100\n");
+    check_round_trip(with("", "listen tcp 10.0.0.1:80"), "    listen tcp 10.0.0.1:80\n");
+    check_round_trip(with("", "listen tcp [2001:db8::1]:80-90"),
+                     "    listen tcp [2001:db8::1]:80-90\n");
+    check_round_trip(with("", "listen tcp 0.0.0.0:80"), "    listen tcp 0.0.0.0:80\n");
+    check_round_trip(with("", "listen tcp :80-90"), "    listen tcp :80-90\n");
+    check_round_trip(with("", "server b 198.51.100.2"), "    server b 198.51.100.2 weight 1\n");
+    check_round_trip(with("", "server b [2001:db8::1] weight 256"),
+                     "    server b [2001:db8::1] weight 256\n");
+}
+
+/* The example is what people start from. ctest runs in the top level directory. */
+static void test_example(void **state)
+{
+    static struct conf_report report;
+    struct conf conf;
+    char *text;
+
+    (void)state;
+    conf_init(&conf);
+    conf_report_init(&report);
+    assert_int_equal(conf_read_file("lb4.conf.example", &conf, &report), 0);
+    assert_int_equal(conf_check(&conf, &report), 0);
+    assert_int_equal(report.n_warnings, 0);
+    text = printed(&conf);
+    check_round_trip(text, "service demo {\n    listen tcp 127.0.0.1:7000\n");
+    free(text);
+    conf_free(&conf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_directive),
+        cmocka_unit_test(test_example),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

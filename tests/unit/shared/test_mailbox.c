@@ -1,0 +1,198 @@
+#include "lb4/shared/mailbox.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { N_PRODUCERS = 3, N_HANDOFFS = 100000, WAIT_MS = 5000 };
+
+static struct mailbox mailbox;
+
+static int setup(void **state)
+{
+    (void)state;
+    return mailbox_init(&mailbox);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    mailbox_fini(&mailbox);
+    return 0;
+}
+
+static bool is_ringing(int wait_ms)
+{
+    struct pollfd ready = {mailbox.event_fd, POLLIN, 0};
+
+    return poll(&ready, 1, wait_ms) == 1;
+}
+
+/* The numbers of these descriptors are made up; nobody opens or closes them. */
+static struct mailbox_handoff handoff_of(int number)
+{
+    struct mailbox_handoff handoff = {.fd = number, .listener = (uint32_t)number * 2};
+
+    addr_any(AF_INET, (uint16_t)number, &handoff.peer);
+    return handoff;
+}
+
+static void test_requests_add_up(void **state)
+{
+    uint64_t count = 0;
+
+    (void)state;
+    assert_false(is_ringing(0));
+    assert_int_equal(mailbox_take(&mailbox), 0);
+    mailbox_post(&mailbox, MAILBOX_DRAIN);
+    mailbox_post(&mailbox, MAILBOX_RESET | MAILBOX_DRAIN);
+    assert_true(is_ringing(0));
+    /* One write for the burst. */
+    assert_int_equal(read(mailbox.event_fd, &count, sizeof(count)), sizeof(count));
+    assert_int_equal(count, 1);
+    assert_int_equal(mailbox_take(&mailbox), MAILBOX_DRAIN | MAILBOX_RESET);
+    assert_int_equal(mailbox_take(&mailbox), 0);
+}
+
+static void test_take_silences(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        mailbox_post(&mailbox, MAILBOX_EXIT);
+        assert_true(is_ringing(0));
+        assert_int_equal(mailbox_take(&mailbox), MAILBOX_EXIT);
+        assert_false(is_ringing(0));
+    }
+}
+
+static void test_done(void **state)
+{
+    (void)state;
+    assert_false(mailbox_is_done(&mailbox, MAILBOX_DRAIN));
+    mailbox_mark_done(&mailbox, MAILBOX_DRAIN);
+    assert_true(mailbox_is_done(&mailbox, MAILBOX_DRAIN));
+    assert_false(mailbox_is_done(&mailbox, MAILBOX_DRAIN | MAILBOX_RESET));
+    mailbox_mark_done(&mailbox, MAILBOX_RESET);
+    assert_true(mailbox_is_done(&mailbox, MAILBOX_DRAIN | MAILBOX_RESET));
+}
+
+static void test_full_ring_is_an_answer(void **state)
+{
+    struct mailbox_handoff handoff;
+
+    (void)state;
+    assert_false(mailbox_receive(&mailbox, &handoff));
+    for (int i = 0; i < MAILBOX_RING; i++) {
+        assert_int_equal(mailbox_depth(&mailbox), i);
+        handoff = handoff_of(i);
+        assert_true(mailbox_hand_over(&mailbox, &handoff));
+    }
+    assert_false(mailbox_hand_over(&mailbox, &handoff));
+    assert_int_equal(mailbox_depth(&mailbox), MAILBOX_RING);
+    assert_true(mailbox_receive(&mailbox, &handoff));
+    assert_int_equal(handoff.fd, 0);
+    handoff = handoff_of(MAILBOX_RING);
+    assert_true(mailbox_hand_over(&mailbox, &handoff));
+    assert_false(mailbox_hand_over(&mailbox, &handoff));
+    for (int i = 1; i <= MAILBOX_RING; i++) {
+        assert_true(mailbox_receive(&mailbox, &handoff));
+        assert_int_equal(handoff.fd, i);
+        assert_int_equal(handoff.listener, i * 2);
+        assert_int_equal(addr_port(&handoff.peer), i);
+    }
+    assert_false(mailbox_receive(&mailbox, &handoff));
+    assert_int_equal(mailbox_depth(&mailbox), 0);
+    assert_int_equal(mailbox_take(&mailbox), MAILBOX_HANDOFF);
+}
+
+static void test_fini_closes_what_is_left(void **state)
+{
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(mailbox_init(&mailbox), 0);
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    for (int i = 0; i < 2; i++) {
+        struct mailbox_handoff handoff = {.fd = fds[i]};
+
+        assert_true(mailbox_hand_over(&mailbox, &handoff));
+    }
+    mailbox_fini(&mailbox);
+    assert_int_equal(mailbox.event_fd, -1);
+    assert_int_equal(fcntl(fds[0], F_GETFD), -1);
+    assert_int_equal(fcntl(fds[1], F_GETFD), -1);
+}
+
+static void *produce(void *arg)
+{
+    int first = (int)(intptr_t)arg * N_HANDOFFS;
+
+    for (int i = first; i < first + N_HANDOFFS; i++) {
+        struct mailbox_handoff handoff = handoff_of(i);
+
+        while (!mailbox_hand_over(&mailbox, &handoff))
+            sched_yield();
+    }
+    return NULL;
+}
+
+/* Each producer's handoffs come whole, once, and in its order. */
+static int consume(int next[N_PRODUCERS])
+{
+    struct mailbox_handoff handoff;
+    int n = 0;
+
+    while (mailbox_receive(&mailbox, &handoff)) {
+        int producer = handoff.fd / N_HANDOFFS;
+
+        assert_in_range(producer, 0, N_PRODUCERS - 1);
+        assert_int_equal(handoff.fd, producer * N_HANDOFFS + next[producer]++);
+        assert_int_equal(handoff.listener, (uint32_t)handoff.fd * 2);
+        assert_int_equal(addr_port(&handoff.peer), (uint16_t)handoff.fd);
+        n++;
+    }
+    return n;
+}
+
+/* The consumer sleeps on the eventfd alone, so that a lost wake-up fails the test. */
+static void test_many_producers(void **state)
+{
+    pthread_t threads[N_PRODUCERS];
+    int next[N_PRODUCERS] = {0};
+    int n = 0;
+
+    (void)state;
+    for (int i = 0; i < N_PRODUCERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, produce, (void *)(intptr_t)i), 0);
+    while (n < N_PRODUCERS * N_HANDOFFS) {
+        assert_true(is_ringing(WAIT_MS));
+        mailbox_take(&mailbox);
+        n += consume(next);
+    }
+    for (int i = 0; i < N_PRODUCERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(next[i], N_HANDOFFS);
+    }
+    assert_int_equal(mailbox_depth(&mailbox), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_requests_add_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_take_silences, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_done, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full_ring_is_an_answer, setup, teardown),
+        cmocka_unit_test(test_fini_closes_what_is_left),
+        cmocka_unit_test_setup_teardown(test_many_producers, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
