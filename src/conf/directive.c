@@ -137,7 +137,7 @@ static const char *section_name(unsigned sections)
 
 static void report_unknown(struct reader *reader, const struct lex_line *line)
 {
-    const char *words[N_DIRECTIVES + 3];
+    const char *words[N_DIRECTIVES + 3] = {NULL};
     char accepted[ACCEPTED_TEXT_MAX];
     char quote[CONF_QUOTE_MAX];
     const char *nearest;

@@ -174,7 +174,7 @@ static bool option_value(struct reader *reader, const struct lex_line *line, siz
                          const struct value_option *option, uint64_t *ret)
 {
     char range[LABEL_MAX] = "1ms..365d";
-    size_t choice;
+    size_t choice = 0;
 
     if (i >= line->n_words) {
         if (option->kind == VALUE_NUMBER)

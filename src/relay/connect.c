@@ -96,7 +96,7 @@ static enum connect_result try_next(struct tcp_relay *relay, struct conn *conn, 
 {
     if (leave_server(relay, conn, error))
         return give_up(relay, conn, CLOSE_ERROR);
-    return connect_next(relay, conn);
+    return conn->client.error ? give_up(relay, conn, conn->reason) : connect_next(relay, conn);
 }
 
 static enum connect_result connected(struct tcp_relay *relay, struct conn *conn, uint32_t bits)

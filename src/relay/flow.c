@@ -305,15 +305,22 @@ static enum step fill_by_copy(struct flow *flow, struct flow_side *from, struct 
     return step;
 }
 
-/* A pipe that got bytes is flushed by the next turn of the loop. An empty splice is the end only if
- * recv(2) agrees: at an urgent mark splice returns 0 again and again, with data behind it (K22). */
+/* Splice cannot pass an urgent mark: with data behind it, it says EAGAIN on a non-blocking socket
+ * and 0 once the FIN has come (tests/unit/kernel/test_splice.c). recv(2) steps over the mark, so it
+ * has the last word on both answers. */
+static bool is_splice_at_mark(const struct flow_side *from, ssize_t n, int error)
+{
+    return n == 0 || (sock_would_block(error) && from->has_urgent);
+}
+
+/* A pipe that got bytes is flushed by the next turn of the loop. */
 static enum step fill_by_splice(struct flow *flow, struct flow_side *from, struct flow_side *to,
                                 struct flow_context *context)
 {
     ssize_t n =
         splice(from->source.fd, NULL, flow->pipe->write_fd, NULL,
                read_size(flow, to, flow->pipe->cap_bytes), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-    int error = errno;
+    int error = n < 0 ? errno : 0;
 
     if (n > 0) {
         flow->n_held = (uint32_t)n;
@@ -325,7 +332,7 @@ static enum step fill_by_splice(struct flow *flow, struct flow_side *from, struc
     }
     pipe_return(&context->pipes, flow->pipe);
     flow->pipe = NULL;
-    if (n == 0)
+    if (is_splice_at_mark(from, n, error))
         return fill_by_copy(flow, from, to, context);
     if (is_splice_refusal(error)) {
         flow->is_splice_off = true;

@@ -51,7 +51,7 @@ static void pool_push(struct pipe_pool *pool, struct pipe *pipe)
 
 void pipe_pool_init(struct pipe_pool *pool, uint32_t max_pipes, uint32_t n_prepared)
 {
-    *pool = (struct pipe_pool){.max_pipes = max_pipes};
+    *pool = (struct pipe_pool){.max_pipes = max_pipes, .max_idle = n_prepared};
     for (uint32_t i = 0; i < n_prepared && i < max_pipes; i++) {
         struct pipe *pipe = pipe_open();
 
@@ -95,7 +95,10 @@ struct pipe *pipe_borrow(struct pipe_pool *pool)
 void pipe_return(struct pipe_pool *pool, struct pipe *pipe)
 {
     pool->n_lent--;
-    pool_push(pool, pipe);
+    if (pool->n_idle < pool->max_idle)
+        pool_push(pool, pipe);
+    else
+        pipe_close(pipe);
 }
 
 void pipe_discard(struct pipe_pool *pool, struct pipe *pipe)

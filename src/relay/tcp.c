@@ -38,12 +38,13 @@ static struct deadline_list *list_of(struct tcp_relay *relay, uint64_t duration_
 
 static int timeouts_init(struct tcp_relay *relay, const struct service_table *services)
 {
-    relay->lists = calloc(1 + 3 * services->n_services, sizeof(*relay->lists));
+    relay->lists = calloc(2 + 3 * services->n_services, sizeof(*relay->lists));
     relay->timeouts = calloc(services->n_services, sizeof(*relay->timeouts));
     if (!relay->lists || !relay->timeouts)
         return -ENOMEM;
     relay->n_lists = 0;
-    list_of(relay, LINGER_NS);
+    relay->linger = list_of(relay, LINGER_NS);
+    relay->reset_after = list_of(relay, RESET_AFTER_NS);
     for (size_t i = 0; i < services->n_services; i++) {
         const struct service *service = &services->services[i];
 
@@ -150,7 +151,7 @@ static void settle_reset(struct tcp_relay *relay, struct conn *conn)
         conn_close(relay, conn, conn->reason, CONN_END_RESET);
         return;
     }
-    deadline_start(&relay->lists[0], &conn->deadline, relay->loop->now_ns);
+    deadline_start(relay->linger, &conn->deadline, relay->loop->now_ns);
 }
 
 static void start_reset(struct tcp_relay *relay, struct conn *conn)
@@ -242,6 +243,17 @@ void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const 
     connect_step(relay, conn, connect_next(relay, conn));
 }
 
+/* The client has reset before a server was there. What it said before is delivered if the connect
+ * that is under way succeeds soon; no other server is asked. */
+static void client_gone(struct tcp_relay *relay, struct conn *conn)
+{
+    conn->reason = failure_word(conn, &conn->client);
+    if (sock_has_input(conn->client.source.fd))
+        deadline_start(relay->reset_after, &conn->deadline, relay->loop->now_ns);
+    else
+        conn_close(relay, conn, conn->reason, CONN_END_RESET);
+}
+
 void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits)
 {
     struct conn *conn = container_of(source, struct conn, client.source);
@@ -249,10 +261,9 @@ void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits
     flow_side_note(&conn->client, bits);
     switch (conn->state) {
     case CONN_CONNECTING:
-        /* A client that has reset is gone, unless what it said before is still to be delivered; one
-         * that has sent its FIN waits for the answer (F44). */
-        if (conn->client.error && !sock_has_input(source->fd))
-            conn_close(relay, conn, failure_word(conn, &conn->client), CONN_END_RESET);
+        /* One that has sent its FIN waits for the answer (FAULTS.md F44). */
+        if (conn->client.error && conn->reason == CLOSE_NONE)
+            client_gone(relay, conn);
         break;
     case CONN_RELAYING:
     case CONN_RESETTING:

@@ -83,6 +83,7 @@ class Actor:
         self.n_urgent = 0
         self.end = None
         self.can_send = True
+        self.is_reset = False  # a send was told so; the kernel reports it once, recv then says 0
         self.problems = []
         own, other = (2 * case.tag, 2 * case.tag + 1)
         if role == "server":
@@ -261,6 +262,7 @@ class Actor:
             pass
         except (ConnectionResetError, BrokenPipeError):
             self.can_send = False
+            self.is_reset = True
 
     def receive_some(self, most):
         try:
@@ -274,7 +276,7 @@ class Actor:
             self.end = errno.errorcode[error.errno]
             return
         if not data:
-            self.end = "fin"
+            self.end = "rst" if self.is_reset else "fin"
             return
         n_urgent = data.count(URGENT)
         if n_urgent:

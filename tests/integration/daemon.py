@@ -1,6 +1,7 @@
 """lb4 under test: started as an unprivileged uid, its log read as it comes, and the promises that
 hold after every test: nothing active, no descriptor left, exit 0, no sanitizer's report."""
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -214,6 +215,26 @@ class Daemon:
                 pairs = re.findall(r"(\w+)=(\d+)", rest)
                 found[kind, name] = {word: int(number) for word, number in pairs}
         return found
+
+    @contextlib.contextmanager
+    def traced(self, output, call, fault):
+        """Let strace inject a fault into one system call of all threads, inside the block."""
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-qq", "-o", str(output), "-e", f"trace={call}", "-e",
+             f"inject={call}:{fault}", "-p", str(self.pid)], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + READY_LIMIT_S
+            while not self.is_traced_by(tracer.pid):
+                assert time.monotonic() < deadline and tracer.poll() is None, "strace: no attach"
+                time.sleep(0.01)
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait()
+
+    def is_traced_by(self, tracer_pid):
+        tasks = pathlib.Path(f"/proc/{self.pid}/task").iterdir()
+        return all(f"TracerPid:\t{tracer_pid}\n" in (task / "status").read_text() for task in tasks)
 
     # --- what the process holds and uses
 

@@ -51,7 +51,8 @@ BAD = {
     "closing without a block": (at_top("}"), "1:1", "without a block"),
     "brace on the next line": ("service web\n{\n}\n", "1:1", "'{' must end its line"),
     "text behind the brace": ("service web { listen tcp :1\n}\n", "1:15", "last word of its line"),
-    "closing brace behind a word": ("defaults {\n timeout idle 1s }\n}\n", "2:18", "line of its own"),
+    "closing brace behind a word": ("defaults {\n timeout idle 1s }\n}\n", "2:18",
+                                    "line of its own"),
     "unknown block": (at_top("frontend web {\n}"), "1:14", "defaults, service NAME"),
     "service without a name": (at_top("service {\n}"), "1:1", "service NAME {"),
     "service with two names": (at_top("service a b {\n}"), "1:11", "service NAME {"),
@@ -93,7 +94,8 @@ BAD = {
     "check fall 0": (in_service("check tcp fall 0"), "4:20", "fall: 0 is outside 1..100"),
     "weight 0": (in_service("server two 198.51.100.2:80 weight 0"), "4:39", "outside 1..256"),
     "weight 257": (in_service("server two 198.51.100.2:80 weight 257"), "4:39", "outside 1..256"),
-    "weight twice": (in_service("server two 198.51.100.2 weight 1 weight 2"), "4:38", "given twice"),
+    "weight twice": (in_service("server two 198.51.100.2 weight 1 weight 2"), "4:38",
+                     "given twice"),
     # names and addresses
     "service name of 65": (at_top(f"service {LONGEST_NAME}n {{\n}}"), "1:9", "1..64 of A-Z"),
     "server name with a slash": (in_service("server a/b 198.51.100.2:80"), "4:12", "1..64 of A-Z"),
@@ -162,7 +164,8 @@ GOOD = {
     "comments and quotes": '# gr\u00fc\u00dfe\n"workers" "4" # four\n' + GOOD_SERVICE,
     "longest name": GOOD_SERVICE.replace("web", LONGEST_NAME),
     "longest line": "#" * 4096 + "\n" + GOOD_SERVICE,
-    "global words": at_top("workers 256\nmaxconn 10000000\npipes 0\nsplice off\ndrain 1ms\nuser a:b"),
+    "global words": at_top("workers 256\nmaxconn 10000000\npipes 0\nsplice off\ndrain 1ms\n"
+                           "user a:b"),
     "defaults behind": GOOD_SERVICE + "defaults {\n timeout idle 365d\n timeout udp 1ms\n}\n",
     "every word of a service": in_service(
         "listen tcp :9000-9100\nlisten tcp [::1]:1\nbalance roundrobin\ncheck none\ntries 100\n"

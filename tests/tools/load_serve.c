@@ -53,12 +53,11 @@ static void close_peer(struct peer *peer)
     free(peer);
 }
 
-static void watch(const struct server *server, struct peer *peer, int operation, uint32_t mask)
+static bool watch(const struct server *server, struct peer *peer, int operation, uint32_t mask)
 {
     struct epoll_event event = {.events = mask, .data.ptr = peer};
 
-    if (epoll_ctl(server->epoll_fd, operation, peer->fd, &event) < 0)
-        perror("load: epoll_ctl");
+    return epoll_ctl(server->epoll_fd, operation, peer->fd, &event) == 0;
 }
 
 /* Every handler returns false once the connection is to be closed. */
@@ -75,7 +74,7 @@ static bool send_backlog(const struct server *server, struct peer *peer)
     if (backlog->offset == backlog->length) {
         free(backlog);
         peer->backlog = NULL;
-        watch(server, peer, EPOLL_CTL_MOD, EPOLLIN);
+        return watch(server, peer, EPOLL_CTL_MOD, EPOLLIN);
     }
     return true;
 }
@@ -89,8 +88,7 @@ static bool keep_backlog(const struct server *server, struct peer *peer, const u
     peer->backlog->offset = 0;
     peer->backlog->length = length;
     memcpy(peer->backlog->bytes, rest, length);
-    watch(server, peer, EPOLL_CTL_MOD, EPOLLOUT);
-    return true;
+    return watch(server, peer, EPOLL_CTL_MOD, EPOLLOUT);
 }
 
 static bool serve_echo(const struct server *server, struct peer *peer)
@@ -169,7 +167,9 @@ static void accept_peers(const struct server *server, const struct load_listener
         }
         peer->fd = fd;
         peer->mode = listener->mode;
-        watch(server, peer, EPOLL_CTL_ADD, listener->mode == LOAD_SOURCE ? EPOLLOUT : EPOLLIN);
+        uint32_t mask = listener->mode == LOAD_SOURCE ? EPOLLOUT : EPOLLIN;
+        if (!watch(server, peer, EPOLL_CTL_ADD, mask))
+            close_peer(peer);
     }
 }
 

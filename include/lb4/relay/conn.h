@@ -72,7 +72,9 @@ struct tcp_relay {
     struct list dead; /* closed in this turn */
     struct list
         *young; /* in live: the oldest whose server socket has no keepalive yet; &live = none */
-    struct deadline_list *lists; /* by distinct duration; the first is the linger list */
+    struct deadline_list *lists;  /* by distinct duration */
+    struct deadline_list *linger; /* of lists: the next look at a connection that is to be reset */
+    struct deadline_list *reset_after; /* of lists: the longest that a reset waits */
     size_t n_lists;
     struct conn_timeouts *timeouts; /* by service->index */
     uint64_t random;                /* where ties of a choice are broken */

@@ -30,13 +30,14 @@ struct pipe_pool {
     struct pipe *idle;
     uint32_t n_idle;
     uint32_t n_lent;
+    uint32_t max_idle;  /* more are closed when they come back */
     uint32_t max_pipes; /* shrinks for good to what there is when the kernel grants no more useful
                            pipe */
 };
 
-/* `n_prepared` pipes are made now: those that root makes before it drops its privileges do not
- * count against the quota of the user that lb4 runs as (FAULTS.md K10). What the kernel refuses is
- * done without. */
+/* `n_prepared` pipes are made now and kept: those that root makes before it drops its privileges do
+ * not count against the quota of the user that lb4 runs as (FAULTS.md K10). More, up to
+ * `max_pipes`, come and go with the need. What the kernel refuses is done without. */
 void pipe_pool_init(struct pipe_pool *pool, uint32_t max_pipes, uint32_t n_prepared);
 void pipe_pool_fini(struct pipe_pool *pool);
 

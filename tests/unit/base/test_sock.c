@@ -307,6 +307,25 @@ static void test_unacked_and_room(void **state)
     close_pair(&pair);
 }
 
+static void test_input_stays(void **state)
+{
+    struct pair pair = connect_pair("127.0.0.1");
+    char byte = 'b';
+
+    (void)state;
+    assert_false(sock_has_input(pair.server));
+    assert_int_equal(send(pair.client, &byte, 1, MSG_NOSIGNAL), 1);
+    wait_for(pair.server, POLLIN);
+    assert_true(sock_has_input(pair.server));
+    assert_int_equal(read(pair.server, &byte, 1), 1);
+    assert_false(sock_has_input(pair.server));
+    close(pair.client);
+    wait_for(pair.server, POLLRDHUP);
+    assert_false(sock_has_input(pair.server)); /* the end is not a byte */
+    close(pair.server);
+    close(pair.listener);
+}
+
 static void test_no_socket_has_no_numbers(void **state)
 {
     int ends[2];
@@ -409,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_reset_reaches_peer),
         cmocka_unit_test(test_unacked_and_room),
+        cmocka_unit_test(test_input_stays),
         cmocka_unit_test(test_no_socket_has_no_numbers),
         cmocka_unit_test(test_out_of_descriptors),
         cmocka_unit_test(test_error_classes),

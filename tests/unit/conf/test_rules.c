@@ -53,7 +53,7 @@ static void test_rules(void **state)
 
     (void)state;
     accept_command("lb4|-l|:2222|-s|198.51.100.5:22|-s|x=198.51.100.6:22|-s|198.51.100.7:22|"
-                   "-l|tcp/[::1]:80-90|-s|a=198.51.100.8 weight 5|-b|roundrobin",
+                   "-l|tcp/[::1]:80-90|-s|a=198.51.100.8 weight 5|-s|198.51.100.9:1|-b|roundrobin",
                    &conf);
     assert_int_equal(conf.n_services, 2);
     assert_string_equal(conf.services[0].name, "rule1");
@@ -65,6 +65,7 @@ static void test_rules(void **state)
     assert_int_equal(conf.services[1].listens[0].last_port, 90);
     check_server(&conf.services[1], 0, "a", "198.51.100.8:0");
     assert_int_equal(conf.services[1].servers[0].weight, 5);
+    check_server(&conf.services[1], 1, "s1", "198.51.100.9:1");
     assert_int_equal(conf.services[0].balance, CONF_BALANCE_LEASTCONN);
     assert_int_equal(conf.services[1].balance, CONF_BALANCE_ROUNDROBIN);
     conf_free(&conf);

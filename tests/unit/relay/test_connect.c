@@ -1,0 +1,454 @@
+#include "lb4/relay/connect.h"
+
+#include <signal.h>
+
+#include "rig.h"
+
+static struct rig rig;
+
+/* The next n calls of sock_connect() fail with this -errno. */
+static struct {
+    int error;
+    int n;
+} injected;
+
+int __real_sock_connect(const struct addr *to, int *ret_fd);
+int __wrap_sock_connect(const struct addr *to, int *ret_fd);
+
+int __wrap_sock_connect(const struct addr *to, int *ret_fd)
+{
+    if (injected.n > 0) {
+        injected.n--;
+        return injected.error;
+    }
+    return __real_sock_connect(to, ret_fd);
+}
+
+static void test_refused_goes_on(void **state)
+{
+    struct addr at[3] = {sockets_closed_port(), sockets_closed_port()};
+    int listener = sockets_listen(&at[2]);
+    int client;
+    int server;
+
+    (void)state;
+    rig_open(&rig, at, 3, 0);
+    client = rig_client(&rig);
+    server = rig_server(&rig, listener);
+    rig_pass(&rig, client, server, 1000);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    assert_int_equal(rig_connect_failures(&rig, 1), 1);
+    assert_int_equal(rig_connect_failures(&rig, 2), 0);
+    assert_int_equal(rig_redispatches(&rig), 2);
+    assert_int_equal(backend_active(&rig.services.services->backends[0]), 0);
+    assert_int_equal(backend_active(&rig.services.services->backends[2]), 1);
+    assert_int_equal(stats_read(&rig.stats.servers[2].connections), 1);
+    assert_null(rig_conn(&rig)->tried.bits);
+    close(client);
+    close(server);
+    rig_until_ended(&rig);
+    rig_close(&rig);
+    close(listener);
+}
+
+/* What the client said before, its end too, waits for the server that takes it (F44). */
+static void test_early_bytes_and_end_wait(void **state)
+{
+    struct addr at[2] = {sockets_closed_port()};
+    int listener = sockets_listen(&at[1]);
+    struct pair pair = sockets_pair(0);
+    int server;
+
+    (void)state;
+    sockets_send(pair.far, 0, 30000);
+    shutdown(pair.far, SHUT_WR);
+    rig_open(&rig, at, 2, 0);
+    rig_accept_fd(&rig, pair.near, 1);
+    server = rig_server(&rig, listener);
+    rig_read(&rig, server, 0, 30000);
+    rig_expect(&rig, server, 0);
+    rig_pass(&rig, server, pair.far, 1000);
+    close(server);
+    rig_until_ended(&rig);
+    rig_check_ended(&rig, CLOSE_CLIENT_FIN, 1);
+    rig.n_fds--; /* of the client's end, which was there before */
+    rig_close(&rig);
+    close(pair.far);
+    close(listener);
+}
+
+static void test_all_refused(void **state)
+{
+    struct addr at[] = {sockets_closed_port(), sockets_closed_port(), sockets_closed_port()};
+    int client;
+
+    (void)state;
+    rig_open(&rig, at, 3, 0);
+    client = rig_client(&rig);
+    rig_expect(&rig, client, -ECONNRESET);
+    assert_int_equal(rig.relay.n_live, 0);
+    rig_check_ended(&rig, CLOSE_CONNECT_FAILED, 1);
+    assert_int_equal(rig_redispatches(&rig), 2);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(rig_connect_failures(&rig, i), 1);
+    close(client);
+    rig_close(&rig);
+}
+
+/* --- silent servers --------------------------------------------------------------------------- */
+
+/* A server whose queue is full: further connects hang (K20). */
+struct silent {
+    int listener_fd;
+    int fds[3];
+};
+
+static void silent_open(struct silent *silent, struct addr *ret_at)
+{
+    silent->listener_fd = sockets_listen(ret_at);
+    assert_int_equal(listen(silent->listener_fd, 0), 0);
+    for (size_t i = 0; i < 3; i++)
+        silent->fds[i] = sockets_connect(ret_at);
+    sockets_wait(silent->fds[0], POLLOUT);
+}
+
+static void silent_close(struct silent *silent)
+{
+    for (size_t i = 0; i < 3; i++)
+        close(silent->fds[i]);
+    close(silent->listener_fd);
+}
+
+static void test_timed_out_goes_on(void **state)
+{
+    struct silent silent;
+    struct addr at[2];
+    int listener = sockets_listen(&at[1]);
+    int client;
+    int server;
+
+    (void)state;
+    silent_open(&silent, &at[0]);
+    rig_open(&rig, at, 2, 0);
+    client = rig_client(&rig);
+    rig_turn(&rig, 20);
+    rig_advance(&rig, RIG_CONNECT_MS - 100);
+    assert_int_equal(rig_redispatches(&rig), 0);
+    assert_int_equal(backend_active(&rig.services.services->backends[0]), 1);
+    rig_advance(&rig, 200);
+    assert_int_equal(rig_redispatches(&rig), 1);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    server = rig_server(&rig, listener);
+    rig_pass(&rig, client, server, 1000);
+    close(client);
+    close(server);
+    rig_until_ended(&rig);
+    rig_close(&rig);
+    silent_close(&silent);
+    close(listener);
+}
+
+/* `tries` is 2: the third server, silent or not, is not asked for a client's patience. */
+static void test_tries_are_limited(void **state)
+{
+    struct silent silents[3];
+    struct addr at[3];
+    int client;
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        silent_open(&silents[i], &at[i]);
+    rig_open(&rig, at, 3, 0);
+    client = rig_client(&rig);
+    rig_turn(&rig, 20);
+    rig_advance(&rig, RIG_CONNECT_MS + 100);
+    assert_int_equal(rig.relay.n_live, 1);
+    rig_advance(&rig, RIG_CONNECT_MS + 100);
+    assert_int_equal(rig.relay.n_live, 0);
+    rig_expect(&rig, client, -ECONNRESET);
+    rig_check_ended(&rig, CLOSE_CONNECT_FAILED, 1);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    assert_int_equal(rig_connect_failures(&rig, 1), 1);
+    assert_int_equal(rig_connect_failures(&rig, 2), 0);
+    assert_int_equal(rig_redispatches(&rig), 1);
+    close(client);
+    rig_close(&rig);
+    for (size_t i = 0; i < 3; i++)
+        silent_close(&silents[i]);
+}
+
+/* Refused servers do not count as tries: after a silent and a refused one, the third is asked. */
+static void test_refused_is_no_try(void **state)
+{
+    struct silent silent;
+    struct addr at[3] = {sockets_closed_port(), sockets_closed_port()};
+    int listener = sockets_listen(&at[2]);
+    int client;
+    int server;
+
+    (void)state;
+    silent_open(&silent, &at[0]);
+    rig_open(&rig, at, 3, 0);
+    client = rig_client(&rig);
+    rig_turn(&rig, 20);
+    rig_advance(&rig, RIG_CONNECT_MS + 100);
+    server = rig_server(&rig, listener);
+    rig_pass(&rig, client, server, 10);
+    assert_int_equal(rig_redispatches(&rig), 2);
+    close(client);
+    close(server);
+    rig_until_ended(&rig);
+    rig_close(&rig);
+    silent_close(&silent);
+    close(listener);
+}
+
+static void test_client_resets_while_connecting(void **state)
+{
+    struct silent silent;
+    struct addr at;
+    int client;
+
+    (void)state;
+    silent_open(&silent, &at);
+    rig_open(&rig, &at, 1, 0);
+    client = rig_client(&rig);
+    rig_turn(&rig, 20);
+    assert_int_equal(rig_conn(&rig)->state, CONN_CONNECTING);
+    sock_reset(client);
+    rig_until_ended(&rig);
+    rig_check_ended(&rig, CLOSE_CLIENT_RST, 1);
+    assert_int_equal(rig_connect_failures(&rig, 0), 0);
+    rig_close(&rig);
+    silent_close(&silent);
+}
+
+static void test_client_end_is_no_abort(void **state)
+{
+    struct silent silent;
+    struct addr at;
+    int client;
+
+    (void)state;
+    silent_open(&silent, &at);
+    rig_open(&rig, &at, 1, 0);
+    client = rig_client(&rig);
+    shutdown(client, SHUT_WR);
+    for (int i = 0; i < 5; i++)
+        rig_turn(&rig, 10);
+    assert_int_equal(rig.relay.n_live, 1);
+    rig_advance(&rig, 2 * RIG_CONNECT_MS);
+    rig_check_ended(&rig, CLOSE_CONNECT_FAILED, 1);
+    close(client);
+    rig_close(&rig);
+    silent_close(&silent);
+}
+
+/* The client said something and reset before the connect was through: it is still delivered. */
+static void test_last_bytes_of_a_client(void **state)
+{
+    struct addr at;
+    int listener = sockets_listen(&at);
+    struct pair pair = sockets_pair(0);
+    int server;
+
+    (void)state;
+    sockets_send(pair.far, 0, 5);
+    sockets_wait(pair.near, POLLIN);
+    sock_reset(pair.far);
+    sockets_wait(pair.near, POLLRDHUP);
+    rig_open(&rig, &at, 1, 0);
+    rig_accept_fd(&rig, pair.near, 1);
+    server = rig_server(&rig, listener);
+    rig_read(&rig, server, 0, 5);
+    rig_expect(&rig, server, -ECONNRESET);
+    rig_until_ended(&rig);
+    rig_check_ended(&rig, CLOSE_CLIENT_RST, 1);
+    close(server);
+    rig.n_fds--;
+    rig_close(&rig);
+    close(listener);
+}
+
+/* --- servers that accept and reset ------------------------------------------------------------ */
+
+/* Accept, say n bytes, reset: all before lb4 takes its first look. */
+static void accept_and_reset(int listener, size_t n)
+{
+    int server = sockets_accept(listener);
+    struct patience patience = patience_new();
+
+    sockets_send(server, 0, n);
+    while (sock_unacked(server) && patience_holds(&patience))
+        ;
+    sock_reset(server);
+    sockets_wait(rig_conn(&rig)->server.source.fd, POLLRDHUP);
+}
+
+static void test_last_words_before_the_first_look(void **state)
+{
+    struct addr at[2];
+    int listener = sockets_listen(&at[0]);
+    int other = sockets_listen(&at[1]);
+    int client;
+
+    (void)state;
+    rig_open(&rig, at, 2, 0);
+    client = rig_client(&rig);
+    accept_and_reset(listener, 20);
+    rig_read(&rig, client, 0, 20);
+    rig_expect(&rig, client, -ECONNRESET);
+    rig_until_ended(&rig);
+    rig_check_ended(&rig, CLOSE_SERVER_RST, 1);
+    assert_int_equal(rig_redispatches(&rig), 0);
+    close(client);
+    rig_close(&rig);
+    close(listener);
+    close(other);
+}
+
+static void test_mute_reset_goes_on(void **state)
+{
+    struct addr at[2];
+    int listener = sockets_listen(&at[0]);
+    int other = sockets_listen(&at[1]);
+    int client;
+    int server;
+
+    (void)state;
+    rig_open(&rig, at, 2, 0);
+    client = rig_client(&rig);
+    accept_and_reset(listener, 0);
+    server = rig_server(&rig, other);
+    rig_pass(&rig, client, server, 10);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    close(client);
+    close(server);
+    rig_until_ended(&rig);
+    rig_close(&rig);
+    close(listener);
+    close(other);
+}
+
+static void test_mute_reset_of_the_only_server(void **state)
+{
+    struct addr at;
+    int listener = sockets_listen(&at);
+    int client;
+
+    (void)state;
+    rig_open(&rig, &at, 1, 0);
+    client = rig_client(&rig);
+    accept_and_reset(listener, 0);
+    rig_expect(&rig, client, -ECONNRESET);
+    rig_check_ended(&rig, CLOSE_SERVER_RST, 1);
+    close(client);
+    rig_close(&rig);
+    close(listener);
+}
+
+/* --- errors of connect(2) itself -------------------------------------------------------------- */
+
+static void connect_fails(int error, uint64_t n_failures)
+{
+    struct addr at[2];
+    int listener = sockets_listen(&at[0]);
+    int other = sockets_listen(&at[1]);
+    struct pair pair = sockets_pair(0);
+    int server;
+
+    rig_open(&rig, at, 2, 0);
+    injected.error = error;
+    injected.n = 1;
+    rig_accept_fd(&rig, pair.near, 1);
+    server = rig_server(&rig, other);
+    rig_pass(&rig, pair.far, server, 10);
+    assert_int_equal(rig_connect_failures(&rig, 0), n_failures);
+    assert_int_equal(rig_redispatches(&rig), 1);
+    close(server);
+    tcp_reset_all(&rig.relay, CLOSE_ADMIN);
+    tcp_reap(&rig.relay);
+    rig.n_fds--;
+    rig_close(&rig);
+    close(pair.far);
+    close(listener);
+    close(other);
+}
+
+/* Our own trouble is not held against a server. */
+static void test_blame(void **state)
+{
+    (void)state;
+    connect_fails(-ENETUNREACH, 1);
+    connect_fails(-ECONNREFUSED, 1);
+    connect_fails(-EADDRNOTAVAIL, 0);
+    connect_fails(-EMFILE, 0);
+}
+
+static void test_no_server_can_be_asked(void **state)
+{
+    struct addr at[2] = {sockets_loopback(1), sockets_loopback(2)};
+    struct pair pair = sockets_pair(0);
+
+    (void)state;
+    rig_open(&rig, at, 2, 0);
+    injected.error = -EADDRNOTAVAIL;
+    injected.n = 2;
+    rig_accept_fd(&rig, pair.near, 1);
+    tcp_reap(&rig.relay);
+    assert_int_equal(rig.relay.n_live, 0);
+    rig_expect(&rig, pair.far, -ECONNRESET);
+    rig_check_ended(&rig, CLOSE_CONNECT_FAILED, 1);
+    assert_int_equal(rig_connect_failures(&rig, 0) + rig_connect_failures(&rig, 1), 0);
+    rig.n_fds--;
+    rig_close(&rig);
+    close(pair.far);
+}
+
+/* A server without a port gets the one that the client asked for. */
+static void test_asked_port(void **state)
+{
+    struct addr at;
+    struct addr portless = sockets_loopback(0);
+    int listener = sockets_listen(&at);
+    struct pair pair = sockets_pair(0);
+    int server;
+
+    (void)state;
+    rig_open(&rig, &portless, 1, 0);
+    rig_accept_fd(&rig, pair.near, addr_port(&at));
+    server = rig_server(&rig, listener);
+    rig_pass(&rig, pair.far, server, 10);
+    assert_int_equal(addr_port(&rig.services.services->backends[0].addr), 0);
+    tcp_reset_all(&rig.relay, CLOSE_ADMIN);
+    tcp_reap(&rig.relay);
+    close(server);
+    rig.n_fds--;
+    rig_close(&rig);
+    close(pair.far);
+    close(listener);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refused_goes_on),
+        cmocka_unit_test(test_early_bytes_and_end_wait),
+        cmocka_unit_test(test_all_refused),
+        cmocka_unit_test(test_timed_out_goes_on),
+        cmocka_unit_test(test_tries_are_limited),
+        cmocka_unit_test(test_refused_is_no_try),
+        cmocka_unit_test(test_client_resets_while_connecting),
+        cmocka_unit_test(test_client_end_is_no_abort),
+        cmocka_unit_test(test_last_bytes_of_a_client),
+        cmocka_unit_test(test_last_words_before_the_first_look),
+        cmocka_unit_test(test_mute_reset_goes_on),
+        cmocka_unit_test(test_mute_reset_of_the_only_server),
+        cmocka_unit_test(test_blame),
+        cmocka_unit_test(test_no_server_can_be_asked),
+        cmocka_unit_test(test_asked_port),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
