@@ -20,9 +20,8 @@
 enum {
     FLOW_BUFFER_BYTES =
         256 * 1024, /* of the thread's copy buffer; bulk copy measured best from 128 KiB on */
-    FLOW_READ_BYTES =
-        60 *
-        1024, /* one read of which the reader is not known to take all: what a stalled one holds */
+    FLOW_READ_BYTES = 32 * 1024,   /* one read of which the reader is not known to take all: what a
+                                      stalled one holds */
     FLOW_BULK_BYTES = 16 * 1024,   /* a read of so much says bulk; measured */
     FLOW_SMALL_READS = 3,          /* so many smaller splices in a row say it is over; measured */
     FLOW_BUDGET_BYTES = 512 * 1024 /* of one flow in one turn, before others have theirs; chosen */
