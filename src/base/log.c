@@ -63,6 +63,7 @@ struct batch {
 static struct {
     int fd;
     int wake_fd;
+    int (*prepare)(void); /* the writer calls it first; NULL = nothing to do */
     pthread_t thread;
     sem_t done;
     _Atomic(struct ring *) rings;
@@ -331,6 +332,8 @@ static void *writer_run(void *unused)
     struct batch batch = {.used = 0};
 
     (void)unused;
+    if (writer.prepare)
+        writer.prepare();
     for (;;) {
         /* Read first: what was queued before the wish to stop is then in the rings. */
         bool is_stopping = atomic_load(&writer.stop_at_ns) != 0;
@@ -345,7 +348,7 @@ static void *writer_run(void *unused)
     return NULL;
 }
 
-int log_start(int fd)
+int log_start(int fd, int (*prepare)(void))
 {
     sigset_t all;
     sigset_t before;
@@ -355,6 +358,7 @@ int log_start(int fd)
     if (writer.wake_fd < 0)
         return -errno;
     writer.fd = fd;
+    writer.prepare = prepare;
     sem_init(&writer.done, 0, 0);
     atomic_store(&writer.stop_at_ns, 0);
     atomic_store(&writer.straight_wait_ms, FLUSH_MS);

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,7 +212,7 @@ static void *worker_thread(void *arg)
 
 static int start_threads(struct lifecycle *self)
 {
-    int error = log_start(STDERR_FILENO);
+    int error = log_start(STDERR_FILENO, privileges_thread_none);
 
     if (!error)
         error = log_register_thread("control");
@@ -404,16 +405,17 @@ static void stop(struct lifecycle *self)
 
 int lifecycle_run(const struct conf *conf, const struct lifecycle_options *options)
 {
-    struct lifecycle *self = calloc(1, sizeof(*self));
+    struct lifecycle *self = aligned_alloc(alignof(struct lifecycle), sizeof(*self));
     int error;
 
     if (!self)
         return 1;
+    memset(self, 0, sizeof(*self));
     self->conf = conf;
     self->options = options;
     self->n_workers = choose_workers(conf);
     self->pid_file.fd = -1;
-    self->loop.epoll_fd = -1;
+    loop_clear(&self->loop);
     self->mailbox.event_fd = -1;
     source_init(&self->signal_source, SOURCE_SIGNAL, -1);
     error = start(self);

@@ -106,7 +106,7 @@ static int write_pid(int fd)
 
 int pid_file_open(struct pid_file *ret, const char *path, char reterr[static PID_FILE_ERROR_MAX])
 {
-    struct stat status;
+    struct stat status = {0};
     scope_close int fd = open_locked(path, &status, reterr);
     int rc;
 

@@ -196,7 +196,7 @@ int privileges_thread_none(void)
 
 static int limit_caps(char reterr[static PRIVILEGES_ERROR_MAX])
 {
-    struct caps caps;
+    struct caps caps = {0};
     uint64_t kept = 0;
     int rc = get_caps(&caps);
 

@@ -5,6 +5,11 @@
 
 #include "lb4/base/clock.h"
 
+void loop_clear(struct loop *loop)
+{
+    loop->epoll_fd = -1;
+}
+
 int loop_init(struct loop *loop)
 {
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

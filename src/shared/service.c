@@ -1,5 +1,6 @@
 #include "lb4/shared/service.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +99,7 @@ static struct backend *choose_least(struct service *service, const struct pick_s
     struct backend *best = NULL;
     struct pick_load best_load = {0};
 
+    assert(service->backends); /* conf/check.c: no service without a server */
     for (size_t i = 0; i < service->n_backends; i++) {
         struct backend *backend = &service->backends[at];
         struct pick_load load = load_of(backend);

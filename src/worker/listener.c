@@ -1,5 +1,6 @@
 #include "lb4/worker/listener.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +106,7 @@ static int bind_all(struct listener_table *table, char reterr[static LISTENER_ER
 
 static int table_alloc(struct listener_table *table, size_t n_listeners, size_t n_workers)
 {
+    assert(n_listeners > 0 && n_workers > 0); /* conf/check.c: no service without a listener */
     *table = (struct listener_table){.n_workers = n_workers};
     table->listeners = calloc(n_listeners, sizeof(*table->listeners));
     table->fds = calloc(n_listeners * n_workers, sizeof(*table->fds));

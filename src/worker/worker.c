@@ -93,7 +93,7 @@ static int group_alloc(struct worker_group *group, size_t n_workers,
 
         group->workers[i].group = group;
         group->workers[i].index = (uint32_t)i;
-        group->workers[i].loop.epoll_fd = -1;
+        loop_clear(&group->workers[i].loop);
         group->workers[i].mailbox.event_fd = -1;
         if (error)
             return error;

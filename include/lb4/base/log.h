@@ -26,9 +26,11 @@ enum { LOG_LINE_MAX = 512 }; /* bytes with the newline; longer text is cut and e
 void log_set_level(enum log_level level);
 bool log_is_on(enum log_level level);
 
-/* Start the writer thread on `fd`, which stays the caller's. All signals are blocked in it.
- * Returns 0 or -errno of pthread_create(3) or eventfd(2). Thread: main, before others start. */
-int log_start(int fd);
+/* Start the writer thread on `fd`, which stays the caller's. All signals are blocked in it. It
+ * calls `prepare` first, to give up what it must not have (capabilities); NULL = nothing. Its
+ * result is ignored. Returns 0 or -errno of pthread_create(3) or eventfd(2). Thread: main, before
+ * others start. */
+int log_start(int fd, int (*prepare)(void));
 
 /* Write what is queued (for at most one second, should the reader have stopped reading), end the
  * writer. Thread: main, after all others ended. */

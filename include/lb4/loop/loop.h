@@ -58,6 +58,9 @@ struct loop {
     struct loop_event batch[LOOP_BATCH_MAX];
 };
 
+/* Make loop_fini() harmless on a loop that loop_init() has not seen yet. */
+void loop_clear(struct loop *loop);
+
 /* Returns 0 or -errno of epoll_create1(2). */
 int loop_init(struct loop *loop);
 void loop_fini(struct loop *loop);
