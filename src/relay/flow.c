@@ -102,10 +102,12 @@ static void end_source(struct flow *flow, struct flow_side *from, int error)
         from->error = error;
 }
 
-/* These sockets, or this sandbox, know no splice(2). */
+/* splice(2) itself failed, not the socket: these sockets or this sandbox know none, or it had no
+ * memory. recv(2) and send(2) decide what is left to do. */
 static bool is_splice_refusal(int error)
 {
-    return error == EINVAL || error == ENOSYS || error == EPERM;
+    return error == EINVAL || error == ENOSYS || error == EPERM || error == EOPNOTSUPP ||
+           error == ENOMEM || error == ENOBUFS;
 }
 
 static enum step send_failed(struct flow_side *to)

@@ -117,10 +117,14 @@ def test_queued_clients_are_served_before_the_listener_closes(start_lb4, server)
 def test_term_during_a_connect_waits_for_its_outcome(start_lb4):
     """No listener at the server: the client is reset, and the drain ends."""
     lb4 = start_lb4(["-l", LISTEN, "-s", "127.0.0.1:9"])
-    client = servers.connect(LISTEN)
+    try:
+        client = servers.connect(LISTEN)
+    except ConnectionResetError:  # the reset may come before connect(2) has returned
+        client = None
     lb4.signal(TERM)
-    assert servers.read_end(client) == "rst"
-    client.close()
+    if client:
+        assert servers.read_end(client) == "rst"
+        client.close()
     assert end_of(lb4) < PROMPT_S
 
 
