@@ -3,8 +3,9 @@
 A measurement is one fresh proxy process (tree), a short warm-up and one run of the load tool.
 Rounds are interleaved (A B C D, A B C D, ...), so that whatever else the machine does hits all
 alike, and every figure is the median of the rounds. CPU of the proxy is user and system time of
-its process tree from /proc/PID/stat; CPU of the system is all that /proc/stat counts as busy,
-clients, servers and strangers included.
+its process tree from /proc/PID/stat; the total adds the clients and the servers. "strangers" is
+the rest of what /proc/stat counts as busy, in CPUs: other programs, and a little kernel work that
+is nobody's.
 """
 
 import argparse
@@ -54,10 +55,10 @@ class Figures:
 
     rate: float
     proxy_cpu: float
-    system_cpu: float
+    total_cpu: float
     p99_us: float
     errors: int
-    strangers: float  # CPUs that neither the proxy nor the load used
+    strangers: float  # CPUs
 
 
 # --- CPU time -----------------------------------------------------------------------------------
@@ -186,18 +187,19 @@ def measure(bench, scenario, contestant):
 
 
 def make_figures(scenario, result, spent, took):
+    total = spent["proxy"] + spent["load"]
     units = max(result["units"], 1) / (1e9 if scenario.is_bulk else 1e6)
     rate = result["units_per_second"] * (8e-9 if scenario.is_bulk else 1)
-    strangers = max(spent["system"] - spent["proxy"] - spent["load"], 0) / took
-    return Figures(rate, spent["proxy"] / units, spent["system"] / units, result["p99_us"],
-                   result["errors"], strangers)
+    strangers = max(spent["system"] - total, 0) / took
+    return Figures(rate, spent["proxy"] / units, total / units, result["p99_us"], result["errors"],
+                   strangers)
 
 
 def median_figures(rounds):
     def median(name):
         return statistics.median(getattr(figures, name) for figures in rounds)
 
-    return Figures(median("rate"), median("proxy_cpu"), median("system_cpu"), median("p99_us"),
+    return Figures(median("rate"), median("proxy_cpu"), median("total_cpu"), median("p99_us"),
                    sum(figures.errors for figures in rounds), median("strangers"))
 
 
@@ -212,8 +214,8 @@ def with_ratio(value, base, digits):
 def print_table(bench, name, results):
     scenario = SCENARIOS[name]
     base = next(iter(results.values()))
-    heads = (["Gbit/s", "proxy s/GB", "system s/GB"] if scenario.is_bulk else
-             ["units/s", "proxy us/unit", "system us/unit", "p99 us"])
+    heads = (["Gbit/s", "proxy s/GB", "total s/GB"] if scenario.is_bulk else
+             ["units/s", "proxy us/unit", "total us/unit", "p99 us"])
     digits = [1, 3, 3] if scenario.is_bulk else [0, 1, 1, 0]
     print(f"\n{scenario.title}: median of {bench.rounds} rounds of {bench.seconds:g} s, "
           "and its ratio to the first line")

@@ -48,9 +48,10 @@ check_tidy() {
         xargs -0 -n 1 -P "$(nproc)" clang-tidy -p build/clang --quiet 2>/dev/null
 }
 
+# uninitvar is left to the compilers and clang-tidy: cppcheck does not see guards by a count.
 check_cppcheck() {
     cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j "$(nproc)" -D_GNU_SOURCE \
-        --enable=warning,performance,portability --suppress=missingIncludeSystem -I include src
+        --enable=warning,performance,portability --suppress=uninitvar -I include src
 }
 
 check_python() {

@@ -97,6 +97,8 @@ int main(int argc, char **argv)
     int exit_code;
 
     flags_parse(argc, argv, &flags);
+    if (flags.action == FLAGS_RUN)
+        lifecycle_prepare();
     if (flags.action == FLAGS_RUN || flags.action == FLAGS_CHECK || flags.action == FLAGS_PRINT)
         exit_code = act_with_conf(&flags);
     else

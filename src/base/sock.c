@@ -53,6 +53,11 @@ int sock_listen(const struct addr *at, const struct sock_listen_options *options
     return take_fd(&fd);
 }
 
+int sock_share_port(int listener_fd)
+{
+    return set_int(listener_fd, SOL_SOCKET, SO_REUSEPORT, 1);
+}
+
 int sock_probe_listen(const struct addr *at, const struct sock_listen_options *options)
 {
     scope_close int fd = open_tcp(at->sa.sa_family);
@@ -64,6 +69,26 @@ int sock_probe_listen(const struct addr *at, const struct sock_listen_options *o
     if (rc < 0)
         return rc;
     return bind(fd, &at->sa, addr_length(at)) < 0 ? -errno : 0;
+}
+
+bool sock_is_local(const struct addr *addr)
+{
+    struct addr at = *addr;
+    scope_close int fd = open_tcp(at.sa.sa_family);
+
+    addr_set_port(&at, 0);
+    return fd >= 0 && bind(fd, &at.sa, addr_length(&at)) == 0;
+}
+
+bool sock_is_self_connected(int fd)
+{
+    struct addr own;
+    struct addr peer;
+    socklen_t own_length = sizeof(own);
+    socklen_t peer_length = sizeof(peer);
+
+    return getsockname(fd, &own.sa, &own_length) == 0 &&
+           getpeername(fd, &peer.sa, &peer_length) == 0 && addr_equal(&own, &peer);
 }
 
 int sock_accept(int listener_fd, struct addr *ret_peer)
@@ -186,6 +211,7 @@ bool sock_out_of_resources(int error)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
+    case ENOSPC: /* epoll_ctl(2): fs.epoll.max_user_watches */
         return true;
     default:
         return false;

@@ -12,6 +12,7 @@
 #include "lb4/control/lifecycle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -70,7 +71,7 @@ static size_t count_cpus(void)
     cpu_set_t cpus;
 
     if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
-        return 1;
+        return (size_t)sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t has bits */
     return (size_t)CPU_COUNT(&cpus);
 }
 
@@ -81,19 +82,45 @@ static size_t choose_workers(const struct conf *conf)
     return n < CONF_WORKERS_MAX ? n : CONF_WORKERS_MAX;
 }
 
-/* SIGPIPE is ignored for the whole process: splice(2) to a reset socket raises it and takes no
- * MSG_NOSIGNAL (FAULTS.md K5). */
-static int open_signals(void)
+static void fill_signals(sigset_t *set)
 {
     static const int caught[] = {SIGHUP, SIGTERM, SIGQUIT, SIGINT, SIGUSR1, SIGUSR2};
+
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
+        sigaddset(set, caught[i]);
+}
+
+/* A descriptor 0, 1 or 2 that is free would be taken by a socket, and the log written into it. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* SIGPIPE is ignored for the whole process: splice(2) to a reset socket raises it and takes no
+ * MSG_NOSIGNAL (FAULTS.md K5). */
+void lifecycle_prepare(void)
+{
+    sigset_t set;
+
+    fill_standard_descriptors();
+    signal(SIGPIPE, SIG_IGN);
+    fill_signals(&set);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static int open_signals(void)
+{
     sigset_t set;
     int fd;
 
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
-        sigaddset(&set, caught[i]);
-    sigprocmask(SIG_BLOCK, &set, NULL);
+    fill_signals(&set);
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }

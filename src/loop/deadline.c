@@ -6,13 +6,18 @@
 
 static const uint64_t DEADLINE_SLACK_MAX_NS = 64 * 1000000ull;
 
-void deadline_list_init(struct deadline_list *list, uint64_t duration_ns)
+uint64_t deadline_slack_ns(uint64_t duration_ns)
 {
     uint64_t slack_ns = duration_ns / 8;
 
+    return slack_ns < DEADLINE_SLACK_MAX_NS ? slack_ns : DEADLINE_SLACK_MAX_NS;
+}
+
+void deadline_list_init(struct deadline_list *list, uint64_t duration_ns, uint64_t slack_ns)
+{
     list_init(&list->entries);
     list->duration_ns = duration_ns;
-    list->slack_ns = slack_ns < DEADLINE_SLACK_MAX_NS ? slack_ns : DEADLINE_SLACK_MAX_NS;
+    list->slack_ns = slack_ns;
 }
 
 void deadline_init(struct deadline *deadline)

@@ -16,6 +16,7 @@ int loop_init(struct loop *loop)
     if (loop->epoll_fd < 0)
         return -errno;
     list_init(&loop->again);
+    loop->n_behind = 0;
     loop->now_ns = clock_now_ns();
     return 0;
 }
@@ -40,6 +41,8 @@ int loop_add(struct loop *loop, struct source *source, enum loop_trigger trigger
 {
     struct epoll_event event = {.data.ptr = source};
 
+    if (source->is_armed)
+        return 0;
     switch (trigger) {
     case LOOP_LEVEL:
         event.events = EPOLLIN;
@@ -116,9 +119,18 @@ size_t loop_wait(struct loop *loop, int timeout_ms)
         timeout_ms = 0;
     n = epoll_wait(loop->epoll_fd, events, LOOP_BATCH_MAX / 2, timeout_ms);
     loop->now_ns = clock_now_ns();
+    if (n < 0 || n == LOOP_BATCH_MAX / 2)
+        loop->n_behind++;
+    else
+        loop->n_behind = 0;
     for (int i = 0; i < n; i++) {
         loop->batch[i].source = events[i].data.ptr;
         loop->batch[i].bits = events[i].events;
     }
     return merge_again(loop, n > 0 ? (size_t)n : 0);
+}
+
+bool loop_is_up_to_date(const struct loop *loop)
+{
+    return loop->n_behind % 64 == 0;
 }

@@ -116,8 +116,13 @@ enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn
         error = sock_take_error(conn->server.source.fd);
     else if (!(bits & EPOLLOUT))
         return CONNECT_PENDING;
+    if (error == 0 && conn->backend->is_local && sock_is_self_connected(conn->server.source.fd))
+        error = ECONNREFUSED; /* nobody listens there but the connect itself (K15) */
     if (error == 0)
         return connected(relay, conn, bits);
+    if (error == ETIMEDOUT)
+        return connect_on_timeout(relay,
+                                  conn); /* tcp_syn_retries was shorter than our own patience */
     /* A server may accept, say its last words ("too many connections") and reset before we look:
      * its bytes are the client's, and there is nothing to try again. */
     if (!sock_error_is_reset(error) || !sock_has_input(conn->server.source.fd))

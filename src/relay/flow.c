@@ -110,6 +110,12 @@ static bool is_splice_refusal(int error)
            error == ENOMEM || error == ENOBUFS;
 }
 
+static void refuse_splice(struct flow *flow, struct flow_context *context)
+{
+    flow->is_splice_off = true;
+    stats_add(&context->stats->splice_refused, 1);
+}
+
 static enum step send_failed(struct flow_side *to)
 {
     if (!sock_would_block(errno))
@@ -177,18 +183,23 @@ static int unload_pipe(struct flow *flow, struct flow_context *context)
     return 0;
 }
 
-/* A socket that refuses splice (sandbox, no kernel support) still takes a copy. */
+/* Whatever splice found wrong but a reset, the bytes in the pipe still take the way of a copy; if
+ * the socket is the cause, send(2) says so. */
 static enum step splice_out_failed(struct flow *flow, struct flow_side *to,
                                    struct flow_context *context)
 {
-    int error;
+    int error = errno;
+    enum step step;
 
-    if (!is_splice_refusal(errno))
+    if (sock_would_block(error) || sock_error_is_reset(error))
         return send_failed(to);
-    flow->is_splice_off = true;
-    stats_add(&context->stats->splice_refused, 1);
-    error = unload_pipe(flow, context);
-    return error ? break_sink(to, -error) : flush_rest(flow, to);
+    refuse_splice(flow, context);
+    if (unload_pipe(flow, context))
+        return break_sink(to, error);
+    step = flush_rest(flow, to);
+    if (step == STEP_BROKEN && !is_splice_refusal(error))
+        to->error = error; /* told once: send(2) knows only that the socket is dead */
+    return step;
 }
 
 static enum step flush_pipe(struct flow *flow, struct flow_side *to, struct flow_context *context)
@@ -326,6 +337,21 @@ static bool is_splice_at_mark(const struct flow_side *from, ssize_t n, int error
     return n == 0 || (sock_would_block(error) && from->has_urgent);
 }
 
+/* Copy from now on. If the socket was the cause, that was told once and looks like an end to
+ * recv(2). */
+static enum step splice_in_failed(struct flow *flow, struct flow_side *from, struct flow_side *to,
+                                  struct flow_context *context)
+{
+    int error = errno;
+    enum step step;
+
+    refuse_splice(flow, context);
+    step = fill_by_copy(flow, from, to, context);
+    if (flow->is_ended && !from->error && !is_splice_refusal(error))
+        from->error = error;
+    return step;
+}
+
 /* A pipe that got bytes is flushed by the next turn of the loop. */
 static enum step fill_by_splice(struct flow *flow, struct flow_side *from, struct flow_side *to,
                                 struct flow_context *context)
@@ -346,13 +372,12 @@ static enum step fill_by_splice(struct flow *flow, struct flow_side *from, struc
     flow->pipe = NULL;
     if (is_splice_at_mark(from, n, error))
         return fill_by_copy(flow, from, to, context);
-    if (is_splice_refusal(error)) {
-        flow->is_splice_off = true;
-        stats_add(&context->stats->splice_refused, 1);
-        return fill_by_copy(flow, from, to, context);
-    }
     errno = error;
-    return error == EINTR ? STEP_DONE : read_failed(flow, from);
+    if (error == EINTR)
+        return STEP_DONE;
+    if (sock_would_block(error))
+        return read_failed(flow, from);
+    return splice_in_failed(flow, from, to, context);
 }
 
 static enum step flow_fill(struct flow *flow, struct flow_side *from, struct flow_side *to,

@@ -5,13 +5,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Growing fails with EPERM once the user's quota is used up (pipe(7), pipe-user-pages-soft), and
- * then the size stays what it was: hence the read back. */
+/* Growing fails with EPERM above pipe-max-size, and once the user's quota is used up (pipe(7)):
+ * half as much may still be granted. What holds in the end is read back. */
 static size_t pipe_grow(int fd)
 {
+    int wanted = PIPE_WANTED_BYTES;
     int cap;
 
-    (void)fcntl(fd, F_SETPIPE_SZ, PIPE_WANTED_BYTES);
+    while (wanted >= PIPE_USEFUL_BYTES && fcntl(fd, F_SETPIPE_SZ, wanted) < 0)
+        wanted /= 2;
     cap = fcntl(fd, F_GETPIPE_SZ);
     return cap > 0 ? (size_t)cap : 0;
 }
@@ -84,11 +86,12 @@ struct pipe *pipe_borrow(struct pipe_pool *pool)
     }
     if (pool->n_lent >= pool->max_pipes)
         return NULL;
+    if (pool->n_skipped > 0 && pool->n_skipped++ < PIPE_RETRY)
+        return NULL;
     pipe = pipe_open();
+    pool->n_skipped = pipe ? 0 : 1;
     if (pipe)
         pool->n_lent++;
-    else
-        pool->max_pipes = pool->n_lent; /* do not ask again for every read */
     return pipe;
 }
 
@@ -109,5 +112,5 @@ void pipe_discard(struct pipe_pool *pool, struct pipe *pipe)
 
 bool pipe_pool_is_scarce(const struct pipe_pool *pool)
 {
-    return pool->n_lent * 2 > pool->max_pipes;
+    return pool->n_skipped > 0 || pool->n_lent * 2 > pool->max_pipes;
 }

@@ -22,17 +22,20 @@ static const uint64_t LINGER_NS = 10 * 1000000ull;        /* chosen: DESIGN 10-2
 static const uint64_t RESET_AFTER_NS = 1000 * 1000000ull; /* at most so long for the last bytes */
 static const uint64_t YOUNG_NS = 5 * 1000000000ull;       /* keepalive is for who lives longer */
 
-/* The list of this duration, made when it is the first of its kind. There is room for all. */
-static struct deadline_list *list_of(struct tcp_relay *relay, uint64_t duration_ns)
+/* The list of this duration and slack, made when it is the first of its kind. There is room for
+ * all. */
+static struct deadline_list *list_of(struct tcp_relay *relay, uint64_t duration_ns,
+                                     uint64_t slack_ns)
 {
     struct deadline_list *list;
 
     for (size_t i = 0; i < relay->n_lists; i++) {
-        if (relay->lists[i].duration_ns == duration_ns)
-            return &relay->lists[i];
+        list = &relay->lists[i];
+        if (list->duration_ns == duration_ns && list->slack_ns == slack_ns)
+            return list;
     }
     list = &relay->lists[relay->n_lists++];
-    deadline_list_init(list, duration_ns);
+    deadline_list_init(list, duration_ns, slack_ns);
     return list;
 }
 
@@ -43,14 +46,16 @@ static int timeouts_init(struct tcp_relay *relay, const struct service_table *se
     if (!relay->lists || !relay->timeouts)
         return -ENOMEM;
     relay->n_lists = 0;
-    relay->linger = list_of(relay, LINGER_NS);
-    relay->reset_after = list_of(relay, RESET_AFTER_NS);
+    relay->linger = list_of(relay, LINGER_NS, 0);
+    relay->reset_after = list_of(relay, RESET_AFTER_NS, 0);
     for (size_t i = 0; i < services->n_services; i++) {
         const struct service *service = &services->services[i];
 
-        relay->timeouts[i].connect = list_of(relay, service->connect_ns);
-        relay->timeouts[i].idle = list_of(relay, service->idle_ns);
-        relay->timeouts[i].half_close = list_of(relay, service->half_close_ns);
+        relay->timeouts[i].connect = list_of(relay, service->connect_ns, 0);
+        relay->timeouts[i].idle =
+            list_of(relay, service->idle_ns, deadline_slack_ns(service->idle_ns));
+        relay->timeouts[i].half_close =
+            list_of(relay, service->half_close_ns, deadline_slack_ns(service->half_close_ns));
     }
     return 0;
 }
@@ -296,7 +301,10 @@ static void conn_expired(struct tcp_relay *relay, struct conn *conn)
 {
     switch (conn->state) {
     case CONN_CONNECTING:
-        connect_step(relay, conn, connect_on_timeout(relay, conn));
+        if (conn->client.error) /* its reset, not the server, is why we waited no longer */
+            conn_close(relay, conn, conn->reason, CONN_END_RESET);
+        else
+            connect_step(relay, conn, connect_on_timeout(relay, conn));
         break;
     case CONN_RELAYING:
         conn_close(relay, conn, conn->is_half_closed ? CLOSE_HALF_CLOSE : CLOSE_IDLE,

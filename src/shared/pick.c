@@ -19,77 +19,97 @@ static uint32_t gcd(uint32_t a, uint32_t b)
     return a;
 }
 
-/* A server's k-th place of `count` in a sequence of `length` lies ideally at (2k + 1) * length /
- * (2 * count). Filling the sequence in the order of these ideal places spreads every server evenly;
- * a binary heap finds the next one in log n. */
+/* Earliest deadline first: a server's k-th place of `count` must lie in [k * length / count,
+ * (k + 1) * length / count). Of those whose window has opened the one whose window closes first is
+ * next; as the windows are exactly full, nobody is ever a whole place off its share. */
 struct turn {
-    uint64_t done;  /* places given so far */
-    uint32_t count; /* places in all */
+    uint64_t key;
+    uint32_t count;
+    uint32_t done;
     uint16_t index;
+};
+
+struct heap {
+    struct turn *turns;
+    size_t n;
 };
 
 static bool turn_is_before(const struct turn *a, const struct turn *b)
 {
-    uint64_t left = (2 * a->done + 1) * b->count;
-    uint64_t right = (2 * b->done + 1) * a->count;
-
-    return left != right ? left < right : a->index < b->index;
+    return a->key != b->key ? a->key < b->key : a->index < b->index;
 }
 
-static void sift_down(struct turn *heap, size_t n, size_t at)
+static void heap_push(struct heap *heap, struct turn turn)
 {
+    size_t at = heap->n++;
+
+    while (at > 0 && turn_is_before(&turn, &heap->turns[(at - 1) / 2])) {
+        heap->turns[at] = heap->turns[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    heap->turns[at] = turn;
+}
+
+static struct turn heap_pop(struct heap *heap)
+{
+    struct turn first = heap->turns[0];
+    struct turn moved = heap->turns[--heap->n];
+    size_t at = 0;
+
     for (;;) {
-        size_t first = at;
-        size_t left = 2 * at + 1;
-        struct turn moved;
+        size_t child = 2 * at + 1;
 
-        if (left < n && turn_is_before(&heap[left], &heap[first]))
-            first = left;
-        if (left + 1 < n && turn_is_before(&heap[left + 1], &heap[first]))
-            first = left + 1;
-        if (first == at)
-            return;
-        moved = heap[at];
-        heap[at] = heap[first];
-        heap[first] = moved;
-        at = first;
+        if (child + 1 < heap->n && turn_is_before(&heap->turns[child + 1], &heap->turns[child]))
+            child++;
+        if (child >= heap->n || !turn_is_before(&heap->turns[child], &moved))
+            break;
+        heap->turns[at] = heap->turns[child];
+        at = child;
     }
+    heap->turns[at] = moved;
+    return first;
 }
 
-static struct turn *make_heap(const uint32_t *weights, size_t n, size_t *ret_length)
+static void fill(uint16_t *sequence, size_t length, struct heap *closed, struct heap *open)
 {
-    struct turn *heap = calloc(n ? n : 1, sizeof(*heap));
-    uint32_t divisor = 0;
+    for (size_t at = 0; at < length; at++) {
+        struct turn turn;
 
-    if (!heap)
-        return NULL;
-    for (size_t i = 0; i < n; i++)
-        divisor = gcd(weights[i], divisor);
-    *ret_length = 0;
-    for (size_t i = 0; i < n; i++) {
-        heap[i].count = weights[i] / divisor;
-        heap[i].index = (uint16_t)i;
-        *ret_length += heap[i].count;
+        while (closed->n > 0 && closed->turns[0].key <= at) {
+            turn = heap_pop(closed);
+            turn.key = ((turn.done + 1ull) * length + turn.count - 1) / turn.count;
+            heap_push(open, turn);
+        }
+        turn = heap_pop(open);
+        sequence[at] = turn.index;
+        turn.done++;
+        turn.key = (uint64_t)turn.done * length / turn.count;
+        if (turn.done < turn.count)
+            heap_push(closed, turn);
     }
-    for (size_t i = n / 2; i-- > 0;)
-        sift_down(heap, n, i);
-    return heap;
 }
 
 uint16_t *pick_sequence(const uint32_t *weights, size_t n_servers, size_t *ret_length)
 {
-    size_t length;
-    struct turn *heap = make_heap(weights, n_servers, &length);
-    uint16_t *sequence = heap ? calloc(length ? length : 1, sizeof(*sequence)) : NULL;
+    struct turn *turns = calloc(2 * n_servers, sizeof(*turns));
+    struct heap closed = {turns, 0};
+    struct heap open = {turns ? turns + n_servers : NULL, 0};
+    uint16_t *sequence = NULL;
+    uint32_t divisor = 0;
+    size_t length = 0;
 
-    for (size_t i = 0; sequence && i < length; i++) {
-        sequence[i] = heap[0].index;
-        heap[0].done++;
-        sift_down(heap, n_servers, 0);
+    for (size_t i = 0; i < n_servers; i++)
+        divisor = gcd(weights[i], divisor);
+    for (size_t i = 0; turns && i < n_servers; i++) {
+        heap_push(&closed, (struct turn){.count = weights[i] / divisor, .index = (uint16_t)i});
+        length += weights[i] / divisor;
     }
-    free(heap);
+    if (turns)
+        sequence = calloc(length, sizeof(*sequence));
     if (sequence)
-        *ret_length = length;
+        fill(sequence, length, &closed, &open);
+    free(turns);
+    *ret_length = length;
     return sequence;
 }
 

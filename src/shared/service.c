@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lb4/base/clock.h"
+#include "lb4/base/sock.h"
 
 static int backends_init(struct service *service, const struct conf_service *from, size_t first)
 {
@@ -21,6 +22,7 @@ static int backends_init(struct service *service, const struct conf_service *fro
         backend->index = (uint32_t)i;
         backend->stats_index = (uint32_t)(first + i);
         backend->addr = from->servers[i].addr;
+        backend->is_local = sock_is_local(&backend->addr);
         memcpy(backend->name, from->servers[i].name, sizeof(backend->name));
     }
     return 0;

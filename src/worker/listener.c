@@ -74,8 +74,7 @@ static int failed(const struct listener *listener, int error,
     return error;
 }
 
-/* First all without SO_REUSEPORT, which would let us into the group of another process in silence;
- * only then bind for real, as our own sockets would answer the question too. */
+/* First all without SO_REUSEPORT: what is in use shows before anything of ours is bound. */
 static int probe_all(const struct listener_table *table, char reterr[static LISTENER_ERROR_MAX])
 {
     for (size_t i = 0; i < table->n_listeners; i++) {
@@ -89,19 +88,64 @@ static int probe_all(const struct listener_table *table, char reterr[static LIST
     return 0;
 }
 
+/* The first socket of a group. With SO_REUSEPORT it would join the group of another lb4 that starts
+ * at the same moment, in silence; without, the kernel lets one of the two in. Only where our own
+ * wildcard has the port already, which the probe cannot have been refused for, is it to be shared
+ * from the start. */
+static int bind_first(const struct listener *listener)
+{
+    struct sock_listen_options options = {.dual_stack = listener->is_dual_stack};
+    int fd = sock_listen(&listener->addr, &options);
+    int error;
+
+    if (fd == -EADDRINUSE && listener->is_beside_wildcard) {
+        options.reuse_port = true;
+        return sock_listen(&listener->addr, &options);
+    }
+    if (fd < 0)
+        return fd;
+    error = sock_share_port(fd);
+    if (error) {
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+static int bind_further(const struct listener *listener)
+{
+    struct sock_listen_options options = {.reuse_port = true,
+                                          .dual_stack = listener->is_dual_stack};
+
+    return sock_listen(&listener->addr, &options);
+}
+
 static int bind_all(struct listener_table *table, char reterr[static LISTENER_ERROR_MAX])
 {
     for (size_t i = 0; i < table->n_listeners * table->n_workers; i++) {
         const struct listener *listener = &table->listeners[i % table->n_listeners];
-        struct sock_listen_options options = {.reuse_port = true,
-                                              .dual_stack = listener->is_dual_stack};
-        int fd = sock_listen(&listener->addr, &options);
+        int fd = i < table->n_listeners ? bind_first(listener) : bind_further(listener);
 
         if (fd < 0)
             return failed(listener, fd, reterr);
         table->fds[i] = fd;
     }
     return 0;
+}
+
+/* A port that a wildcard of ours and an address of ours share; there are few wildcards. */
+static void mark_beside_wildcards(struct listener_table *table)
+{
+    for (size_t i = 0; i < table->n_listeners; i++) {
+        const struct listener *wild = &table->listeners[i];
+
+        for (size_t j = 0; addr_is_wildcard(&wild->addr) && j < table->n_listeners; j++) {
+            struct listener *other = &table->listeners[j];
+
+            if (j != i && addr_port(&other->addr) == addr_port(&wild->addr))
+                other->is_beside_wildcard = true;
+        }
+    }
 }
 
 static int table_alloc(struct listener_table *table, size_t n_listeners, size_t n_workers)
@@ -130,6 +174,7 @@ int listener_table_open(struct listener_table *table, const struct conf *conf,
         return error;
     }
     add_all(table, conf, services);
+    mark_beside_wildcards(table);
     error = probe_all(table, reterr);
     if (!error)
         error = bind_all(table, reterr);

@@ -10,8 +10,10 @@
 
 enum { WORKER_ACCEPTS_MAX = 64 }; /* of one listener in one event; chosen */
 
-static const uint64_t RESUME_AFTER_NS = 100 * 1000000ull; /* paused listeners try again; chosen */
-static const uint64_t PAUSE_LOG_NS = 10 * 1000000000ull;  /* a line about it at most so often */
+static const uint64_t RETRY_MAXCONN_NS = 5 * 1000000ull;     /* a place may come free in another
+                                                                worker; chosen */
+static const uint64_t RETRY_RESOURCES_NS = 100 * 1000000ull; /* descriptors, memory; chosen */
+static const uint64_t PAUSE_LOG_NS = 10 * 1000000000ull;     /* a line about it at most so often */
 
 /* --- building ------------------------------------------------------------------------------------
  */
@@ -27,6 +29,7 @@ static int listeners_init(struct worker *worker, struct listener_table *table)
 
         source_init(&listener->source, SOURCE_LISTENER,
                     listener_table_take(table, worker->index, i));
+        list_init(&listener->paused);
         listener->service = table->listeners[i].service;
         listener->index = (uint32_t)i;
         listener->port = addr_port(&table->listeners[i].addr);
@@ -88,13 +91,18 @@ static int group_alloc(struct worker_group *group, size_t n_workers,
     memset(group->stats, 0, n_workers * sizeof(*group->stats));
     group->n_workers = n_workers;
     for (size_t i = 0; i < n_workers; i++) {
+        struct worker *worker = &group->workers[i];
+
+        worker->group = group;
+        worker->index = (uint32_t)i;
+        list_init(&worker->paused);
+        loop_clear(&worker->loop);
+        worker->mailbox.event_fd = -1;
+    }
+    for (size_t i = 0; i < n_workers; i++) {
         int error = stats_block_init(&group->stats[i], options->services->n_services,
                                      options->services->n_backends);
 
-        group->workers[i].group = group;
-        group->workers[i].index = (uint32_t)i;
-        loop_clear(&group->workers[i].loop);
-        group->workers[i].mailbox.event_fd = -1;
         if (error)
             return error;
     }
@@ -132,37 +140,49 @@ void worker_group_fini(struct worker_group *group)
 /* --- accepting -----------------------------------------------------------------------------------
  */
 
-static void accept_pause(struct worker *worker, const char *why)
+static void log_pause(struct worker *worker, const char *why)
 {
     uint64_t now_ns = worker->loop.now_ns;
 
-    if (worker->is_paused)
+    if (worker->pause_logged_ns && now_ns - worker->pause_logged_ns < PAUSE_LOG_NS)
         return;
-    for (size_t i = 0; i < worker->n_listeners; i++)
-        loop_remove(&worker->loop, &worker->listeners[i].source);
-    worker->is_paused = true;
-    worker->resume_ns = now_ns + RESUME_AFTER_NS;
-    worker->n_closed_then = stats_read(&worker->relay.stats->worker.closed);
-    stats_add(&worker->relay.stats->worker.accept_pauses, 1);
-    if (!worker->pause_logged_ns || now_ns - worker->pause_logged_ns >= PAUSE_LOG_NS) {
-        log_warn("accepting pauses, new clients wait in the kernel's queue: %s", why);
-        worker->pause_logged_ns = now_ns;
-    }
+    log_warn("accepting pauses, new clients wait in the kernel's queue: %s", why);
+    worker->pause_logged_ns = now_ns;
 }
 
-/* A connection that ended here may have made room; elsewhere, or a descriptor of another kind, only
- * the time tells. */
+/* Only the listener that has a client waiting leaves the loop: others, perhaps thousands, cost
+ * nothing until they have one too. */
+static void accept_pause(struct worker *worker, struct worker_listener *listener, uint64_t retry_ns)
+{
+    loop_remove(&worker->loop, &listener->source);
+    list_remove(&listener->paused);
+    list_append(&worker->paused, &listener->paused);
+    worker->resume_ns = worker->loop.now_ns + retry_ns;
+    worker->n_closed_then = stats_read(&worker->relay.stats->worker.closed);
+    stats_add(&worker->relay.stats->worker.accept_pauses, 1);
+}
+
+static bool is_time_to_resume(const struct worker *worker)
+{
+    return worker->loop.now_ns >= worker->resume_ns ||
+           stats_read(&worker->relay.stats->worker.closed) != worker->n_closed_then;
+}
+
+/* A connection that ended here may have made room; one that ended elsewhere, or a descriptor of
+ * another kind, shows only when we try. */
 static void accept_resume(struct worker *worker)
 {
-    if (!worker->is_paused || worker->is_draining)
+    struct list *link;
+
+    if (list_is_empty(&worker->paused) || worker->is_draining || !is_time_to_resume(worker))
         return;
-    if (worker->loop.now_ns < worker->resume_ns &&
-        stats_read(&worker->relay.stats->worker.closed) == worker->n_closed_then)
-        return;
-    worker->is_paused = false;
-    for (size_t i = 0; i < worker->n_listeners; i++) {
-        if (loop_add(&worker->loop, &worker->listeners[i].source, LOOP_LEVEL))
-            accept_pause(worker, "the kernel has no memory for epoll");
+    while ((link = list_take_first(&worker->paused))) {
+        struct worker_listener *listener = container_of(link, struct worker_listener, paused);
+
+        if (loop_add(&worker->loop, &listener->source, LOOP_LEVEL)) {
+            accept_pause(worker, listener, RETRY_RESOURCES_NS);
+            return;
+        }
     }
 }
 
@@ -213,21 +233,14 @@ static void place(struct worker *worker, const struct mailbox_handoff *accepted)
         serve(worker, accepted);
 }
 
-static void accept_failed(struct worker *worker, int error)
-{
-    if (sock_out_of_resources(error))
-        accept_pause(worker, strerror(error));
-    else
-        accept_pause(worker, "accept4 fails");
-}
-
 /* Returns false when there is nothing more to accept now. */
-static bool accept_one(struct worker *worker, const struct worker_listener *listener)
+static bool accept_one(struct worker *worker, struct worker_listener *listener)
 {
     struct mailbox_handoff accepted = {.listener = listener->index};
 
     if (!capacity_acquire(&worker->group->capacity)) {
-        accept_pause(worker, "maxconn is reached");
+        log_pause(worker, "maxconn is reached");
+        accept_pause(worker, listener, RETRY_MAXCONN_NS);
         return false;
     }
     accepted.fd = sock_accept(listener->source.fd, &accepted.peer);
@@ -238,8 +251,10 @@ static bool accept_one(struct worker *worker, const struct worker_listener *list
     capacity_release(&worker->group->capacity);
     if (sock_accept_transient(-accepted.fd))
         return true;
-    if (!sock_would_block(-accepted.fd))
-        accept_failed(worker, -accepted.fd);
+    if (!sock_would_block(-accepted.fd)) {
+        log_pause(worker, strerror(-accepted.fd));
+        accept_pause(worker, listener, RETRY_RESOURCES_NS);
+    }
     return false;
 }
 
@@ -250,7 +265,7 @@ static void on_listener(struct worker *worker, struct worker_listener *listener)
 {
     uint16_t n = 0;
 
-    while (n < listener->n_accepts && !worker->is_paused && accept_one(worker, listener))
+    while (n < listener->n_accepts && accept_one(worker, listener))
         n++;
     if (n < listener->n_accepts)
         listener->n_accepts = n ? n : 1;
@@ -269,8 +284,9 @@ static void receive_all(struct worker *worker)
         serve(worker, &accepted);
 }
 
-/* Clients in the accept queue have been told by the kernel that they are connected: serve them,
- * then close. A handshake that completes in between is reset by the kernel. */
+/* Clients in the accept queue have been told by the kernel that they are connected: serve them as
+ * far as maxconn allows, then close. The kernel resets who is left, and a handshake that completes
+ * in between. */
 static void start_draining(struct worker *worker)
 {
     if (worker->is_draining)
@@ -279,8 +295,9 @@ static void start_draining(struct worker *worker)
     for (size_t i = 0; i < worker->n_listeners; i++) {
         struct worker_listener *listener = &worker->listeners[i];
 
-        while (!worker->is_paused && !worker->is_resetting && accept_one(worker, listener))
+        while (!worker->is_resetting && accept_one(worker, listener))
             ;
+        list_remove(&listener->paused);
         loop_close(&listener->source);
     }
     mailbox_mark_done(&worker->mailbox, MAILBOX_DRAIN);
@@ -328,14 +345,15 @@ static int wait_ms(const struct worker *worker)
 {
     uint64_t due_ns = tcp_next_due_ns(&worker->relay);
 
-    if (worker->is_paused && !worker->is_draining && worker->resume_ns < due_ns)
+    if (!list_is_empty(&worker->paused) && worker->resume_ns < due_ns)
         due_ns = worker->resume_ns;
     return deadline_wait_ms(due_ns, clock_now_ns());
 }
 
 static void end_turn(struct worker *worker)
 {
-    tcp_expire(&worker->relay);
+    if (loop_is_up_to_date(&worker->loop))
+        tcp_expire(&worker->relay);
     if (worker->is_resetting)
         tcp_reset_all(&worker->relay, CLOSE_DRAIN);
     tcp_reap(&worker->relay);

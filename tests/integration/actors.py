@@ -17,6 +17,9 @@ lb4 and without it.
     reset              wait for a reset without reading
     fin, rst, close    shutdown(SHUT_WR); close with linger 0; close
     stall MS           do nothing
+    widen              give a receiver with a small buffer a large one, once its stall is over: with
+                       a window below its segments' size the kernel's sender crawls by its persist
+                       timer, 2 kB each 200 ms, in rare runs and whoever sends
     trickle N MS       N bytes, one each MS
     ping N, pong N     N rounds of one byte and of 100 bytes; ping fails if the median is high
     meet               wait for the other actor to come to its `meet`
@@ -42,6 +45,7 @@ import namespace
 URGENT = b"\xff"  # never part of a stream, so that a receiver can tell it
 READ_BYTES = 262144
 FILL_QUIET_S = 0.25
+WIDE_BYTES = 1 << 20
 CORK_S = 0.040  # the kernel's shortest delay of an acknowledgement
 
 _BLOCK_BYTES = 4 * 1024 * 1024 + 3
@@ -206,6 +210,9 @@ class Actor:
 
     def do_stall(self, duration_ms):
         time.sleep(int(duration_ms) / 1000)
+
+    def do_widen(self):
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE_BYTES)
 
     def do_meet(self):
         self.case.barrier.wait(self.case.left_s())

@@ -76,11 +76,11 @@ SCENARIOS = [
         client_sees=(3001, "fin"), server_sees=(1, "fin"), reasons=("server_fin",)),
     Scenario(
         "client_stalls_then_reads_to_the_fin", "F02",
-        client="stall 300 | end", server="send 5000000 | fin | end", client_buffer=SMALL,
+        client="stall 300 | widen | end", server="send 5000000 | fin | end", client_buffer=SMALL,
         client_sees=(5 * MB, "fin"), server_sees=(0, "fin"), reasons=("server_fin",)),
     Scenario(
         "server_stalls_then_reads_to_the_fin", "F02",
-        client="send 5000000 | fin | end", server="stall 300 | end", server_buffer=SMALL,
+        client="send 5000000 | fin | end", server="stall 300 | widen | end", server_buffer=SMALL,
         client_sees=(0, "fin"), server_sees=(5 * MB, "fin"), reasons=("client_fin",)),
     Scenario(
         "client_uploads_and_leaves", "F02",
@@ -224,22 +224,22 @@ SCENARIOS = [
         client_sees=(5050, "fin"), server_sees=(5050, "fin"), reasons=("client_fin",)),
     Scenario(
         "small_segments_to_a_stalled_client", "F10",
-        client="stall 300 | recv 300000 | fin | end", server="send 300000 in 100 | end | fin",
+        client="stall 300 | widen | recv 300000 | fin | end", server="send 300000 in 100 | end | fin",
         client_buffer=SMALL,
         client_sees=(300000, "fin"), server_sees=(0, "fin"), reasons=("client_fin",)),
     Scenario(
         "small_segments_to_a_stalled_server", "F10",
-        client="send 300000 in 100 | end | fin", server="stall 300 | recv 300000 | fin | end",
+        client="send 300000 in 100 | end | fin", server="stall 300 | widen | recv 300000 | fin | end",
         server_buffer=SMALL,
         client_sees=(0, "fin"), server_sees=(300000, "fin"), reasons=("server_fin",)),
     Scenario(
         "full_segments_to_a_stalled_client", "F10 F11",
-        client="stall 300 | recv 1448000 | fin | end", server="send 1448000 in 1448 | end | fin",
+        client="stall 300 | widen | recv 1448000 | fin | end", server="send 1448000 in 1448 | end | fin",
         client_buffer=SMALL,
         client_sees=(1448000, "fin"), server_sees=(0, "fin"), reasons=("client_fin",)),
     Scenario(
         "full_segments_to_a_stalled_server", "F10 F11",
-        client="send 1448000 in 1448 | end | fin", server="stall 300 | recv 1448000 | fin | end",
+        client="send 1448000 in 1448 | end | fin", server="stall 300 | widen | recv 1448000 | fin | end",
         server_buffer=SMALL,
         client_sees=(0, "fin"), server_sees=(1448000, "fin"), reasons=("server_fin",)),
 

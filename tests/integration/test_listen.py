@@ -28,13 +28,28 @@ def expect_refusal(lb4, *words):
 
 
 def listener(address, reuseport):
-    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    """A listening socket that belongs to the uid that lb4 runs as."""
+    with as_uid(daemon.NOBODY):
+        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuseport:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind(address)
     sock.listen()
     return sock
+
+
+@contextlib.contextmanager
+def as_uid(uid):
+    """Sockets made inside belong to uid."""
+    if not daemon.can_change_uid():
+        yield
+        return
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_a_second_lb4_on_the_same_address_is_refused(start_lb4, server):
@@ -55,22 +70,9 @@ def test_an_overlap_with_all_addresses_is_refused(start_lb4, server, address):
 @pytest.mark.parametrize("reuseport", [False, True])
 def test_an_address_of_another_program_is_refused(start_lb4, server, reuseport):
     """Also if that one set SO_REUSEPORT, which would let us in silently (K26): the same uid."""
-    with as_uid(daemon.NOBODY), listener(("127.0.0.1", 7000), reuseport):
+    with listener(("127.0.0.1", 7000), reuseport):
         expect_refusal(start_lb4(["-l", "127.0.0.1:7000", "-s", server.address], waits=False),
                        "127.0.0.1:7000")
-
-
-@contextlib.contextmanager
-def as_uid(uid):
-    """Sockets made inside belong to uid."""
-    if not daemon.can_change_uid():
-        yield
-        return
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_one_bad_address_starts_nothing(start_lb4, server):

@@ -8,7 +8,7 @@
 static const uint64_t CLOCK_NS_PER_MS = 1000000;
 static const uint64_t CLOCK_NS_PER_S = 1000000000;
 
-/* Now. A thread with a loop reads it once a turn (loop_now_ns()) and not for each connection. */
+/* Now. A thread with a loop reads it once a turn (loop->now_ns) and not for each connection. */
 uint64_t clock_now_ns(void);
 
 #endif

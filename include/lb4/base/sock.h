@@ -22,6 +22,12 @@ struct sock_listen_options {
  * -EADDRNOTAVAIL, -EACCES, -EMFILE ... */
 int sock_listen(const struct addr *at, const struct sock_listen_options *options);
 
+/* Let sockets that are bound with SO_REUSEPORT from now on join this one, which listens already.
+ * Done after sock_listen() without the option, it makes a group that no other process was in:
+ * binding and listening alone is exclusive, and who comes later with the option must have our uid
+ * (socket(7)). */
+int sock_share_port(int listener_fd);
+
 /* Does anybody listen at `at` already? Bind without SO_REUSEPORT, and close: 0 = free, -EADDRINUSE
  * = taken, also by a process of the same uid that set SO_REUSEPORT, which a bind with it would join
  * in silence (FAULTS.md K26). */
@@ -35,6 +41,13 @@ int sock_accept(int listener_fd, struct addr *ret_peer);
  * EINPROGRESS counts as success (completion: writable). On error nothing is kept: -ECONNREFUSED,
  * -ENETUNREACH, -EADDRNOTAVAIL, -EMFILE ... */
 int sock_connect(const struct addr *to, int *ret_fd);
+
+/* Is the address one of this machine's own? It is when a socket can be bound to it. */
+bool sock_is_local(const struct addr *addr);
+
+/* Did a connect to a local address end up at its own socket? It can when the port is in the
+ * ephemeral range and nobody listens there (FAULTS.md K15). */
+bool sock_is_self_connected(int fd);
 
 /* Fetch and clear SO_ERROR, as a positive errno, 0 = none. The kernel tells it once: store what it
  * says. */

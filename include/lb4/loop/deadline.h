@@ -20,10 +20,15 @@ struct deadline {
 struct deadline_list {
     struct list entries; /* of struct deadline, the earliest first */
     uint64_t duration_ns;
-    uint64_t slack_ns; /* min(64 ms, duration / 8); chosen: below what an operator can tell apart */
+    uint64_t slack_ns;
 };
 
-void deadline_list_init(struct deadline_list *list, uint64_t duration_ns);
+/* The slack for deadlines that are touched often: min(64 ms, duration / 8); chosen: below what an
+ * operator can tell apart. */
+uint64_t deadline_slack_ns(uint64_t duration_ns);
+
+/* `slack_ns` 0: deadlines that are never touched, or must not come later than the next turn. */
+void deadline_list_init(struct deadline_list *list, uint64_t duration_ns, uint64_t slack_ns);
 
 void deadline_init(struct deadline *deadline);
 

@@ -55,6 +55,7 @@ struct loop {
     int epoll_fd;
     struct list again; /* of struct source */
     uint64_t now_ns;   /* read once a turn */
+    uint32_t n_behind; /* turns in a row after which the kernel may have had more events to tell */
     struct loop_event batch[LOOP_BATCH_MAX];
 };
 
@@ -67,8 +68,9 @@ void loop_fini(struct loop *loop);
 
 void source_init(struct source *source, enum source_kind kind, int fd);
 
-/* Start to watch source->fd. For a socket that connects: only after connect(2) was called, or the
- * kernel reports a false HUP. Returns 0 or -errno (-ENOMEM, -ENOSPC: epoll_ctl(2)). */
+/* Start to watch source->fd; nothing to do if it is watched. For a socket that connects: only after
+ * connect(2) was called, or the kernel reports a false HUP. Returns 0 or -errno (-ENOMEM, -ENOSPC:
+ * epoll_ctl(2)). */
 int loop_add(struct loop *loop, struct source *source, enum loop_trigger trigger);
 
 /* Stop to watch, keep the descriptor: a paused listener. May be called twice. */
@@ -89,5 +91,10 @@ void loop_again(struct loop *loop, struct source *source);
 /* Wait up to `timeout_ms` (-1 = for ever; 0 when sources ask for another turn) and fill
  * loop->batch; updates now_ns. Returns the number of entries; 0 after a signal too. */
 size_t loop_wait(struct loop *loop, int timeout_ms);
+
+/* Has the kernel told all it knew in this turn? If not, a deadline that is due may have been met by
+ * an event that waits behind this batch (the process was stopped, or starved of CPU): take another
+ * turn first. Says yes after 64 turns anyway, so that deadlines hold under any load. */
+bool loop_is_up_to_date(const struct loop *loop);
 
 #endif

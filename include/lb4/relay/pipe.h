@@ -13,7 +13,8 @@
 
 enum {
     PIPE_WANTED_BYTES =
-        1024 * 1024, /* asked for; /proc/sys/fs/pipe-max-size without privilege, pipe(7) */
+        1024 * 1024,   /* asked for; /proc/sys/fs/pipe-max-size without privilege, pipe(7) */
+    PIPE_RETRY = 1024, /* borrows without asking the kernel again after it refused; chosen */
     PIPE_USEFUL_BYTES =
         256 *
         1024 /* below, copying is cheaper: measured, 64 KiB pipes cost 0.62 CPU s/GB, copy 0.41 */
@@ -30,9 +31,9 @@ struct pipe_pool {
     struct pipe *idle;
     uint32_t n_idle;
     uint32_t n_lent;
-    uint32_t max_idle;  /* more are closed when they come back */
-    uint32_t max_pipes; /* shrinks for good to what there is when the kernel grants no more useful
-                           pipe */
+    uint32_t max_idle; /* more are closed when they come back */
+    uint32_t max_pipes;
+    uint32_t n_skipped; /* borrowed in vain since the kernel granted no useful pipe; 0 = it does */
 };
 
 /* `n_prepared` pipes are made now and kept: those that root makes before it drops its privileges do

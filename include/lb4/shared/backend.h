@@ -8,6 +8,7 @@
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lb4/base/addr.h"
@@ -21,6 +22,7 @@ struct backend {
     alignas(64) uint32_t weight; /* 1..CONF_WEIGHT_MAX */
     uint32_t index;              /* in its service */
     uint32_t stats_index;        /* in stats_block.servers */
+    bool is_local;               /* an address of this machine: a connect may end up at itself */
     struct addr addr;            /* port 0: the port that the client asked for */
     char name[CONF_NAME_MAX + 1];
 };

@@ -20,7 +20,9 @@ enum { LISTENER_ERROR_MAX = 256 }; /* bytes of an error text with its NUL */
 struct listener {
     struct addr addr;
     struct service *service;
-    bool is_dual_stack; /* [::]: takes IPv4 too */
+    bool is_dual_stack;      /* [::]: takes IPv4 too */
+    bool is_beside_wildcard; /* another listener of ours has the port on another address, one is a
+                                wildcard */
 };
 
 struct listener_table {

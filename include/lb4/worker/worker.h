@@ -22,6 +22,7 @@ struct worker_group;
 /* One listening socket of one worker. */
 struct worker_listener {
     struct source source;
+    struct list paused; /* on worker->paused while it is out of the loop */
     struct service *service;
     uint32_t index; /* in the listener table, the same in every worker */
     uint16_t port;  /* that clients ask for */
@@ -38,13 +39,13 @@ struct worker {
     size_t n_listeners;
     struct worker_group *group;
     uint32_t index;
-    bool is_paused;    /* listeners are out of the loop: maxconn, or no descriptors */
     bool is_draining;  /* accepts no more; the listeners are closed */
     bool is_resetting; /* ends what still comes in */
     bool is_exiting;
-    uint64_t resume_ns; /* when to try again, at the latest */
-    uint64_t
-        n_closed_then; /* connections that had ended when it paused: one more is reason to try */
+    struct list paused;       /* of struct worker_listener: maxconn, or no descriptors */
+    uint64_t resume_ns;       /* when they try again, at the latest */
+    uint64_t n_closed_then;   /* connections that had ended when the last paused: one more is reason
+                                 to   try */
     uint64_t pause_logged_ns; /* 0 = never */
 };
 

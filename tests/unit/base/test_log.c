@@ -42,7 +42,7 @@ static int set_up(void **state)
     reader.text[0] = '\0';
     fcntl(reader.fd, F_SETFL, O_NONBLOCK);
     log_set_level(LOG_LEVEL_INFO);
-    return log_start(reader.log_fd);
+    return log_start(reader.log_fd, NULL);
 }
 
 static int tear_down(void **state)

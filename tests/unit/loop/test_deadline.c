@@ -8,6 +8,11 @@
 
 #include "../seed.h"
 
+static void init_touched(struct deadline_list *list, uint64_t duration_ns)
+{
+    deadline_list_init(list, duration_ns, deadline_slack_ns(duration_ns));
+}
+
 static const uint64_t MS = 1000000;
 
 static void test_slack(void **state)
@@ -29,7 +34,7 @@ static void test_slack(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct deadline_list list;
 
-        deadline_list_init(&list, cases[i].duration_ns);
+        init_touched(&list, cases[i].duration_ns);
         assert_int_equal(list.duration_ns, cases[i].duration_ns);
         assert_int_equal(list.slack_ns, cases[i].slack_ns);
         assert_true(list_is_empty(&list.entries));
@@ -68,7 +73,7 @@ static void test_expires_in_order(void **state)
     struct deadline second;
 
     (void)state;
-    deadline_list_init(&list, 80 * MS);
+    init_touched(&list, 80 * MS);
     deadline_init(&first);
     deadline_init(&second);
     assert_int_equal(deadline_earliest(&list, UINT64_MAX), UINT64_MAX);
@@ -91,8 +96,8 @@ static void test_start_leaves_other_list(void **state)
     struct deadline deadline;
 
     (void)state;
-    deadline_list_init(&long_list, 800 * MS);
-    deadline_list_init(&short_list, 8 * MS);
+    init_touched(&long_list, 800 * MS);
+    init_touched(&short_list, 8 * MS);
     deadline_init(&deadline);
     deadline_start(&long_list, &deadline, 0);
     deadline_start(&short_list, &deadline, 0);
@@ -111,7 +116,7 @@ static void test_touch_moves_after_slack(void **state)
     struct deadline other;
 
     (void)state;
-    deadline_list_init(&list, 80 * MS);
+    init_touched(&list, 80 * MS);
     deadline_init(&busy);
     deadline_init(&other);
     deadline_start(&list, &busy, 0);
@@ -194,21 +199,35 @@ static void test_never_early_never_late(void **state)
     uint64_t now_ns = 1 + seed_next(&seed, 1000 * MS);
 
     (void)state;
-    deadline_list_init(&list, 1 + seed_next(&seed, 1000 * MS));
+    init_touched(&list, 1 + seed_next(&seed, 1000 * MS));
     for (size_t i = 0; i < N_DEADLINES; i++)
         deadline_init(&reference.deadlines[i]);
     for (int step = 0; step < N_STEPS; step++) {
         now_ns += seed_next(&seed, seed_next(&seed, 64) ? list.duration_ns / 64 + 2
-                                                       : 2 * list.duration_ns + 2);
+                                                        : 2 * list.duration_ns + 2);
         check_expired(&reference, &list, now_ns);
         change_one(&reference, &list, &seed, now_ns);
         check_earliest(&reference, &list);
     }
 }
 
+static void test_without_slack_it_is_exact(void **state)
+{
+    struct deadline_list list;
+    struct deadline deadline;
+
+    (void)state;
+    deadline_init(&deadline);
+    deadline_list_init(&list, 3000 * MS, 0);
+    deadline_start(&list, &deadline, 5 * MS);
+    assert_null(deadline_expire(&list, 3005 * MS - 1));
+    assert_ptr_equal(deadline_expire(&list, 3005 * MS), &deadline);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_without_slack_it_is_exact),
         cmocka_unit_test(test_slack),
         cmocka_unit_test(test_wait_ms),
         cmocka_unit_test(test_expires_in_order),

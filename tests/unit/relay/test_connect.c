@@ -223,6 +223,34 @@ static void test_client_resets_while_connecting(void **state)
     silent_close(&silent);
 }
 
+/* What it said before waits a second for the server that is being asked; no other one is. */
+static void test_gone_client_does_not_wait_long(void **state)
+{
+    struct silent silent;
+    struct addr at[2];
+    int other = sockets_listen(&at[1]);
+    int client;
+
+    (void)state;
+    silent_open(&silent, &at[0]);
+    rig_open(&rig, at, 2, 0);
+    client = rig_client(&rig);
+    sockets_send(client, 0, 5);
+    sockets_wait(rig_conn(&rig)->client.source.fd, POLLIN);
+    sock_reset(client);
+    sockets_wait(rig_conn(&rig)->client.source.fd, POLLRDHUP);
+    rig_turn(&rig, 20);
+    rig_advance(&rig, 900);
+    assert_int_equal(rig.relay.n_live, 1);
+    rig_advance(&rig, 200);
+    assert_int_equal(rig.relay.n_live, 0);
+    rig_check_ended(&rig, CLOSE_CLIENT_RST, 1);
+    assert_int_equal(rig_redispatches(&rig), 0);
+    rig_close(&rig);
+    silent_close(&silent);
+    close(other);
+}
+
 static void test_client_end_is_no_abort(void **state)
 {
     struct silent silent;
@@ -439,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_tries_are_limited),
         cmocka_unit_test(test_refused_is_no_try),
         cmocka_unit_test(test_client_resets_while_connecting),
+        cmocka_unit_test(test_gone_client_does_not_wait_long),
         cmocka_unit_test(test_client_end_is_no_abort),
         cmocka_unit_test(test_last_bytes_of_a_client),
         cmocka_unit_test(test_last_words_before_the_first_look),

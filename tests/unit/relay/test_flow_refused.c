@@ -1,4 +1,5 @@
-/* relay/flow where splice(2) is refused: by the sockets, by a sandbox, or by a kernel without it. */
+/* relay/flow where splice(2) is refused: by the sockets, by a sandbox, or by a kernel without it.
+ */
 #include "lb4/relay/flow.h"
 
 #include <fcntl.h>
@@ -75,14 +76,14 @@ static void check_refused(unsigned n_refused)
 
 static void check_all(bool is_out)
 {
-    static const int errors[] = {EINVAL, ENOSYS, EPERM};
+    static const int errors[] = {EINVAL, ENOSYS, EPERM, EOPNOTSUPP, ENOMEM, ENOBUFS};
     static const unsigned counts[] = {0, 1, 5};
     static const int buffers[] = {0, 4096};
 
-    for (size_t i = 0; i < 3 * 3 * 2; i++) {
-        refusal = (struct refusal){
-            .error = errors[i % 3], .is_out = is_out, .after = counts[i / 3 % 3]};
-        transfer(4, buffers[i / 9]);
+    for (size_t i = 0; i < 6 * 3 * 2; i++) {
+        refusal =
+            (struct refusal){.error = errors[i % 6], .is_out = is_out, .after = counts[i / 6 % 3]};
+        transfer(4, buffers[i / 18]);
         /* Once refused, it is not asked for again on these sockets. */
         check_refused(1);
     }

@@ -1,5 +1,6 @@
 #include "lb4/relay/pipe.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,8 @@ static int pretended_bytes;
 int __real_fcntl(int fd, int command, ...);
 int __wrap_fcntl(int fd, int command, ...);
 
+static int granted_bytes; /* the largest F_SETPIPE_SZ that is not EPERM; 0 = as the kernel says */
+
 int __wrap_fcntl(int fd, int command, ...)
 {
     va_list args;
@@ -24,6 +27,10 @@ int __wrap_fcntl(int fd, int command, ...)
     va_end(args);
     if (command == F_GETPIPE_SZ && pretended_bytes)
         return pretended_bytes;
+    if (command == F_SETPIPE_SZ && granted_bytes && argument > granted_bytes) {
+        errno = EPERM;
+        return -1;
+    }
     return __real_fcntl(fd, command, argument);
 }
 
@@ -57,7 +64,7 @@ static void test_returned_pipe_is_lent_again(void **state)
     struct pipe *pipe;
 
     (void)state;
-    pipe_pool_init(&pool, 1, 0);
+    pipe_pool_init(&pool, 1, 1);
     pipe = pipe_borrow(&pool);
     assert_non_null(pipe);
     assert_int_equal(pool.n_lent, 1);
@@ -81,7 +88,7 @@ static void test_discarded_pipe_is_closed(void **state)
     int write_fd;
 
     (void)state;
-    pipe_pool_init(&pool, 1, 0);
+    pipe_pool_init(&pool, 1, 1);
     pipe = pipe_borrow(&pool);
     assert_non_null(pipe);
     read_fd = pipe->read_fd;
@@ -128,6 +135,32 @@ static void test_prepared(void **state)
     pipe_pool_fini(&pool);
 }
 
+/* More than the prepared ones come and go. */
+static void test_extra_pipes_are_closed(void **state)
+{
+    struct pipe_pool pool;
+    struct pipe *pipes[3];
+    int fds[3];
+
+    (void)state;
+    pipe_pool_init(&pool, 3, 1);
+    for (size_t i = 0; i < 3; i++) {
+        pipes[i] = pipe_borrow(&pool);
+        assert_non_null(pipes[i]);
+        fds[i] = pipes[i]->read_fd;
+    }
+    assert_null(pipe_borrow(&pool));
+    for (size_t i = 0; i < 3; i++)
+        pipe_return(&pool, pipes[i]);
+    assert_int_equal(pool.n_idle, 1);
+    assert_int_equal(pool.n_lent, 0);
+    assert_true(is_open(fds[0]));
+    assert_false(is_open(fds[1]));
+    assert_false(is_open(fds[2]));
+    pipe_pool_fini(&pool);
+    assert_false(is_open(fds[0]));
+}
+
 static void test_scarce(void **state)
 {
     struct pipe_pool pool;
@@ -147,7 +180,7 @@ static void test_scarce(void **state)
     pipe_pool_fini(&pool);
 }
 
-/* Out of descriptors: no more is asked for than there are. */
+/* Out of descriptors: the kernel is asked again, but not for every read. */
 static void test_no_descriptors(void **state)
 {
     struct rlimit before;
@@ -156,7 +189,7 @@ static void test_no_descriptors(void **state)
     struct pipe *pipe;
 
     (void)state;
-    pipe_pool_init(&pool, 4, 0);
+    pipe_pool_init(&pool, 4, 1);
     pipe = pipe_borrow(&pool);
     assert_non_null(pipe);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -164,11 +197,14 @@ static void test_no_descriptors(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
     assert_null(pipe_borrow(&pool));
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-    assert_int_equal(pool.max_pipes, 1);
     assert_int_equal(pool.n_lent, 1);
-    assert_null(pipe_borrow(&pool));
-    pipe_return(&pool, pipe);
-    assert_ptr_equal(pipe_borrow(&pool), pipe);
+    assert_true(pipe_pool_is_scarce(&pool));
+    for (int i = 1; i < PIPE_RETRY; i++)
+        assert_null(pipe_borrow(&pool));
+    pipe_discard(&pool, pipe);
+    pipe = pipe_borrow(&pool);
+    assert_non_null(pipe);
+    assert_false(pipe_pool_is_scarce(&pool));
     pipe_return(&pool, pipe);
     pipe_pool_fini(&pool);
 }
@@ -183,12 +219,25 @@ static void test_small_pipe_is_no_use(void **state)
     pipe_pool_init(&pool, 4, 2);
     assert_int_equal(pool.n_idle, 0);
     assert_null(pipe_borrow(&pool));
-    assert_int_equal(pool.max_pipes, 0);
     assert_int_equal(pool.n_lent, 0);
     pretended_bytes = PIPE_USEFUL_BYTES - 1;
-    pool.max_pipes = 1;
+    pool.n_skipped = 0;
     assert_null(pipe_borrow(&pool));
     pretended_bytes = 0;
+    pipe_pool_fini(&pool);
+}
+
+/* pipe-max-size may be lower than what we ask for: then it is half of it, or a quarter. */
+static void test_smaller_pipe_is_taken(void **state)
+{
+    struct pipe_pool pool;
+
+    (void)state;
+    granted_bytes = PIPE_WANTED_BYTES / 2;
+    pipe_pool_init(&pool, 1, 1);
+    granted_bytes = 0;
+    assert_int_equal(pool.n_idle, 1);
+    assert_int_equal(pool.idle->cap_bytes, PIPE_WANTED_BYTES / 2);
     pipe_pool_fini(&pool);
 }
 
@@ -200,9 +249,11 @@ int main(void)
         cmocka_unit_test(test_discarded_pipe_is_closed),
         cmocka_unit_test(test_none_wanted),
         cmocka_unit_test(test_prepared),
+        cmocka_unit_test(test_extra_pipes_are_closed),
         cmocka_unit_test(test_scarce),
         cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_small_pipe_is_no_use),
+        cmocka_unit_test(test_smaller_pipe_is_taken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,6 +188,29 @@ static void test_last_words(void **state)
     }
 }
 
+/* The server's event comes first, and the send it leads to finds the client gone: what the client
+ * said before its reset is delivered all the same. */
+static void test_reset_found_by_a_send(void **state)
+{
+    struct conn *conn;
+
+    (void)state;
+    scene_open(&scene, 0);
+    conn = rig_conn(rig);
+    sockets_send(scene.server_fd, 0, 100);
+    sockets_wait(conn->server.source.fd, POLLIN);
+    sockets_send(scene.client_fd, 0, 200);
+    sockets_wait(conn->client.source.fd, POLLIN);
+    scene_reset(&scene.client_fd);
+    sockets_wait(conn->client.source.fd, POLLRDHUP);
+    rig_read(rig, scene.server_fd, 0, 200);
+    rig_expect(rig, scene.server_fd, -ECONNRESET);
+    rig_until_ended(rig);
+    rig_check_ended(rig, CLOSE_CLIENT_RST, 1);
+    assert_int_equal(stats_read(&rig->stats.worker.dropped_bytes), 100);
+    scene_close(&scene);
+}
+
 /* A reader who has stopped holds up the reset for a second, no longer. */
 static void test_reset_is_not_held_up_for_ever(void **state)
 {
@@ -360,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_reset_after_half_close),
         cmocka_unit_test(test_both_reset_in_one_batch),
         cmocka_unit_test(test_last_words),
+        cmocka_unit_test(test_reset_found_by_a_send),
         cmocka_unit_test(test_reset_is_not_held_up_for_ever),
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_half_close_expires),

@@ -183,6 +183,53 @@ static void test_many_producers(void **state)
     assert_int_equal(mailbox_depth(&mailbox), 0);
 }
 
+/* Each poster waits for the answer to its bit before it posts again: a bit or a wake-up that got
+ * lost stops it. */
+enum { N_POSTERS = 2, N_POSTS = 20000 };
+
+static int answers[N_POSTERS];
+
+static void *post_and_wait(void *arg)
+{
+    int poster = (int)(intptr_t)arg;
+
+    for (int i = 1; i <= N_POSTS; i++) {
+        mailbox_post(&mailbox, 1u << poster);
+        while (__atomic_load_n(&answers[poster], __ATOMIC_ACQUIRE) < i)
+            sched_yield();
+    }
+    return NULL;
+}
+
+static void test_no_request_is_lost(void **state)
+{
+    pthread_t threads[N_POSTERS];
+    int n_awake = 0;
+    int n = 0;
+
+    (void)state;
+    for (int i = 0; i < N_POSTERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, post_and_wait, (void *)(intptr_t)i), 0);
+    while (n < N_POSTERS * N_POSTS) {
+        uint32_t requests;
+
+        /* Seldom asleep, which leaves more room for races; a loss is found at the next sleep. */
+        if (--n_awake < 0) {
+            assert_true(is_ringing(WAIT_MS));
+            n_awake = 100;
+        }
+        requests = mailbox_take(&mailbox);
+        for (int i = 0; i < N_POSTERS; i++) {
+            if (requests & 1u << i) {
+                __atomic_add_fetch(&answers[i], 1, __ATOMIC_RELEASE);
+                n++;
+            }
+        }
+    }
+    for (int i = 0; i < N_POSTERS; i++)
+        pthread_join(threads[i], NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +239,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_full_ring_is_an_answer, setup, teardown),
         cmocka_unit_test(test_fini_closes_what_is_left),
         cmocka_unit_test_setup_teardown(test_many_producers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_request_is_lost, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,8 +42,10 @@ static void test_is_less_agrees_with_division(void **state)
 
     (void)state;
     for (int i = 0; i < 100000; i++) {
-        struct pick_load a = {(uint32_t)seed_next(&seed, 1000), 1 + (uint32_t)seed_next(&seed, 256)};
-        struct pick_load b = {(uint32_t)seed_next(&seed, 1000), 1 + (uint32_t)seed_next(&seed, 256)};
+        struct pick_load a = {(uint32_t)seed_next(&seed, 1000),
+                              1 + (uint32_t)seed_next(&seed, 256)};
+        struct pick_load b = {(uint32_t)seed_next(&seed, 1000),
+                              1 + (uint32_t)seed_next(&seed, 256)};
         double load_a = (a.active + 1.0) / a.weight;
         double load_b = (b.active + 1.0) / b.weight;
         bool is_equal = (a.active + 1) * b.weight == (b.active + 1) * a.weight;
@@ -121,14 +123,10 @@ static void test_sequence_is_smooth(void **state)
         size_t n;
         uint32_t divisor;
     } cases[] = {
-        {{1}, 1, 1},
-        {{1, 1}, 2, 1},
-        {{5, 1, 1}, 3, 1},
-        {{2, 1}, 2, 1},
-        {{256, 1}, 2, 1},
-        {{200, 100, 50}, 3, 50},
-        {{6, 10, 15}, 3, 1},
-        {{256, 255, 254, 253, 1}, 5, 1},
+        {{1}, 1, 1},         {{1, 1}, 2, 1},
+        {{5, 1, 1}, 3, 1},   {{2, 1}, 2, 1},
+        {{256, 1}, 2, 1},    {{200, 100, 50}, 3, 50},
+        {{6, 10, 15}, 3, 1}, {{256, 255, 254, 253, 1}, 5, 1},
     };
 
     (void)state;

@@ -56,7 +56,8 @@ static void test_table_from_conf(void **state)
     struct service_table table;
 
     (void)state;
-    services[1].timeouts = (struct conf_timeouts){.connect_ms = 1, .idle_ms = 2, .half_close_ms = 3};
+    services[1].timeouts =
+        (struct conf_timeouts){.connect_ms = 1, .idle_ms = 2, .half_close_ms = 3};
     for (size_t i = 0; i < 3; i++) {
         conf_servers[i].weight = (uint32_t)i + 1;
         addr_any(AF_INET, (uint16_t)(7000 + i), &conf_servers[i].addr);
