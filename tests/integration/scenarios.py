@@ -84,11 +84,13 @@ SCENARIOS = [
         client_sees=(0, "fin"), server_sees=(5 * MB, "fin"), reasons=("client_fin",)),
     Scenario(
         "client_uploads_and_leaves", "F02",
-        client="send 3000000 | close", server="recv 1000 | stall 150 | recv 200000 | stall 150 | end",
+        client="send 3000000 | close",
+        server="recv 1000 | stall 150 | recv 200000 | stall 150 | end",
         client_sees=(0, None), server_sees=(3 * MB, "fin"), reasons=("client_fin",)),
     Scenario(
         "server_replies_and_leaves", "F02",
-        client="recv 1000 | stall 150 | recv 200000 | stall 150 | end", server="send 3000000 | close",
+        client="recv 1000 | stall 150 | recv 200000 | stall 150 | end",
+        server="send 3000000 | close",
         client_sees=(3 * MB, "fin"), server_sees=(0, None), reasons=("server_fin",)),
     Scenario(
         "bulk_both_ways", "F01 F02",
@@ -224,22 +226,26 @@ SCENARIOS = [
         client_sees=(5050, "fin"), server_sees=(5050, "fin"), reasons=("client_fin",)),
     Scenario(
         "small_segments_to_a_stalled_client", "F10",
-        client="stall 300 | widen | recv 300000 | fin | end", server="send 300000 in 100 | end | fin",
+        client="stall 300 | widen | recv 300000 | fin | end",
+        server="send 300000 in 100 | end | fin",
         client_buffer=SMALL,
         client_sees=(300000, "fin"), server_sees=(0, "fin"), reasons=("client_fin",)),
     Scenario(
         "small_segments_to_a_stalled_server", "F10",
-        client="send 300000 in 100 | end | fin", server="stall 300 | widen | recv 300000 | fin | end",
+        client="send 300000 in 100 | end | fin",
+        server="stall 300 | widen | recv 300000 | fin | end",
         server_buffer=SMALL,
         client_sees=(0, "fin"), server_sees=(300000, "fin"), reasons=("server_fin",)),
     Scenario(
         "full_segments_to_a_stalled_client", "F10 F11",
-        client="stall 300 | widen | recv 1448000 | fin | end", server="send 1448000 in 1448 | end | fin",
+        client="stall 300 | widen | recv 1448000 | fin | end",
+        server="send 1448000 in 1448 | end | fin",
         client_buffer=SMALL,
         client_sees=(1448000, "fin"), server_sees=(0, "fin"), reasons=("client_fin",)),
     Scenario(
         "full_segments_to_a_stalled_server", "F10 F11",
-        client="send 1448000 in 1448 | end | fin", server="stall 300 | widen | recv 1448000 | fin | end",
+        client="send 1448000 in 1448 | end | fin",
+        server="stall 300 | widen | recv 1448000 | fin | end",
         server_buffer=SMALL,
         client_sees=(0, "fin"), server_sees=(1448000, "fin"), reasons=("server_fin",)),
 

@@ -50,7 +50,9 @@ def chosen_scenarios(session, mode, family):
     chosen = []
     for item in session.items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        if item.name.startswith("test_ending[") and (params["mode"], params["family"]) == (mode, family):
+        if not item.name.startswith("test_ending["):
+            continue
+        if (params["mode"], params["family"]) == (mode, family):
             scenario = as_direct(params["scenario"]) if mode == "direct" else params["scenario"]
             if not isinstance(scenario, str) and (namespace.has_nft() or not scenario.needs_nft):
                 chosen.append(scenario)

@@ -25,9 +25,7 @@ def test_long_connections_are_spread(start_lb4, n_clients, splice):
     totals = [values["total"] for (kind, _), values in lb4.summary().items() if kind == "worker"]
     print(totals)
     assert len(totals) == N_WORKERS and sum(totals) == n_clients
-    mean = n_clients / N_WORKERS
-    assert min(totals) >= 1, "a worker has nothing to do"
-    assert max(totals) <= 2 * mean + 1
+    assert max(totals) <= min(totals) * 1.25 + 2
 
 
 def test_a_handed_over_connection_works_like_any_other(start_lb4, splice):

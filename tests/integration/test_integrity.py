@@ -72,7 +72,8 @@ def test_integrity(start_lb4, storm, splice, family, pipes, n_connections):
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
-@pytest.mark.parametrize("fault", ["error=EINVAL:when=50+", "error=ENOSYS", "error=ENOMEM:when=9+7"])
+@pytest.mark.parametrize(
+    "fault", ["error=EINVAL:when=50+", "error=ENOSYS", "error=ENOMEM:when=9+7"])
 def test_splice_that_fails_falls_back_to_copy(start_lb4, storm, trace, fault):
     """From the first call on, from the 50th, or now and then."""
     server = namespace.address("v4", namespace.take_port())

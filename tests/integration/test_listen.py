@@ -155,7 +155,8 @@ def test_a_port_below_1024_needs_privileges(start_lb4, server):
 
 @pytest.mark.parametrize("server_address", ["127.0.0.1:7000", "127.0.0.5:7000", "[::1]:7000"])
 def test_a_server_that_is_our_own_listener_is_refused(start_lb4, server_address):
-    expect_refusal(start_lb4(["-l", ":7000", "-s", server_address], waits=False), "our own listener")
+    expect_refusal(start_lb4(["-l", ":7000", "-s", server_address], waits=False),
+                   "our own listener")
 
 
 def test_an_address_that_this_host_does_not_have(start_lb4, server):

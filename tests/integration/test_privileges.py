@@ -23,7 +23,8 @@ def server():
 def statuses(pid):
     """/proc/PID/task/*/status as dictionaries, the main thread's first."""
     found = []
-    for task in sorted(pathlib.Path(f"/proc/{pid}/task").iterdir(), key=lambda p: p.name != str(pid)):
+    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    for task in sorted(tasks, key=lambda path: path.name != str(pid)):
         lines = (task / "status").read_text().splitlines()
         found.append({key: value.strip() for key, value in (line.split(":", 1) for line in lines)})
     return found

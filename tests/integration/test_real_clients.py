@@ -29,7 +29,8 @@ needs_redis = pytest.mark.skipif(
 needs_postgres = pytest.mark.skipif(
     not (PG_BIN and os.path.exists(f"{PG_BIN}/pgbench") and os.path.exists(f"{PG_BIN}/initdb")),
     reason="Debian's postgresql is not installed")
-needs_rsync = pytest.mark.skipif(not shutil.which("rsync"), reason="Debian's rsync is not installed")
+needs_rsync = pytest.mark.skipif(not shutil.which("rsync"),
+                                 reason="Debian's rsync is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,8 @@ def benchmark_redis(port):
     pipelined = run("redis-benchmark", "-p", port, "-n", 50000, "-c", 20, "-P", 16, "-d", 1000,
                     "--csv", "-t", "set,get")
     assert "rror" not in report + pipelined
-    short = run("redis-benchmark", "-p", port, "-n", 1000, "-c", 20, "-k", "0", "--csv", "-t", "incr")
+    short = run("redis-benchmark", "-p", port, "-n", 1000, "-c", 20, "-k", "0", "--csv",
+                "-t", "incr")
     assert "rror" not in short
     keys = sorted(cli("keys", "*").split())
     errors = re.search(r"total_error_replies:(\d+)", cli("info", "stats")).group(1)
@@ -155,7 +157,8 @@ def benchmark_postgres(port, log):
         [f"{PG_BIN}/psql", "-X", "-c", "select 1/0", *pg_options(port)], capture_output=True,
         text=True, check=False).stderr
     time.sleep(0.2)  # the server writes its log a moment later
-    complaints = re.findall(r"(?:reset by peer|unexpected EOF|Broken pipe).*", log.read_text()[log_start:])
+    complaints = re.findall(r"(?:reset by peer|unexpected EOF|Broken pipe).*",
+                            log.read_text()[log_start:])
     results["complaints"] = len(complaints)
     return results
 
