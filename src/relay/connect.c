@@ -116,8 +116,12 @@ enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn
         error = sock_take_error(conn->server.source.fd);
     else if (!(bits & EPOLLOUT))
         return CONNECT_PENDING;
-    if (error == 0 && conn->backend->is_local && sock_is_self_connected(conn->server.source.fd))
-        error = ECONNREFUSED; /* nobody listens there but the connect itself (K15) */
+    if (error == 0 && conn->backend->is_local && sock_is_self_connected(conn->server.source.fd)) {
+        /* Nobody listens there but the connect itself (K15). Closed with a FIN it would stay in
+         * TIME_WAIT on the very port that the server wants back. */
+        sock_reset(source_take_fd(&conn->server.source));
+        error = ECONNREFUSED;
+    }
     if (error == 0)
         return connected(relay, conn, bits);
     if (error == ETIMEDOUT)
