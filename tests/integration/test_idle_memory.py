@@ -36,4 +36,4 @@ def test_idle_connections_hold_little(start_lb4, splice):
         assert daemon.IS_SANITIZED or each <= BAR_BYTES
         for client in clients:
             client.close()
-        lb4.wait_n_closed("rule1", count)
+        lb4.wait_descriptors()  # not by lines: so many at once may be more than the log's ring holds

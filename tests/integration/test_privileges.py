@@ -35,7 +35,7 @@ def test_all_threads_have_dropped_all(start_lb4, server, user):
     lb4 = start_lb4(["-w", "3", "-u", user, "-l", LISTEN, "-s", server.address], uid=None)
     servers.ask_once(LISTEN)
     threads = statuses(lb4.pid)
-    assert len(threads) >= 4
+    assert len(threads) >= 1 + 3, "the control thread and the workers"
     for status in threads:
         assert set(status["Uid"].split()) == {"65534"}, status["Name"]
         assert set(status["Gid"].split()) == {"65534"}, status["Name"]
@@ -43,6 +43,8 @@ def test_all_threads_have_dropped_all(start_lb4, server, user):
         for kind in ("CapEff", "CapInh", "CapAmb"):
             assert int(status[kind], 16) == 0, f"{status['Name']}: {kind} {status[kind]}"
     main, *others = threads
+    if daemon.IS_SANITIZED:  # the runtime of a sanitizer may have a thread of its own
+        others = [status for status in others if status["Name"] != main["Name"]]
     assert int(main["CapPrm"], 16) & ~NET_BIND_SERVICE == 0
     for status in others:
         assert int(status["CapPrm"], 16) == 0, f"{status['Name']}: CapPrm {status['CapPrm']}"

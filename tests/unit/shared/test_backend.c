@@ -20,7 +20,7 @@ static void test_active_is_alone_on_its_line(void **state)
 
 static void test_acquire_release(void **state)
 {
-    struct backend backend = {.weight = 1};
+    static struct backend backend = {.weight = 1};
 
     (void)state;
     assert_int_equal(backend_active(&backend), 0);
@@ -45,7 +45,7 @@ static void *take_and_give_back(void *backend)
 
 static void test_threads_lose_no_place(void **state)
 {
-    struct backend backend = {.weight = 1};
+    static struct backend backend = {.weight = 1};
     pthread_t threads[N_THREADS];
 
     (void)state;

@@ -12,7 +12,7 @@ enum { N_THREADS = 4, N_ROUNDS = 300000, LIMIT = 1 };
 
 static void test_limit(void **state)
 {
-    struct capacity capacity;
+    static struct capacity capacity;
 
     (void)state;
     capacity_init(&capacity, 2);
@@ -31,7 +31,7 @@ static void test_limit(void **state)
 
 static void test_limit_of_none(void **state)
 {
-    struct capacity capacity;
+    static struct capacity capacity;
 
     (void)state;
     capacity_init(&capacity, 0);
@@ -77,7 +77,7 @@ static void *compete(void *arg)
 
 static void test_threads_stay_within(void **state)
 {
-    struct race race = {0};
+    static struct race race;
     pthread_t threads[N_THREADS];
 
     (void)state;

@@ -57,7 +57,7 @@ static void close_blocks(struct stats_block blocks[N_BLOCKS])
 
 static void test_new_block_is_zero(void **state)
 {
-    struct stats_block blocks[N_BLOCKS];
+    static struct stats_block blocks[N_BLOCKS];
     struct stats_service_sum none = {0};
     struct stats_service_sum sum;
 
@@ -75,7 +75,7 @@ static void test_new_block_is_zero(void **state)
 
 static void test_sum_of_service(void **state)
 {
-    struct stats_block blocks[N_BLOCKS];
+    static struct stats_block blocks[N_BLOCKS];
     struct stats_service_sum sum;
 
     (void)state;
@@ -105,7 +105,7 @@ static void test_sum_of_service(void **state)
 
 static void test_sum_of_server(void **state)
 {
-    struct stats_block blocks[N_BLOCKS];
+    static struct stats_block blocks[N_BLOCKS];
     struct stats_server_sum sum;
 
     (void)state;
@@ -178,7 +178,7 @@ static void check_snapshots(const struct stats_block *blocks)
 
 static void test_active_is_never_negative(void **state)
 {
-    struct stats_block blocks[N_BLOCKS];
+    static struct stats_block blocks[N_BLOCKS];
     struct writer writers[N_BLOCKS];
     pthread_t threads[N_BLOCKS];
     struct seed seed = seed_new();
