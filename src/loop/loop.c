@@ -5,6 +5,12 @@
 
 #include "lb4/base/clock.h"
 
+enum {
+    LOOP_KERNEL_MAX =
+        LOOP_BATCH_MAX / 2, /* the rest is the list's, else a busy kernel starves it */
+    BEHIND_MAX = 64         /* see loop_wait(); chosen */
+};
+
 void loop_clear(struct loop *loop)
 {
     loop->epoll_fd = -1;
@@ -18,6 +24,7 @@ int loop_init(struct loop *loop)
     list_init(&loop->again);
     loop->n_behind = 0;
     loop->now_ns = clock_now_ns();
+    loop->told_ns = loop->now_ns;
     return 0;
 }
 
@@ -109,28 +116,29 @@ static size_t merge_again(struct loop *loop, size_t n)
     return n;
 }
 
+static void note_told(struct loop *loop, int n, uint64_t asked_ns)
+{
+    bool is_all = n >= 0 && n < LOOP_KERNEL_MAX;
+
+    loop->n_behind = is_all || loop->n_behind == BEHIND_MAX ? 0 : loop->n_behind + 1;
+    if (loop->n_behind == 0)
+        loop->told_ns = asked_ns;
+}
+
 size_t loop_wait(struct loop *loop, int timeout_ms)
 {
-    /* Half of the batch is left to the list, else a busy kernel would starve it. */
-    struct epoll_event events[LOOP_BATCH_MAX / 2];
+    struct epoll_event events[LOOP_KERNEL_MAX];
+    uint64_t asked_ns = clock_now_ns();
     int n;
 
     if (!list_is_empty(&loop->again))
         timeout_ms = 0;
-    n = epoll_wait(loop->epoll_fd, events, LOOP_BATCH_MAX / 2, timeout_ms);
+    n = epoll_wait(loop->epoll_fd, events, LOOP_KERNEL_MAX, timeout_ms);
     loop->now_ns = clock_now_ns();
-    if (n < 0 || n == LOOP_BATCH_MAX / 2)
-        loop->n_behind++;
-    else
-        loop->n_behind = 0;
+    note_told(loop, n, asked_ns);
     for (int i = 0; i < n; i++) {
         loop->batch[i].source = events[i].data.ptr;
         loop->batch[i].bits = events[i].events;
     }
     return merge_again(loop, n > 0 ? (size_t)n : 0);
-}
-
-bool loop_is_up_to_date(const struct loop *loop)
-{
-    return loop->n_behind % 64 == 0;
 }

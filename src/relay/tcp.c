@@ -338,7 +338,7 @@ void tcp_expire(struct tcp_relay *relay)
     for (size_t i = 0; i < relay->n_lists; i++) {
         struct deadline *deadline;
 
-        while ((deadline = deadline_expire(&relay->lists[i], relay->loop->now_ns)))
+        while ((deadline = deadline_expire(&relay->lists[i], relay->loop->told_ns)))
             conn_expired(relay, container_of(deadline, struct conn, deadline));
     }
     expire_young(relay);

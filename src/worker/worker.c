@@ -352,8 +352,7 @@ static int wait_ms(const struct worker *worker)
 
 static void end_turn(struct worker *worker)
 {
-    if (loop_is_up_to_date(&worker->loop))
-        tcp_expire(&worker->relay);
+    tcp_expire(&worker->relay);
     if (worker->is_resetting)
         tcp_reset_all(&worker->relay, CLOSE_DRAIN);
     tcp_reap(&worker->relay);

@@ -36,4 +36,5 @@ def test_idle_connections_hold_little(start_lb4, splice):
         assert daemon.IS_SANITIZED or each <= BAR_BYTES
         for client in clients:
             client.close()
-        lb4.wait_descriptors()  # not by lines: so many at once may be more than the log's ring holds
+        # Not by lines of the log: so many at once may be more than its ring holds.
+        lb4.wait_descriptors()

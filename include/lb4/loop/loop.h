@@ -54,8 +54,9 @@ struct loop_event {
 struct loop {
     int epoll_fd;
     struct list again; /* of struct source */
-    uint64_t now_ns;   /* read once a turn */
-    uint32_t n_behind; /* turns in a row after which the kernel may have had more events to tell */
+    uint64_t now_ns;   /* read once a turn, after the wait */
+    uint64_t told_ns;  /* what happened up to here, the kernel has told: expire deadlines by this */
+    uint32_t n_behind; /* turns in a row that left told_ns as it was */
     struct loop_event batch[LOOP_BATCH_MAX];
 };
 
@@ -88,13 +89,13 @@ void loop_close(struct source *source);
  * twice. */
 void loop_again(struct loop *loop, struct source *source);
 
-/* Wait up to `timeout_ms` (-1 = for ever; 0 when sources ask for another turn) and fill
+/* A deadline that is due by now_ns may have been met by an event that still waits in the kernel,
+ * when the process was stopped or starved of CPU. So told_ns follows the clock only in turns that
+ * fetched all there was, and holds the time before they asked; after 64 other turns it follows
+ * anyway, so that deadlines hold under any load.
+ *
+ * Wait up to `timeout_ms` (-1 = for ever; 0 when sources ask for another turn) and fill
  * loop->batch; updates now_ns. Returns the number of entries; 0 after a signal too. */
 size_t loop_wait(struct loop *loop, int timeout_ms);
-
-/* Has the kernel told all it knew in this turn? If not, a deadline that is due may have been met by
- * an event that waits behind this batch (the process was stopped, or starved of CPU): take another
- * turn first. Says yes after 64 turns anyway, so that deadlines hold under any load. */
-bool loop_is_up_to_date(const struct loop *loop);
 
 #endif

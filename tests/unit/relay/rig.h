@@ -84,6 +84,7 @@ static inline void rig_turn(struct rig *rig, int wait_ms)
     size_t n = loop_wait(&rig->loop, wait_ms);
 
     rig->loop.now_ns += rig->skip_ns;
+    rig->loop.told_ns = rig->loop.now_ns;
     for (size_t i = 0; i < n; i++) {
         const struct loop_event *event = &rig->loop.batch[i];
 
@@ -103,6 +104,7 @@ static inline void rig_advance(struct rig *rig, uint64_t ms)
 {
     rig->skip_ns += ms * CLOCK_NS_PER_MS;
     rig->loop.now_ns += ms * CLOCK_NS_PER_MS;
+    rig->loop.told_ns = rig->loop.now_ns;
     tcp_expire(&rig->relay);
     tcp_reap(&rig->relay);
 }
