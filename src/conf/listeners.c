@@ -88,12 +88,14 @@ static void merge_overlaps(struct listeners *listeners, struct conf_report *repo
     for (size_t i = 1; i < n; i++) {
         const struct listen_entry *next = &listeners->entries[i];
 
-        if (compare_hosts(&last->host, &next->host) == 0 && next->first_port <= last->last_port) {
-            report_overlap(last, next, report);
-            if (next->last_port > last->last_port)
-                last->last_port = next->last_port;
-        } else {
+        if (compare_hosts(&last->host, &next->host) != 0 || next->first_port > last->last_port) {
             *++last = *next;
+            continue;
+        }
+        report_overlap(last, next, report);
+        if (next->last_port > last->last_port) {
+            last->last_port = next->last_port;
+            last->listen = next->listen; /* the line to name for what overlaps from here on */
         }
     }
     if (n > 0)

@@ -154,8 +154,7 @@ static int open_control(struct lifecycle *self)
 static int share_descriptors(struct lifecycle *self)
 {
     struct limits_wish wish = {.n_workers = (uint32_t)self->n_workers,
-                               .n_listeners =
-                                   (uint32_t)(listener_count(self->conf) * self->n_workers),
+                               .n_listeners = listener_count(self->conf) * self->n_workers,
                                .maxconn = self->conf->maxconn,
                                .pipes = self->conf->splice ? self->conf->pipes : 0,
                                .pipes_auto = self->conf->splice && self->conf->pipes_auto};
@@ -227,9 +226,9 @@ static int become_user(struct lifecycle *self)
 static void *worker_thread(void *arg)
 {
     struct worker *worker = arg;
-    char name[16];
+    char name[20]; /* "worker " and any uint32_t; log_register_thread() keeps 15 bytes */
 
-    snprintf(name, sizeof(name), "worker %u", (worker->index + 1) % 1000);
+    snprintf(name, sizeof(name), "worker %u", worker->index + 1);
     log_register_thread(name);
     if (privileges_thread_none())
         log_warn("the capabilities of this thread stay as they were");
@@ -257,10 +256,22 @@ static int start_threads(struct lifecycle *self)
     return 0;
 }
 
+static void warn_unprobed(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->n_services; i++) {
+        const struct conf_service *service = &conf->services[i];
+
+        if (service->n_servers > 1 && !service->check_none)
+            log_warn("service %s: servers are not probed in this version; `check none` says so",
+                     service->name);
+    }
+}
+
 static void say_ready(const struct lifecycle *self)
 {
     char text[LIMITS_TEXT_MAX];
 
+    warn_unprobed(self->conf);
     log_info("%s", limits_explain(&self->budget, text));
     log_info("ready: %s, %zu service%s on %zu address%s, %zu worker%s", self->options->config_name,
              self->services.n_services, self->services.n_services == 1 ? "" : "s",

@@ -67,8 +67,8 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 }
 
 /* A worker's even share of three quarters of the user's quota; the last quarter is for whatever
- * else runs as this user. One pipe is worth having even beyond it: the kernel then grants a small
- * one. */
+ * else runs as this user. One is asked for in any case; what the kernel then grants may be too
+ * small to be of use, and is given up (relay/pipe.c). */
 static uint64_t pipes_by_quota(const struct limits_wish *wish, const struct limits_kernel *kernel,
                                uint64_t pipe_bytes)
 {
@@ -163,13 +163,17 @@ const char *limits_bound_name(enum limits_bound bound)
 
 const char *limits_explain(const struct limits_budget *budget, char text[static LIMITS_TEXT_MAX])
 {
+    int n;
     uint64_t value =
         budget->bound == LIMITS_BOUND_DESCRIPTORS ? budget->descriptors : (uint64_t)budget->maxconn;
 
-    snprintf(text, LIMITS_TEXT_MAX,
-             "maxconn %" PRIu32 ", limited by %s %" PRIu64 "; %" PRIu32 " pipes of %" PRIu32
-             " KiB a worker",
-             budget->maxconn, limits_bound_name(budget->bound), value, budget->pipes_per_worker,
-             budget->pipe_bytes / 1024);
+    n = snprintf(text, LIMITS_TEXT_MAX, "maxconn %" PRIu32 ", limited by %s %" PRIu64,
+                 budget->maxconn, limits_bound_name(budget->bound), value);
+    if (budget->pipes_per_worker == 0)
+        snprintf(text + n, LIMITS_TEXT_MAX - (size_t)n, "; no pipes, bytes are copied");
+    else
+        snprintf(text + n, LIMITS_TEXT_MAX - (size_t)n,
+                 "; at most %" PRIu32 " pipes of up to %" PRIu32 " KiB a worker",
+                 budget->pipes_per_worker, budget->pipe_bytes / 1024);
     return text;
 }

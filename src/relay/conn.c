@@ -90,8 +90,8 @@ static void log_close(const struct conn *conn, const struct backend *backend, ui
 
     log_debug("closed service=%s server=%s client=%s reason=%s in=%llu out=%llu ms=%llu",
               conn->service->name, backend ? backend->name : "-", addr_format(&conn->peer, peer),
-              close_reason_word(conn->reason), (unsigned long long)conn->up.n_sent,
-              (unsigned long long)conn->down.n_sent,
+              close_reason_word(conn->reason), (unsigned long long)conn->up.n_received,
+              (unsigned long long)conn->down.n_received,
               (unsigned long long)((now_ns - conn->accepted_ns) / CLOCK_NS_PER_MS));
 }
 

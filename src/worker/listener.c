@@ -98,7 +98,7 @@ static int bind_first(const struct listener *listener)
     int fd = sock_listen(&listener->addr, &options);
     int error;
 
-    if (fd == -EADDRINUSE && listener->is_beside_wildcard) {
+    if (fd == -EADDRINUSE && listener->shares_port) {
         options.reuse_port = true;
         return sock_listen(&listener->addr, &options);
     }
@@ -133,18 +133,21 @@ static int bind_all(struct listener_table *table, char reterr[static LISTENER_ER
     return 0;
 }
 
-/* A port that a wildcard of ours and an address of ours share; there are few wildcards. */
-static void mark_beside_wildcards(struct listener_table *table)
+/* A port that stands in the table more than once may be on a wildcard of ours beside an address. */
+static void mark_shared_ports(struct listener_table *table)
 {
+    static uint8_t n_uses[UINT16_MAX + 1];
+
+    memset(n_uses, 0, sizeof(n_uses));
     for (size_t i = 0; i < table->n_listeners; i++) {
-        const struct listener *wild = &table->listeners[i];
+        uint8_t *uses = &n_uses[addr_port(&table->listeners[i].addr)];
 
-        for (size_t j = 0; addr_is_wildcard(&wild->addr) && j < table->n_listeners; j++) {
-            struct listener *other = &table->listeners[j];
+        *uses = *uses < 2 ? *uses + 1 : 2;
+    }
+    for (size_t i = 0; i < table->n_listeners; i++) {
+        struct listener *listener = &table->listeners[i];
 
-            if (j != i && addr_port(&other->addr) == addr_port(&wild->addr))
-                other->is_beside_wildcard = true;
-        }
+        listener->shares_port = n_uses[addr_port(&listener->addr)] > 1;
     }
 }
 
@@ -174,7 +177,7 @@ int listener_table_open(struct listener_table *table, const struct conf *conf,
         return error;
     }
     add_all(table, conf, services);
-    mark_beside_wildcards(table);
+    mark_shared_ports(table);
     error = probe_all(table, reterr);
     if (!error)
         error = bind_all(table, reterr);

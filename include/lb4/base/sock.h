@@ -70,7 +70,8 @@ bool sock_has_input(int fd);
  * unknown. */
 size_t sock_send_room(int fd);
 
-/* Is there IPv6 in this network namespace at all? */
+/* Does this kernel know IPv6 at all? Where it is only switched off, a dual-stack socket can still
+ * be bound and serves IPv4. */
 bool sock_has_ipv6(void);
 
 /* -EAGAIN of a non-blocking call (EWOULDBLOCK is the same number on Linux). */

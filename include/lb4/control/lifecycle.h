@@ -13,8 +13,8 @@ struct lifecycle_options {
     const char *config_name; /* for the log: the file's name, or "command line" */
 };
 
-/* First thing in main(): from now on no signal that lb4 knows can end the process before somebody
- * listens to it. */
+/* As soon as main() knows that it is to run, before the configuration is read: from now on no
+ * signal that lb4 knows can end the process before somebody listens to it. */
 void lifecycle_prepare(void);
 
 /* Run until a signal ends it. `conf` is checked (conf/check.h). Returns the exit code: 0 fine, 1

@@ -27,7 +27,7 @@ struct limits_kernel {
 struct limits_wish {
     uint64_t descriptors; /* what limits_raise_descriptors() told */
     uint32_t n_workers;   /* 1.. */
-    uint32_t n_listeners; /* listening sockets of all workers together */
+    uint64_t n_listeners; /* listening sockets of all workers together */
     uint32_t maxconn;     /* 0 = auto */
     uint32_t pipes;       /* most pipes of a worker, unless pipes_auto */
     bool pipes_auto;

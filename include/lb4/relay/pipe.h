@@ -49,8 +49,8 @@ void pipe_return(struct pipe_pool *pool, struct pipe *pipe);
 /* Close a pipe that holds bytes. */
 void pipe_discard(struct pipe_pool *pool, struct pipe *pipe);
 
-/* More than half of the pipes are lent: whoever waits with few bytes in one should move them to the
- * heap. */
+/* More than half of the pipes are lent, or the kernel has lately refused one: whoever waits with
+ * few bytes in a pipe should move them to the heap. */
 bool pipe_pool_is_scarce(const struct pipe_pool *pool);
 
 #endif

@@ -2,8 +2,8 @@
  * blocks.
  *
  * Writer: the owning worker, relaxed (load, add, store: no locked instruction). Readers: any
- * thread, through stats_snapshot(). Active connections are never counted: they are total minus the
- * closed ones, in every snapshot. */
+ * thread, through stats_sum_service() and stats_sum_server(). Active connections are never counted:
+ * they are total minus the closed ones, in every snapshot. */
 #ifndef LB4_SHARED_STATS_H
 #define LB4_SHARED_STATS_H
 

@@ -20,9 +20,8 @@ enum { LISTENER_ERROR_MAX = 256 }; /* bytes of an error text with its NUL */
 struct listener {
     struct addr addr;
     struct service *service;
-    bool is_dual_stack;      /* [::]: takes IPv4 too */
-    bool is_beside_wildcard; /* another listener of ours has the port on another address, one is a
-                                wildcard */
+    bool is_dual_stack; /* [::]: takes IPv4 too */
+    bool shares_port;   /* other listeners of ours have the port on other addresses */
 };
 
 struct listener_table {

@@ -44,8 +44,7 @@ struct worker {
     bool is_exiting;
     struct list paused;       /* of struct worker_listener: maxconn, or no descriptors */
     uint64_t resume_ns;       /* when they try again, at the latest */
-    uint64_t n_closed_then;   /* connections that had ended when the last paused: one more is reason
-                                 to   try */
+    uint64_t n_closed_then;   /* ended when the last paused: one more is reason to try */
     uint64_t pause_logged_ns; /* 0 = never */
 };
 

@@ -180,7 +180,7 @@ static void test_random_budgets_fit(void **state)
         const struct limits_wish wish = {
             .descriptors = (uint64_t)random() >> (random() % 31),
             .n_workers = 1 + (uint32_t)random() % CONF_WORKERS_MAX,
-            .n_listeners = (uint32_t)random() % 64,
+            .n_listeners = (uint64_t)random() % 64,
             .maxconn = random() % 2 ? 0 : (uint32_t)random() >> (random() % 31),
             .pipes = (uint32_t)random() % CONF_PIPES_MAX,
             .pipes_auto = random() % 2,
