@@ -211,7 +211,7 @@ bool sock_out_of_resources(int error)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-    case ENOSPC: /* epoll_ctl(2): fs.epoll.max_user_watches */
+    case ENOSPC: /* epoll(7): fs.epoll.max_user_watches */
         return true;
     default:
         return false;

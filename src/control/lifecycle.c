@@ -148,7 +148,7 @@ static int open_control(struct lifecycle *self)
     error = loop_add(&self->loop, &self->signal_source, LOOP_LEVEL);
     if (!error)
         error = loop_add(&self->loop, &self->mailbox_source, LOOP_LEVEL);
-    return error ? fail("epoll_ctl", error) : 0;
+    return error ? fail("epoll", error) : 0;
 }
 
 static int share_descriptors(struct lifecycle *self)

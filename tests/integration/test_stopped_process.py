@@ -65,3 +65,25 @@ def test_a_connect_that_completes_during_a_stop(start_lb4):
         lb4.wait_n_closed("rule1", 1)
     lb4.finish()
     assert lb4.summary()["server", "rule1/s1"]["connect_failures"] == 0
+
+
+def test_a_stop_between_the_events_and_the_clock(start_lb4, trace):
+    """The wait has fetched one client's event when lb4 is held up; what the others send meanwhile
+    is still in the kernel when lb4 reads the clock, and counts."""
+    with servers.EchoServer() as server:
+        lb4 = start_lb4(
+            ["-w", "1", "-l", LISTEN, "-s", server.address, "-o", f"timeout idle {IDLE_S}s"])
+        clients = [servers.connect(LISTEN) for _ in range(50)]
+        for client in clients:
+            servers.ask(client)
+        delay_us = int((IDLE_S + 0.7) * 1e6)
+        with lb4.traced(trace, "epoll_wait", f"delay_exit={delay_us}:when=1"):
+            clients[0].sendall(b"y")
+            time.sleep(0.3)  # into the delay, which is much longer: the point of the test
+            for client in clients[1:]:
+                client.sendall(b"y")
+            answers = [client.recv(10) for client in clients]
+        assert answers == [b"y"] * len(clients)
+        for client in clients:
+            client.close()
+        lb4.wait_n_closed("rule1", len(clients))
