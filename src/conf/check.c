@@ -7,7 +7,13 @@
 
 #include "lb4/conf/listeners.h"
 
-enum { TRIES_DEFAULT = 3 };
+enum {
+    TRIES_DEFAULT = 3,
+    CHECK_TIMEOUT_MS = 1000,
+    CHECK_FALL = 3,
+    CHECK_RISE = 2,
+    CHECK_FAST_MIN_MS = 100 /* of the default only: who writes less means it */
+};
 
 static const struct conf_timeouts built_in_timeouts = {
     .connect_ms = 3000,
@@ -36,6 +42,29 @@ static void fill_timeouts(struct conf_timeouts *timeouts, const struct conf_time
         timeouts->udp_ms = defaults->udp_ms;
 }
 
+static uint64_t default_fast_ms(uint64_t interval_ms)
+{
+    uint64_t fast_ms = interval_ms / 4;
+
+    if (fast_ms < CHECK_FAST_MIN_MS)
+        fast_ms = CHECK_FAST_MIN_MS;
+    return fast_ms < interval_ms ? fast_ms : interval_ms;
+}
+
+static void fill_check(struct conf_check *check)
+{
+    if (check->interval_ms == 0)
+        check->interval_ms = CONF_CHECK_INTERVAL_MS;
+    if (check->timeout_ms == 0)
+        check->timeout_ms = CHECK_TIMEOUT_MS;
+    if (check->fall == 0)
+        check->fall = CHECK_FALL;
+    if (check->rise == 0)
+        check->rise = CHECK_RISE;
+    if (check->fast_ms == 0)
+        check->fast_ms = default_fast_ms(check->interval_ms);
+}
+
 static void fill_defaults(struct conf *conf)
 {
     fill_timeouts(&conf->defaults, &built_in_timeouts);
@@ -45,6 +74,7 @@ static void fill_defaults(struct conf *conf)
         fill_timeouts(&service->timeouts, &conf->defaults);
         if (service->tries == 0)
             service->tries = TRIES_DEFAULT;
+        fill_check(&service->check);
     }
 }
 
@@ -183,13 +213,26 @@ static void warn_hidden(const struct listeners *listeners, const struct conf_ser
     }
 }
 
+static void warn_backups_only(const struct conf_service *service, struct conf_report *report)
+{
+    for (size_t i = 0; i < service->n_servers; i++)
+        if (!service->servers[i].is_backup)
+            return;
+    if (service->n_servers > 0)
+        conf_report_warn(report, &service->place,
+                         "service '%s' has backups only: they serve all the time", service->name);
+}
+
 static void check_servers(const struct conf_service *service, const struct listeners *listeners,
                           struct own_addrs *own, struct conf_report *report)
 {
     for (size_t i = 0; i < service->n_servers; i++) {
         const struct conf_server *server = &service->servers[i];
-        const struct conf_listen *listen = find_own_of_server(listeners, own, service, server);
+        const struct conf_listen *listen;
 
+        if (server->host)
+            continue;
+        listen = find_own_of_server(listeners, own, service, server);
         if (listen)
             report_own(server, listen, report);
     }
@@ -204,6 +247,7 @@ static int check_listeners(const struct conf *conf, struct conf_report *report)
         return -ENOMEM;
     for (size_t i = 0; i < conf->n_services; i++) {
         warn_hidden(&listeners, &conf->services[i], report);
+        warn_backups_only(&conf->services[i], report);
         check_servers(&conf->services[i], &listeners, &own, report);
     }
     if (own.list)

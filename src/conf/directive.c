@@ -10,13 +10,14 @@ enum { ACCEPTED_TEXT_MAX = 360, WORD_MAX = 24 };
 static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
     {"server", NULL, SECTION_SERVICE, 2, 9, true, false, directive_server,
-     "server NAME ADDRESS [weight 1..256] [backup] [maxconn N] [send-proxy v1|v2]"},
-    {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen,
-     "listen tcp|udp|both ADDRESS [accept-proxy from CIDR]"},
+     "server NAME HOST[:PORT] [weight 1..256] [backup]"},
+    {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen, "listen tcp ADDRESS"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
      "balance leastconn|roundrobin|source|random"},
     {"check", NULL, SECTION_SERVICE, 1, 16, false, true, directive_check,
-     "check none|tcp|http|send|redis|postgres|mysql|dns|exec ..."},
+     "check none, or check tcp [interval 1ms..365d] [timeout 1ms..365d] [fall 1..100] [rise "
+     "1..100] "
+     "[fast 1ms..INTERVAL] [port 1..65535]"},
     {"tries", NULL, SECTION_SERVICE, 1, 1, false, false, directive_tries, "tries 1..100"},
     {"timeout", "connect", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false,
      directive_timeout, "timeout connect 1ms..365d"},

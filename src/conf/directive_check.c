@@ -1,11 +1,12 @@
-/* check KIND ARGUMENTS OPTIONS: judged whole; of the kinds only `none` is built. */
+/* check KIND ARGUMENTS OPTIONS: judged whole; of the kinds `none` and `tcp` are built. */
 #include <string.h>
 
 #include "lb4/base/number.h"
+#include "lb4/conf/check.h"
 #include "lb4/conf/directive.h"
 #include "lb4/conf/value.h"
 
-enum { STATUS_MIN = 100, STATUS_MAX = 599, COUNT_MAX = 100, PORT_MAX = 65535 };
+enum { STATUS_MIN = 100, STATUS_MAX = 599, PORT_MAX = 65535 };
 
 enum check_kind {
     CHECK_NONE,
@@ -145,27 +146,75 @@ static bool judge_kind(struct reader *reader, const struct lex_line *line, enum 
     return true;
 }
 
+enum check_option {
+    OPTION_INTERVAL,
+    OPTION_TIMEOUT,
+    OPTION_FALL,
+    OPTION_RISE,
+    OPTION_FAST,
+    OPTION_PORT
+};
+
+static const struct value_option options[] = {
+    [OPTION_INTERVAL] = {.word = "interval", .kind = VALUE_DURATION},
+    [OPTION_TIMEOUT] = {.word = "timeout", .kind = VALUE_DURATION},
+    [OPTION_FALL] = {.word = "fall", .kind = VALUE_NUMBER, .range = {1, CONF_COUNT_MAX}},
+    [OPTION_RISE] = {.word = "rise", .kind = VALUE_NUMBER, .range = {1, CONF_COUNT_MAX}},
+    [OPTION_FAST] = {.word = "fast", .kind = VALUE_DURATION},
+    [OPTION_PORT] = {.word = "port", .kind = VALUE_NUMBER, .range = {1, PORT_MAX}},
+    {.word = NULL},
+};
+
+/* `first` is the first of the options, each of which is a word and a value. */
+static bool judge_fast(struct reader *reader, const struct lex_line *line, size_t first,
+                       const struct conf_check *check)
+{
+    uint64_t interval_ms = check->interval_ms ? check->interval_ms : CONF_CHECK_INTERVAL_MS;
+    char interval[NUMBER_TEXT_MAX];
+
+    if (check->fast_ms <= interval_ms)
+        return true;
+    while (!word_is(line, first, options[OPTION_FAST].word))
+        first += 2;
+    reader_error(reader, line, first + 1, "fast: %.40s is outside 1ms..%s, the interval",
+                 line->words[first + 1].text, number_format_duration(interval_ms, interval));
+    return false;
+}
+
+static bool read_options(struct reader *reader, const struct lex_line *line, size_t first,
+                         struct conf_check *ret)
+{
+    uint64_t values[VALUE_OPTIONS_MAX] = {0};
+
+    if (!value_options(reader, line, first, options, values))
+        return false;
+    ret->interval_ms = values[OPTION_INTERVAL];
+    ret->timeout_ms = values[OPTION_TIMEOUT];
+    ret->fall = (uint32_t)values[OPTION_FALL];
+    ret->rise = (uint32_t)values[OPTION_RISE];
+    ret->fast_ms = values[OPTION_FAST];
+    ret->port = (uint16_t)values[OPTION_PORT];
+    return judge_fast(reader, line, first, ret);
+}
+
 void directive_check(struct reader *reader, const struct lex_line *line)
 {
-    static const struct value_option options[] = {
-        {.word = "interval", .kind = VALUE_DURATION},
-        {.word = "timeout", .kind = VALUE_DURATION},
-        {.word = "fall", .kind = VALUE_NUMBER, .range = {1, COUNT_MAX}},
-        {.word = "rise", .kind = VALUE_NUMBER, .range = {1, COUNT_MAX}},
-        {.word = "fast", .kind = VALUE_DURATION},
-        {.word = "port", .kind = VALUE_NUMBER, .range = {1, PORT_MAX}},
-        {.word = NULL},
-    };
-    uint64_t values[VALUE_OPTIONS_MAX];
+    struct conf_check check = {.kind = CONF_CHECK_NONE};
     size_t kind;
     size_t next;
 
-    if (!value_choice(reader, line, 1, kind_words, &kind) ||
-        !judge_kind(reader, line, (enum check_kind)kind, &next) ||
-        !value_options(reader, line, next, options, values))
+    if (!value_choice(reader, line, 1, kind_words, &kind))
         return;
-    if (kind == CHECK_NONE)
-        reader_service(reader)->check_none = true;
-    else
+    if (kind == CHECK_NONE && line->n_words > 2) {
+        reader_error(reader, line, 2, "check none takes no options");
+        return;
+    }
+    if (!judge_kind(reader, line, (enum check_kind)kind, &next) ||
+        !read_options(reader, line, next, &check))
+        return;
+    if (kind == CHECK_TCP)
+        check.kind = CONF_CHECK_TCP;
+    else if (kind != CHECK_NONE)
         reader_refuse(reader, line, 1);
+    reader_service(reader)->check = check;
 }

@@ -76,7 +76,7 @@ void directive_admin(struct reader *reader, const struct lex_line *line)
     struct endpoint at;
     char quote[CONF_QUOTE_MAX];
 
-    if (!value_endpoint(reader, line, 1, &at))
+    if (!value_endpoint(reader, line, 1, "unix:/path", &at))
         return;
     if (at.kind != ENDPOINT_UNIX) {
         reader_error(reader, line, 1, "admin: %s is not a Unix socket, accepted: unix:/path",
@@ -92,7 +92,7 @@ void directive_http(struct reader *reader, const struct lex_line *line)
     struct endpoint at;
     char quote[CONF_QUOTE_MAX];
 
-    if (!value_endpoint(reader, line, 1, &at))
+    if (!value_endpoint(reader, line, 1, "127.0.0.1:9404, [::1]:9404, :9404", &at))
         return;
     if (at.kind == ENDPOINT_HOST || at.kind == ENDPOINT_UNIX || at.first_port == 0 ||
         at.first_port != at.last_port) {

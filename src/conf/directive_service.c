@@ -4,6 +4,10 @@
 #include "lb4/conf/memory.h"
 #include "lb4/conf/value.h"
 
+/* Forms of addresses, for messages. */
+static const char listen_forms[] = "10.0.0.1:5432, [2001:db8::1]:5432, :5432, :9000-9100";
+static const char server_forms[] = "10.0.0.5:5432, [2001:db8::1]:5432, db.example:5432";
+
 static void report_memory(struct reader *reader, const struct lex_line *line)
 {
     reader_error(reader, line, 0, "out of memory");
@@ -74,8 +78,8 @@ void directive_listen(struct reader *reader, const struct lex_line *line)
     size_t transport;
 
     if (!value_choice(reader, line, 1, transports, &transport) ||
-        !value_endpoint(reader, line, 2, &at) || !judge_listen_addr(reader, line, &at) ||
-        !judge_accept_proxy(reader, line))
+        !value_endpoint(reader, line, 2, listen_forms, &at) ||
+        !judge_listen_addr(reader, line, &at) || !judge_accept_proxy(reader, line))
         return;
     if (transport != 0)
         reader_refuse(reader, line, 1);
@@ -92,22 +96,22 @@ static bool judge_server_addr(struct reader *reader, const struct lex_line *line
     char quote[CONF_QUOTE_MAX];
 
     if (at->kind == ENDPOINT_ANY)
-        reason = "a server needs a host; accepted: 10.0.0.5:5432, [2001:db8::1]:5432";
+        reason = "a server needs a host";
     else if (at->first_port != at->last_port)
         reason = "a server has one port, or none: the one that the client asked for";
-    else if (at->kind == ENDPOINT_ADDR && endpoint_can_connect(&at->addr, &reason))
-        return true;
-    else if (at->kind == ENDPOINT_HOST)
-        reason = "a host name: not in this version: give an IP address";
     else if (at->kind == ENDPOINT_UNIX)
         reason = "a Unix socket: not in this version";
-    reader_error(reader, line, 2, "server: %s: %s",
-                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), reason);
+    else if (at->kind == ENDPOINT_HOST || endpoint_can_connect(&at->addr, &reason))
+        return true;
+    reader_error(reader, line, 2, "server: %s: %s; accepted: %s",
+                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), reason,
+                 server_forms);
     return false;
 }
 
+/* `host` is NULL or the name, with its port or without. */
 static void store_server(struct reader *reader, const struct lex_line *line,
-                         const struct conf_server *server)
+                         const struct conf_server *server, const char *host)
 {
     struct conf_service *service = reader_service(reader);
     struct conf_server *stored;
@@ -117,9 +121,15 @@ static void store_server(struct reader *reader, const struct lex_line *line,
         return;
     }
     stored = conf_add_server(service);
-    if (stored)
-        *stored = *server;
-    else
+    if (!stored) {
+        report_memory(reader, line);
+        return;
+    }
+    *stored = *server;
+    if (!host)
+        return;
+    stored->host = strndup(host, strcspn(host, ":"));
+    if (!stored->host)
         report_memory(reader, line);
 }
 
@@ -128,7 +138,7 @@ void directive_server(struct reader *reader, const struct lex_line *line)
     static const char *const versions[] = {"v1", "v2", NULL};
     static const struct value_option options[] = {
         {.word = "weight", .kind = VALUE_NUMBER, .range = {1, CONF_WEIGHT_MAX}},
-        {.word = "backup", .kind = VALUE_FLAG, .is_later = true},
+        {.word = "backup", .kind = VALUE_FLAG},
         {.word = "maxconn", .kind = VALUE_NUMBER, .range = {1, CONF_MAXCONN_MAX}, .is_later = true},
         {.word = "send-proxy", .kind = VALUE_CHOICE, .choices = versions, .is_later = true},
         {.word = NULL},
@@ -137,27 +147,32 @@ void directive_server(struct reader *reader, const struct lex_line *line)
     struct conf_server server = {.place = reader_place(reader, line, 1)};
     struct endpoint at;
 
-    if (!value_name(reader, line, 1, server.name) || !value_endpoint(reader, line, 2, &at) ||
+    if (!value_name(reader, line, 1, server.name) ||
+        !value_endpoint(reader, line, 2, server_forms, &at) ||
         !judge_server_addr(reader, line, &at) || !value_options(reader, line, 3, options, values))
         return;
-    server.addr = at.addr;
+    if (at.kind == ENDPOINT_HOST)
+        addr_any(AF_INET, at.first_port, &server.addr);
+    else
+        server.addr = at.addr;
     server.weight = (uint32_t)values[0];
-    store_server(reader, line, &server);
+    server.is_backup = values[1] != 0;
+    store_server(reader, line, &server, at.kind == ENDPOINT_HOST ? line->words[2].text : NULL);
 }
 
 void directive_balance(struct reader *reader, const struct lex_line *line)
 {
-    static const char *const policies[] = {"leastconn", "roundrobin", "source", "random", NULL};
+    static const char *const policies[] = {
+        [CONF_BALANCE_LEASTCONN] = "leastconn",
+        [CONF_BALANCE_ROUNDROBIN] = "roundrobin",
+        [CONF_BALANCE_SOURCE] = "source",
+        [CONF_BALANCE_RANDOM] = "random",
+        NULL,
+    };
     size_t policy;
 
-    if (!value_choice(reader, line, 1, policies, &policy))
-        return;
-    if (policy == 0)
-        reader_service(reader)->balance = CONF_BALANCE_LEASTCONN;
-    else if (policy == 1)
-        reader_service(reader)->balance = CONF_BALANCE_ROUNDROBIN;
-    else
-        reader_refuse(reader, line, 1);
+    if (value_choice(reader, line, 1, policies, &policy))
+        reader_service(reader)->balance = (enum conf_balance)policy;
 }
 
 void directive_tries(struct reader *reader, const struct lex_line *line)

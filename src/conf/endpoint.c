@@ -11,9 +11,6 @@
 
 enum { HOST_LABEL_MAX = 63 }; /* RFC 1035 section 2.3.4 */
 
-static const char accepted_forms[] =
-    "accepted: 10.0.0.5:5432, [2001:db8::1]:5432, :5432, a range of ports :9000-9100";
-
 static bool fail(char *reterr, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static bool fail(char *reterr, const char *format, ...)
@@ -98,7 +95,7 @@ static bool parse_host(const char *host, struct endpoint *ret, char *reterr)
     if (addr_parse(host, &ret->addr) == 0)
         return true;
     ret->kind = ENDPOINT_HOST;
-    return host_is_valid(host) || fail(reterr, "not an address; %s", accepted_forms);
+    return host_is_valid(host) || fail(reterr, "not an address");
 }
 
 static bool parse_unix(const char *path, struct endpoint *ret, char *reterr)
@@ -117,12 +114,12 @@ static bool parse_bracketed(const char *text, struct endpoint *ret, char *reterr
     size_t n = closing ? (size_t)(closing - text) - 1 : 0;
 
     if (!closing || n >= sizeof(host) || (closing[1] != '\0' && closing[1] != ':'))
-        return fail(reterr, "not an address; %s", accepted_forms);
+        return fail(reterr, "not an address");
     memcpy(host, text + 1, n);
     host[n] = '\0';
     ret->kind = ENDPOINT_ADDR;
     if (!strchr(host, ':') || addr_parse(host, &ret->addr) < 0)
-        return fail(reterr, "no IPv6 address between the brackets; %s", accepted_forms);
+        return fail(reterr, "no IPv6 address between the brackets");
     return closing[1] == '\0' || parse_ports(closing + 2, ret, reterr);
 }
 
@@ -213,6 +210,6 @@ bool endpoint_can_connect(const struct addr *addr, const char **reterr)
 {
     if (!addr_is_wildcard(addr))
         return endpoint_can_listen(addr, reterr);
-    *reterr = "a wildcard is no server's address; accepted: 10.0.0.5:5432, [2001:db8::1]:5432";
+    *reterr = "a wildcard is no server's address";
     return false;
 }

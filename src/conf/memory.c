@@ -21,11 +21,20 @@ static void free_files(char **files)
     free(files);
 }
 
+void conf_free_servers(struct conf_service *service)
+{
+    for (size_t i = 0; i < service->n_servers; i++)
+        free(service->servers[i].host);
+    free(service->servers);
+    service->servers = NULL;
+    service->n_servers = 0;
+}
+
 void conf_free(struct conf *conf)
 {
     for (size_t i = 0; i < conf->n_services; i++) {
         free(conf->services[i].listens);
-        free(conf->services[i].servers);
+        conf_free_servers(&conf->services[i]);
     }
     free(conf->services);
     free_files(conf->files);

@@ -62,11 +62,46 @@ static void print_listen(const struct conf_listen *listen, FILE *stream)
 static void print_server(const struct conf_server *server, FILE *stream)
 {
     char text[ADDR_TEXT_MAX];
+    const char *port;
 
     addr_format(&server->addr, text);
-    if (addr_port(&server->addr) == 0)
-        *strrchr(text, ':') = '\0';
-    fprintf(stream, "    server %s %s weight %u\n", server->name, text, server->weight);
+    port = strrchr(text, ':');
+    fprintf(stream, "    server %s ", server->name);
+    if (server->host)
+        fputs(server->host, stream);
+    else
+        fprintf(stream, "%.*s", (int)(port - text), text);
+    fprintf(stream, "%s weight %u%s\n", addr_port(&server->addr) != 0 ? port : "", server->weight,
+            server->is_backup ? " backup" : "");
+}
+
+/* Without a `check` line a name decides by how many addresses it will have. */
+static bool is_undecided(const struct conf_service *service)
+{
+    return service->check.kind == CONF_CHECK_AUTO && service->n_servers == 1 &&
+           service->servers[0].host;
+}
+
+static void print_check(const struct conf_service *service, FILE *stream)
+{
+    const struct conf_check *check = &service->check;
+    char interval[NUMBER_TEXT_MAX];
+    char timeout[NUMBER_TEXT_MAX];
+    char fast[NUMBER_TEXT_MAX];
+
+    if (is_undecided(service))
+        return;
+    if (!conf_is_checked(service)) {
+        fputs("    check none\n", stream);
+        return;
+    }
+    fprintf(stream, "    check tcp interval %s timeout %s fall %u rise %u fast %s",
+            number_format_duration(check->interval_ms, interval),
+            number_format_duration(check->timeout_ms, timeout), check->fall, check->rise,
+            number_format_duration(check->fast_ms, fast));
+    if (check->port != 0)
+        fprintf(stream, " port %u", check->port);
+    fputc('\n', stream);
 }
 
 static const char *balance_word(enum conf_balance balance)
@@ -76,6 +111,10 @@ static const char *balance_word(enum conf_balance balance)
         return "leastconn";
     case CONF_BALANCE_ROUNDROBIN:
         return "roundrobin";
+    case CONF_BALANCE_SOURCE:
+        return "source";
+    case CONF_BALANCE_RANDOM:
+        return "random";
     }
     return "?";
 }
@@ -86,8 +125,7 @@ static void print_service(const struct conf_service *service, FILE *stream)
     for (size_t i = 0; i < service->n_listens; i++)
         print_listen(&service->listens[i], stream);
     fprintf(stream, "    balance %s\n", balance_word(service->balance));
-    if (service->check_none)
-        fputs("    check none\n", stream);
+    print_check(service, stream);
     fprintf(stream, "    tries %u\n", service->tries);
     print_timeouts(&service->timeouts, stream);
     for (size_t i = 0; i < service->n_servers; i++)

@@ -74,8 +74,8 @@ void reader_close_block(struct reader *reader)
                               service->name);
         if (service->n_servers == 0)
             conf_report_error(reader->report, &service->place,
-                              "service '%s' has no server, add: server NAME ADDRESS:PORT (-s "
-                              "ADDRESS:PORT on the command line)",
+                              "service '%s' has no server, add: server NAME HOST:PORT (-s "
+                              "HOST:PORT on the command line)",
                               service->name);
     }
     reader->accepts = SECTION_GLOBAL;

@@ -146,15 +146,15 @@ bool value_name(struct reader *reader, const struct lex_line *line, size_t i,
 }
 
 bool value_endpoint(struct reader *reader, const struct lex_line *line, size_t i,
-                    struct endpoint *ret)
+                    const char *accepted, struct endpoint *ret)
 {
     char reason[ENDPOINT_ERROR_MAX];
     char quote[CONF_QUOTE_MAX];
 
     if (endpoint_parse(line->words[i].text, ret, reason))
         return true;
-    reader_error(reader, line, i, "%s: %s: %s", line->words[0].text, word_quote(line, i, quote),
-                 reason);
+    reader_error(reader, line, i, "%s: %s: %s; accepted: %s", line->words[0].text,
+                 word_quote(line, i, quote), reason, accepted);
     return false;
 }
 
@@ -207,11 +207,13 @@ static const struct value_option *option_find(struct reader *reader, const struc
     const char *words[VALUE_OPTIONS_MAX + 1] = {NULL};
     char accepted[CHOICES_TEXT_MAX];
     char quote[CONF_QUOTE_MAX];
+    size_t n_words = 0;
 
     for (size_t k = 0; options[k].word; k++) {
         if (strcmp(options[k].word, line->words[i].text) == 0)
             return &options[k];
-        words[k] = options[k].word;
+        if (!options[k].is_later)
+            words[n_words++] = options[k].word;
     }
     reader_error(reader, line, i, "%s: unknown word %s, accepted here: %s", line->words[0].text,
                  word_quote(line, i, quote), value_join(words, accepted, sizeof(accepted)));

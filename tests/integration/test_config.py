@@ -92,10 +92,32 @@ BAD = {
                         "one of: leastconn, roundrobin, source, random"),
     "check unknown": (in_service("check icmp"), "4:11", "none, tcp, http, send, redis"),
     "check fall 0": (in_service("check tcp fall 0"), "4:20", "fall: 0 is outside 1..100"),
+    "check fall 101": (in_service("check tcp fall 101"), "4:20", "fall: 101 is outside 1..100"),
+    "check rise 0": (in_service("check tcp rise 0"), "4:20", "rise: 0 is outside 1..100"),
+    "check rise 101": (in_service("check tcp rise 101"), "4:20", "rise: 101 is outside 1..100"),
+    "check port 0": (in_service("check tcp port 0"), "4:20", "port: 0 is outside 1..65535"),
+    "check port 65536": (in_service("check tcp port 65536"), "4:20", "outside 1..65535"),
+    "check interval 0s": (in_service("check tcp interval 0s"), "4:24", "outside 1ms..365d"),
+    "check timeout of no unit": (in_service("check tcp timeout 5"), "4:23", "ms s m h d"),
+    "check fast over the default": (in_service("check tcp fast 2001ms"), "4:20",
+                                    "fast: 2001ms is outside 1ms..2s"),
+    "check fast over the interval": (in_service("check tcp fast 6s fall 1 interval 5s"), "4:20",
+                                     "fast: 6s is outside 1ms..5s"),
+    "check fast 0ms": (in_service("check tcp fast 0ms"), "4:20", "outside 1ms..365d"),
+    "check fast without a value": (in_service("check tcp fast"), "4:15", "1ms..365d"),
+    "check option twice": (in_service("check tcp rise 1 rise 1"), "4:22", "given twice"),
+    "check option unknown": (in_service("check tcp every 1s"), "4:15",
+                             "interval, timeout, fall, rise, fast, port"),
+    "check none with options": (in_service("check none fall 3"), "4:16", "takes no options"),
+    "check twice": (in_service("check tcp\n    check none"), "5:5", "given twice"),
+    "check without a kind": (in_service("check"), "4:5", "check none, or check tcp [interval"),
     "weight 0": (in_service("server two 198.51.100.2:80 weight 0"), "4:39", "outside 1..256"),
     "weight 257": (in_service("server two 198.51.100.2:80 weight 257"), "4:39", "outside 1..256"),
     "weight twice": (in_service("server two 198.51.100.2 weight 1 weight 2"), "4:38",
                      "given twice"),
+    "backup twice": (in_service("server two 198.51.100.2 backup backup"), "4:36", "given twice"),
+    "backup with a value": (in_service("server two 198.51.100.2 backup 1"), "4:36",
+                            "accepted here: weight, backup"),
     # names and addresses
     "service name of 65": (at_top(f"service {LONGEST_NAME}n {{\n}}"), "1:9", "1..64 of A-Z"),
     "server name with a slash": (in_service("server a/b 198.51.100.2:80"), "4:12", "1..64 of A-Z"),
@@ -103,7 +125,7 @@ BAD = {
                               "'web' is defined already"),
     "server defined twice": (in_service("server one 198.51.100.2:80"), "4:12",
                              "'one' is defined already"),
-    "no transport": (in_service("listen :80"), "4:5", "listen tcp|udp|both ADDRESS"),
+    "no transport": (in_service("listen :80"), "4:5", "listen tcp ADDRESS"),
     "transport unknown": (in_service("listen sctp :80"), "4:12", "one of: tcp, udp, both"),
     "port 0": (in_service("listen tcp :0"), "4:16", "port 0 is outside 1..65535"),
     "port 65536": (in_service("listen tcp :65536"), "4:16", "port 65536 is outside 1..65535"),
@@ -114,6 +136,12 @@ BAD = {
     "IPv6 without brackets": (in_service("server two 2001:db8::1:80"), "4:16", "needs brackets"),
     "IPv6 half bracketed": (in_service("server two [2001:db8::1:80"), "4:16", "not an address"),
     "multicast listener": (in_service("listen tcp 224.0.0.1:80"), "4:16", "unicast addresses"),
+    "host name of an empty label": (in_service("server two db..example:80"), "4:16",
+                                    "accepted: 10.0.0.5:5432, [2001:db8::1]:5432, db.example:5432"),
+    "host name of 254": (in_service("server two " + ".".join(["a" * 63] * 4)[:254] + ":80"), "4:16",
+                         "at most 253 bytes"),
+    "host name with port 0": (in_service("server two db.example:0"), "4:16", "outside 1..65535"),
+    "host name with a range": (in_service("server two db.example:1-2"), "4:16", "one port"),
     "server without a host": (in_service("server two :80"), "4:16", "a server needs a host"),
     "server with a range": (in_service("server two 198.51.100.2:1-2"), "4:16", "one port, or none"),
     "server on the wildcard": (in_service("server two 0.0.0.0:80"), "4:16", "wildcard"),
@@ -122,7 +150,7 @@ BAD = {
     "link-local without scope": (in_service("server two [fe80::1]:80"), "4:16", "interface"),
     # what only the whole tells
     "no listener": ("service web {\n server one 198.51.100.1:80\n}\n", "1:9", "listen tcp ADDRESS"),
-    "no server": ("service web {\n listen tcp :7000\n}\n", "1:9", "server NAME ADDRESS"),
+    "no server": ("service web {\n listen tcp :7000\n}\n", "1:9", "server NAME HOST:PORT"),
     "listens twice": (in_service("listen tcp 127.0.0.1:7000"), "4:16", "port 7000 of this address"),
     "ranges overlap": (in_service("listen tcp 127.0.0.1:6999-7001"), "4:16",
                        "port 7000 of this address"),
@@ -144,17 +172,15 @@ BAD = {
 
 NOT_IN_THIS_VERSION = (
     "listen udp :53", "listen both :53", "listen tcp unix:/run/x", "listen tcp db.example:80",
-    "listen tcp :80 accept-proxy from 10.0.0.0/8", "balance source", "balance random",
-    "check tcp", "check tcp interval 2s timeout 1s fall 3 rise 2 fast 1s port 80",
-    "check http /health status 200-399", 'check send "PING\\r\\n" expect "+PONG"',
+    "listen tcp :80 accept-proxy from 10.0.0.0/8", "check http /health status 200-399",
+    'check send "PING\\r\\n" expect "+PONG"',
     "check redis role master", "check postgres", "check mysql", "check dns example.org",
     "check exec /bin/true", "maxconn 100", "on-down keep", "on-down drain 30s",
     "udp-on-down rebind", "all-down hold 30s max 1000", "all-down any", "slow-start 30s",
     "resolve 30s", "allow 10.0.0.0/8", "deny 2001:db8::/32", "limit per-source 100",
     "affinity source 60s", "udp-responses 1", "udp-sessions 1000",
-    "server two 198.51.100.2:80 backup", "server two 198.51.100.2:80 maxconn 10",
+    "server two 198.51.100.2:80 backup maxconn 10", "server two 198.51.100.2:80 maxconn 10",
     "server two 198.51.100.2:80 send-proxy v2", "server two unix:/run/x",
-    "server two db.example:5432",
 )
 
 GOOD = {
@@ -171,6 +197,14 @@ GOOD = {
         "listen tcp :9000-9100\nlisten tcp [::1]:1\nbalance roundrobin\ncheck none\ntries 100\n"
         "timeout connect 1ms\ntimeout half-close 90s\nserver two [2001:db8::1] weight 256\n"
         "server three 198.51.100.3:65535"),
+    "checks": in_service("check tcp interval 2s timeout 1s fall 3 rise 2 fast 1s port 80"),
+    "the shortest checks": in_service("check tcp interval 1ms timeout 1ms fall 1 rise 1 fast 1ms"),
+    "no check line": in_service("server two 198.51.100.2:80"),
+    "balance source": in_service("balance source\nserver two 198.51.100.2:80"),
+    "balance random": in_service("balance random\nserver two 198.51.100.2:80 backup weight 9"),
+    "servers by name": in_service("server two db.example\n"
+                                  "server three my_db-1.example:5432 backup"),
+    "a single server by name": GOOD_SERVICE.replace("198.51.100.1", "db.example"),
     "the same name in two services": GOOD_SERVICE +
         GOOD_SERVICE.replace("web", "db").replace("7000", "7001"),
 }
@@ -260,6 +294,34 @@ def test_admin_and_http_are_accepted_with_a_warning(write):
     assert [line.split(": ")[:2] for line in errors.splitlines()] == [
         [f"{path}:1:1", "warning"], [f"{path}:2:1", "warning"]]
     assert errors.count("not in this version: accepted, has no effect yet") == 2
+
+
+@pytest.mark.parametrize("line, printed", [
+    ("check tcp", "check tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms"),
+    ("check tcp interval 10s port 81",
+     "check tcp interval 10s timeout 1s fall 3 rise 2 fast 2500ms port 81"),
+    ("check tcp interval 300ms", "check tcp interval 300ms timeout 1s fall 3 rise 2 fast 100ms"),
+    ("check tcp interval 30ms", "check tcp interval 30ms timeout 1s fall 3 rise 2 fast 30ms"),
+    ("server two 198.51.100.2:80", "check tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms"),
+    ("tries 3", "check none"),
+])
+def test_what_a_check_amounts_to(write, line, printed):
+    code, out, errors = run("-T", "-c", write(in_service(line)))
+    assert (code, errors) == (0, "")
+    assert f"    {printed}\n" in out
+
+
+def test_a_single_server_by_name_leaves_the_check_open(write):
+    code, out, _ = run("-T", "-c", write(GOOD["a single server by name"]))
+    assert code == 0
+    assert "check" not in out
+
+
+def test_backups_only_is_a_warning(write):
+    path = write(GOOD_SERVICE.replace(":80", ":80 backup"))
+    code, _, errors = run("-t", "-c", path)
+    assert code == 0
+    assert errors.startswith(f"{path}:1:9: warning: service 'web' has backups only")
 
 
 def test_twenty_errors_at_once_then_no_more(write):

@@ -6,8 +6,12 @@
 #include "lb4/conf/model.h"
 #include "lb4/conf/report.h"
 
-/* Fill in the defaults, then prove the rest; once, after all sources were read. Asks the kernel for
- * the addresses of this machine (getifaddrs(3)) if a server may be behind a wildcard listener.
+enum { CONF_CHECK_INTERVAL_MS = 2000 }; /* of a `check` line that names none */
+
+/* Fill in the defaults, then prove the rest, after all sources were read; and again once names have
+ * their addresses: what is filled in stays, and servers that are still names are no one's own
+ * listener. Asks the kernel for the addresses of this machine (getifaddrs(3)) if a server may be
+ * behind a wildcard listener.
  * Returns 0, or -EINVAL: the report has errors, from this or from the reading. */
 int conf_check(struct conf *conf, struct conf_report *report);
 

@@ -27,8 +27,7 @@ struct endpoint {
     uint16_t last_port;  /* = first_port unless a range was written */
 };
 
-/* On false, `reterr` says what is wrong and what is accepted, without the input; *ret is then
- * undefined. */
+/* On false, `reterr` says what is wrong, without the input; *ret is then undefined. */
 bool endpoint_parse(const char *text, struct endpoint *ret, char reterr[static ENDPOINT_ERROR_MAX]);
 
 /* A network, "10.0.0.0/8", or one address. Judged only: nothing of this version uses it. */

@@ -1,8 +1,9 @@
 /* The configuration as plain data: what the file or the flags said, defaults filled in. No
- * functions, no descriptors.
+ * descriptors.
  *
- * conf/read.h builds it, conf/check.h proves it, then it is frozen: passed as const, and runtime
- * objects copy the few numbers they need, so that nothing points back into it. */
+ * conf/read.h builds it, conf/check.h proves it, control/names.h puts addresses in for names, then
+ * it is frozen: passed as const, and runtime objects copy the few numbers they need, so that
+ * nothing points back into it. */
 #ifndef LB4_CONF_MODEL_H
 #define LB4_CONF_MODEL_H
 
@@ -11,23 +12,7 @@
 #include <stdint.h>
 
 #include "lb4/base/addr.h"
-
-enum {
-    CONF_NAME_MAX = 64,     /* bytes of a name, without the NUL: [A-Za-z0-9._-]{1,64} */
-    CONF_WORKERS_MAX = 256, /* threads */
-    CONF_WEIGHT_MAX = 256,  /* of a server */
-    CONF_TRIES_MAX = 100,   /* servers tried for one client when connects time out */
-    CONF_SERVERS_MAX =
-        4096, /* of one service; chosen: the roundrobin sequence stays below 2^20 entries */
-    CONF_SERVICES_MAX = 4096,    /* chosen */
-    CONF_LISTENS_MAX = 1024,     /* listen lines of one service; chosen */
-    CONF_MAXCONN_MAX = 10000000, /* chosen: beyond any RLIMIT_NOFILE (fs.nr_open) in use */
-    CONF_PIPES_MAX = 4096,       /* pipes of one worker; chosen */
-    CONF_PATH_MAX = 107,         /* bytes of a Unix socket's path, unix(7) */
-    CONF_HOST_MAX = 253          /* bytes of a host name, RFC 1035 */
-};
-
-static const uint64_t CONF_DURATION_MAX_MS = 365ull * 24 * 3600 * 1000;
+#include "lb4/conf/bounds.h"
 
 /* Where a word stood. `file` is owned by the struct conf, or is the constant "command line". */
 struct conf_place {
@@ -36,7 +21,30 @@ struct conf_place {
     uint32_t column; /* from 1, in bytes */
 };
 
-enum conf_balance { CONF_BALANCE_LEASTCONN, CONF_BALANCE_ROUNDROBIN };
+enum conf_balance {
+    CONF_BALANCE_LEASTCONN,
+    CONF_BALANCE_ROUNDROBIN,
+    CONF_BALANCE_SOURCE,
+    CONF_BALANCE_RANDOM
+};
+
+enum conf_check_kind {
+    CONF_CHECK_AUTO, /* nothing was written: conf_is_checked() */
+    CONF_CHECK_NONE,
+    CONF_CHECK_TCP /* a connect that succeeds */
+};
+
+/* How the servers of a service are probed. */
+struct conf_check {
+    enum conf_check_kind kind;
+    uint64_t interval_ms; /* from one probe to the next; default 2 s */
+    uint64_t timeout_ms;  /* of one probe; default 1 s */
+    uint64_t fast_ms; /* while a state is changing; 1..interval_ms, default interval / 4, at least
+                         100 ms, at most the interval */
+    uint32_t fall;    /* failures in a row until down, 1..CONF_COUNT_MAX, default 3 */
+    uint32_t rise;    /* successes in a row until up, 1..CONF_COUNT_MAX, default 2 */
+    uint16_t port;    /* 0 = the server's own */
+};
 
 struct conf_timeouts {      /* milliseconds, 1..CONF_DURATION_MAX_MS */
     uint64_t connect_ms;    /* default 3 s */
@@ -57,7 +65,10 @@ struct conf_server {
     struct conf_place place;
     char name[CONF_NAME_MAX + 1];
     struct addr addr; /* port 0 = the port that the client asked for */
+    char *host;       /* a name that is resolved at start: only the port of addr counts until then;
+                         NULL = addr is all. Owned by the conf. */
     uint32_t weight;  /* 1..CONF_WEIGHT_MAX, default 1 */
+    bool is_backup;   /* serves when no other server is up */
 };
 
 struct conf_service {
@@ -68,14 +79,28 @@ struct conf_service {
     struct conf_server *servers;
     size_t n_servers;
     enum conf_balance balance;
-    bool check_none; /* "check none" was written; without it several servers would be probed */
-    uint32_t tries;  /* 1..CONF_TRIES_MAX, default 3 */
+    struct conf_check check;
+    uint32_t tries; /* 1..CONF_TRIES_MAX, default 3 */
     struct conf_timeouts timeouts;
 };
 
+/* Are the servers of the service probed? Without a `check` line: if there are several. With a
+ * single one there is nothing to choose, and a probe could only do harm. */
+static inline bool conf_is_checked(const struct conf_service *service)
+{
+    switch (service->check.kind) {
+    case CONF_CHECK_AUTO:
+        return service->n_servers > 1;
+    case CONF_CHECK_NONE:
+        return false;
+    case CONF_CHECK_TCP:
+        return true;
+    }
+    return false;
+}
+
 struct conf {
-    uint32_t
-        workers; /* 1..CONF_WORKERS_MAX; 0 = auto, one thread for each CPU this process may use */
+    uint32_t workers;  /* 1..CONF_WORKERS_MAX; 0 = auto: one for each CPU this process may use */
     uint32_t maxconn;  /* live connections of the process; 0 = auto, from RLIMIT_NOFILE */
     uint32_t pipes;    /* most pipes of a worker, 0..CONF_PIPES_MAX */
     bool pipes_auto;   /* ... unless this is set (the default): then from the kernel's quota */

@@ -44,8 +44,9 @@ bool value_choice(struct reader *reader, const struct lex_line *line, size_t i,
 /* [A-Za-z0-9._-]{1,64} */
 bool value_name(struct reader *reader, const struct lex_line *line, size_t i,
                 char ret[static CONF_NAME_MAX + 1]);
+/* `accepted`: the forms that are accepted here, as examples for the message. */
 bool value_endpoint(struct reader *reader, const struct lex_line *line, size_t i,
-                    struct endpoint *ret);
+                    const char *accepted, struct endpoint *ret);
 bool value_network(struct reader *reader, const struct lex_line *line, size_t i);
 
 /* The words from `first` to the end as options; `options` ends with an empty row. Values go to

@@ -1,5 +1,6 @@
 #include "lb4/conf/check.h"
 
+#include <errno.h>
 #include <ifaddrs.h>
 #include <stdlib.h>
 #include <time.h>
@@ -128,6 +129,52 @@ static void test_hidden_listener(void **state)
     conf_free(&conf);
 }
 
+static void test_backups_only(void **state)
+{
+    static const char text[] = "service a {\nlisten tcp :1\nserver s 198.51.100.1:1 backup\n"
+                               "server t 198.51.100.2:1%s\n}\n";
+    static struct conf_report report;
+    char line[128];
+    struct conf conf;
+
+    (void)state;
+    snprintf(line, sizeof(line), text, " backup");
+    assert_int_equal(conf_text_read(line, &conf, &report), 0);
+    assert_int_equal(report.n_warnings, 1);
+    assert_int_equal(report.warnings[0].place.line, 1);
+    conf_free(&conf);
+    snprintf(line, sizeof(line), text, "");
+    assert_int_equal(conf_text_read(line, &conf, &report), 0);
+    assert_int_equal(report.n_warnings, 0);
+    conf_free(&conf);
+}
+
+/* A name is nobody's listener until it has an address; then a second check finds out. */
+static void test_again(void **state)
+{
+    static struct conf_report report;
+    struct conf_server *server;
+    struct conf conf;
+
+    (void)state;
+    assert_int_equal(conf_text_read(with(":80", "localhost:80"), &conf, &report), 0);
+    server = &conf.services[0].servers[0];
+    conf.services[0].check.fall = 77;
+    conf.services[0].timeouts.idle_ms = 5;
+    assert_int_equal(conf_check(&conf, &report), 0);
+    assert_int_equal(conf.services[0].check.fall, 77);
+    assert_int_equal(conf.services[0].check.rise, 2);
+    assert_int_equal(conf.services[0].timeouts.idle_ms, 5);
+    assert_int_equal(addr_parse("127.0.0.1", &server->addr), 0);
+    addr_set_port(&server->addr, 80);
+    free(server->host);
+    server->host = NULL;
+    assert_int_equal(conf_check(&conf, &report), -EINVAL);
+    assert_int_equal(report.n_errors, 1);
+    assert_non_null(strstr(report.errors[0].text, "our own listener"));
+    conf_free(&conf);
+}
+
 /* 100,000 servers; the bound is far above what it takes, and far below anything quadratic. */
 static void test_many(void **state)
 {
@@ -163,7 +210,8 @@ int main(void)
         cmocka_unit_test(test_own_listener), cmocka_unit_test(test_foreign_servers),
         cmocka_unit_test(test_chain),        cmocka_unit_test(test_own_addresses),
         cmocka_unit_test(test_names),        cmocka_unit_test(test_hidden_listener),
-        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_many),         cmocka_unit_test(test_backups_only),
+        cmocka_unit_test(test_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,7 +37,13 @@ static void test_accepted(void **state)
         "balance leastconn",
         "balance roundrobin",
         "check none",
-        "check none interval 2s timeout 1s fall 3 rise 2 fast 500ms port 80",
+        "balance source",
+        "balance random",
+        "check tcp",
+        "check tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms port 80",
+        "check tcp port 65535 fast 2s rise 100 fall 1 timeout 365d",
+        "check tcp fast 3s interval 3s",
+        "check tcp interval 1ms",
         "tries 1",
         "tries 100",
         "timeout connect 1ms",
@@ -47,6 +53,11 @@ static void test_accepted(void **state)
         "server two 198.51.100.2",
         "server two 10.0.0.2:1 weight 1",
         "server two [::ffff:10.0.0.2]:65535 weight 256",
+        "server two 10.0.0.2:1 backup",
+        "server two 10.0.0.2:1 backup weight 256",
+        "server two db.example",
+        "server two db.example:65535 weight 3 backup",
+        "server two localhost:80",
         "listen tcp 0.0.0.0:1",
         "listen tcp [::1]:1-3",
     };
@@ -119,7 +130,7 @@ static void test_refused_in_service(void **state)
         {"tries 101", "4:8", "tries: 101 is outside 1..100"},
         {"balance first", "4:10", "one of: leastconn, roundrobin, source, random"},
         {"balance round", "4:10", "one of: leastconn, roundrobin"},
-        {"listen :80", "4:2", "an argument is missing: listen tcp|udp|both ADDRESS"},
+        {"listen :80", "4:2", "an argument is missing: listen tcp ADDRESS"},
         {"listen sctp :80", "4:9", "one of: tcp, udp, both"},
         {"listen tcp 10.0.0.1", "4:13", "needs a port or a range of ports in 1..65535"},
         {"listen tcp db.example:80", "4:13", "not in this version: give an IP address"},
@@ -133,19 +144,23 @@ static void test_refused_in_service(void **state)
         {"listen tcp :80 accept-proxy", "4:17", "accept-proxy from CIDR"},
         {"listen tcp :80 accept from x", "4:17", "one of: accept-proxy"},
         {"server one 10.0.0.2:80", "4:9", "server 'one' is defined already, at t:3:9"},
-        {"server two", "4:2", "server NAME ADDRESS [weight 1..256]"},
+        {"server two", "4:2", "server NAME HOST[:PORT] [weight 1..256] [backup]"},
         {"server a/b 10.0.0.2:80", "4:9", "1..64 of A-Z a-z"},
         {"server two :80", "4:13", "a server needs a host"},
         {"server two 10.0.0.2:1-2", "4:13", "one port, or none"},
         {"server two 0.0.0.0:80", "4:13", "wildcard"},
-        {"server two db.example:80", "4:13", "not in this version: give an IP address"},
+        {"server two db..example:80", "4:13", "accepted: 10.0.0.5:5432, [2001:db8::1]:5432, db."},
+        {"server two db.example:0", "4:13", "port 0 is outside 1..65535"},
+        {"server two db.example:1-2", "4:13", "one port, or none"},
+        {"listen tcp 10.0.0.256:80", "4:13", "accepted: 10.0.0.1:5432, [2001:db8::1]:5432, :5432"},
         {"server two unix:/x", "4:13", "not in this version"},
         {"server two 10.0.0.2:80 weight 0", "4:32", "weight: 0 is outside 1..256"},
         {"server two 10.0.0.2:80 weight 257", "4:32", "weight: 257 is outside 1..256"},
         {"server two 10.0.0.2:80 weight", "4:25", "a value is missing: 1..256"},
         {"server two 10.0.0.2:80 weight 1 weight 1", "4:34", "'weight' is given twice"},
-        {"server two 10.0.0.2:80 wait 1", "4:25", "weight, backup, maxconn, send-proxy"},
-        {"server two 10.0.0.2:80 backup", "4:25", "'backup' is not in this version"},
+        {"server two 10.0.0.2:80 wait 1", "4:25", "accepted here: weight, backup"},
+        {"server two 10.0.0.2:80 backup backup", "4:32", "'backup' is given twice"},
+        {"server two 10.0.0.2:80 backup 1", "4:32", "unknown word '1'"},
         {"server two 10.0.0.2:80 backup weight 0", "4:39", "outside 1..256"},
         {"server two 10.0.0.2:80 maxconn 5", "4:25", "'maxconn' is not in this version"},
         {"server two 10.0.0.2:80 maxconn 0", "4:33", "outside 1..10000000"},
@@ -158,12 +173,10 @@ static void test_refused_in_service(void **state)
         conf_text_refuse(in_service(cases[i].line), cases[i].place, cases[i].fragment);
 }
 
-/* Every check is read whole, then refused at its kind. */
+/* Each kind is read whole; those of later versions are then refused at the kind. */
 static void test_checks(void **state)
 {
     static const char *const later[] = {
-        "check tcp",
-        "check tcp interval 2s timeout 1s fall 3 rise 2 fast 1s port 9000",
         "check http /health",
         "check http /health status 200-399 interval 1s",
         "check http /health status 204",
@@ -181,7 +194,7 @@ static void test_checks(void **state)
         const char *place;
         const char *fragment;
     } wrong[] = {
-        {"check", "4:2", "none|tcp|http|send|redis|postgres|mysql|dns|exec"},
+        {"check", "4:2", "check none, or check tcp [interval 1ms..365d]"},
         {"check icmp", "4:8", "none, tcp, http, send, redis, postgres, mysql, dns, exec"},
         {"check tcp interval 0s", "4:21", "outside 1ms..365d"},
         {"check tcp interval", "4:12", "a value is missing: 1ms..365d"},
@@ -200,7 +213,14 @@ static void test_checks(void **state)
         {"check redis role slave", "4:19", "one of: master, replica"},
         {"check dns 10.0.0.1", "4:12", "not a host name"},
         {"check exec bin/true", "4:13", "must begin with '/'"},
-        {"check none fall 0", "4:18", "outside 1..100"},
+        {"check none fall 1", "4:13", "check none takes no options"},
+        {"check tcp port 0", "4:17", "port: 0 is outside 1..65535"},
+        {"check tcp rise 0", "4:17", "rise: 0 is outside 1..100"},
+        {"check tcp fall 101", "4:17", "fall: 101 is outside 1..100"},
+        {"check tcp fast 2001ms", "4:17", "fast: 2001ms is outside 1ms..2s, the interval"},
+        {"check tcp fast 11s port 1 interval 10s", "4:17", "fast: 11s is outside 1ms..10s"},
+        {"check http /fast fast 3s", "4:24", "fast: 3s is outside 1ms..2s"},
+        {"check tcp\n check none", "5:2", "'check' is given twice"},
     };
 
     (void)state;
@@ -208,6 +228,104 @@ static void test_checks(void **state)
         conf_text_refuse(in_service(later[i]), "4:8", "is not in this version");
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         conf_text_refuse(in_service(wrong[i].line), wrong[i].place, wrong[i].fragment);
+}
+
+static void test_check_values(void **state)
+{
+    static const struct {
+        const char *line;
+        struct conf_check check;
+    } cases[] = {
+        {"check tcp",
+         {.kind = CONF_CHECK_TCP,
+          .interval_ms = 2000,
+          .timeout_ms = 1000,
+          .fast_ms = 500,
+          .fall = 3,
+          .rise = 2}},
+        {"check tcp interval 8s timeout 5s fall 7 rise 9 fast 3s port 81",
+         {.kind = CONF_CHECK_TCP,
+          .interval_ms = 8000,
+          .timeout_ms = 5000,
+          .fast_ms = 3000,
+          .fall = 7,
+          .rise = 9,
+          .port = 81}},
+        {"check tcp interval 200ms",
+         {.kind = CONF_CHECK_TCP,
+          .interval_ms = 200,
+          .timeout_ms = 1000,
+          .fast_ms = 100,
+          .fall = 3,
+          .rise = 2}},
+        {"check tcp interval 50ms",
+         {.kind = CONF_CHECK_TCP,
+          .interval_ms = 50,
+          .timeout_ms = 1000,
+          .fast_ms = 50,
+          .fall = 3,
+          .rise = 2}},
+        {"check tcp interval 50ms fast 1ms",
+         {.kind = CONF_CHECK_TCP,
+          .interval_ms = 50,
+          .timeout_ms = 1000,
+          .fast_ms = 1,
+          .fall = 3,
+          .rise = 2}},
+        {"check none",
+         {.kind = CONF_CHECK_NONE,
+          .interval_ms = 2000,
+          .timeout_ms = 1000,
+          .fast_ms = 500,
+          .fall = 3,
+          .rise = 2}},
+        {"tries 1",
+         {.kind = CONF_CHECK_AUTO,
+          .interval_ms = 2000,
+          .timeout_ms = 1000,
+          .fast_ms = 500,
+          .fall = 3,
+          .rise = 2}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct conf_check *wanted = &cases[i].check;
+        const struct conf_check *found;
+        struct conf conf;
+
+        conf_text_accept(in_service(cases[i].line), &conf);
+        found = &conf.services[0].check;
+        assert_int_equal(found->kind, wanted->kind);
+        assert_int_equal(found->interval_ms, wanted->interval_ms);
+        assert_int_equal(found->timeout_ms, wanted->timeout_ms);
+        assert_int_equal(found->fast_ms, wanted->fast_ms);
+        assert_int_equal(found->fall, wanted->fall);
+        assert_int_equal(found->rise, wanted->rise);
+        assert_int_equal(found->port, wanted->port);
+        conf_free(&conf);
+    }
+}
+
+/* Words that are stored, and nothing else. */
+static void test_server_values(void **state)
+{
+    const struct conf_server *server;
+    struct conf conf;
+
+    (void)state;
+    conf_text_accept(in_service("server two db.example:5432 backup weight 9"), &conf);
+    server = &conf.services[0].servers[1];
+    assert_string_equal(server->host, "db.example");
+    assert_int_equal(addr_port(&server->addr), 5432);
+    assert_int_equal(server->weight, 9);
+    assert_true(server->is_backup);
+    assert_null(conf.services[0].servers[0].host);
+    assert_false(conf.services[0].servers[0].is_backup);
+    conf_free(&conf);
+    conf_text_accept(in_service("balance random"), &conf);
+    assert_int_equal(conf.services[0].balance, CONF_BALANCE_RANDOM);
+    conf_free(&conf);
 }
 
 static void test_later(void **state)
@@ -273,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_refused_at_top),
         cmocka_unit_test(test_refused_in_service),
         cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_check_values),
+        cmocka_unit_test(test_server_values),
         cmocka_unit_test(test_later),
         cmocka_unit_test(test_warnings),
     };

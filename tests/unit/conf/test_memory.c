@@ -22,7 +22,10 @@ static void test_grow_and_free(void **state)
         assert_int_equal(service->tries, 0);
         service->tries = i;
         for (uint32_t k = 0; k < i; k++) {
-            conf_add_server(service)->weight = k;
+            struct conf_server *server = conf_add_server(service);
+
+            server->weight = k;
+            server->host = k % 2 ? strdup("db.example") : NULL;
             conf_add_listen(service)->last_port = (uint16_t)k;
         }
     }
@@ -38,6 +41,24 @@ static void test_grow_and_free(void **state)
     conf_free(&conf);
     assert_int_equal(conf.n_services, 0);
     assert_null(conf.services);
+    conf_free(&conf);
+}
+
+static void test_free_servers(void **state)
+{
+    struct conf_service *service;
+    struct conf conf;
+
+    (void)state;
+    conf_init(&conf);
+    service = conf_add_service(&conf);
+    for (int i = 0; i < 5; i++)
+        conf_add_server(service)->host = strdup("db.example");
+    conf_free_servers(service);
+    assert_int_equal(service->n_servers, 0);
+    assert_null(service->servers);
+    assert_null(conf_add_server(service)->host);
+    assert_int_equal(service->n_servers, 1);
     conf_free(&conf);
 }
 
@@ -63,6 +84,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grow_and_free),
+        cmocka_unit_test(test_free_servers),
         cmocka_unit_test(test_files),
     };
 

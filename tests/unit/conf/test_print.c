@@ -69,7 +69,8 @@ static void test_every_directive(void **state)
     check_round_trip(with("", "timeout half-close 90s"), "    timeout half-close 90s\n");
     check_round_trip(with("", "balance roundrobin"), "    balance roundrobin\n");
     check_round_trip(with("", "balance leastconn"), "    balance leastconn\n");
-    check_round_trip(with("", "check none"), "    check none\n");
+    check_round_trip(with("", "balance source"), "    balance source\n");
+    check_round_trip(with("", "balance random"), "    balance random\n");
     check_round_trip(with("", "tries 100"), "    tries 100\n");
     check_round_trip(with("", "listen tcp 10.0.0.1:80"), "    listen tcp 10.0.0.1:80\n");
     check_round_trip(with("", "listen tcp [2001:db8::1]:80-90"),
@@ -79,6 +80,49 @@ static void test_every_directive(void **state)
     check_round_trip(with("", "server b 198.51.100.2"), "    server b 198.51.100.2 weight 1\n");
     check_round_trip(with("", "server b [2001:db8::1] weight 256"),
                      "    server b [2001:db8::1] weight 256\n");
+}
+
+/* Without a `check` line: what it amounts to. */
+static void test_checks(void **state)
+{
+    (void)state;
+    check_round_trip(with("", "check none\nserver b 198.51.100.2"), "    check none\n");
+    check_round_trip(with("", "check tcp"),
+                     "    check tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms\n");
+    check_round_trip(
+        with("", "check tcp fall 100 rise 1 interval 1h timeout 1ms fast 1h port 65535"),
+        "    check tcp interval 1h timeout 1ms fall 100 rise 1 fast 1h port 65535\n");
+    check_round_trip(with("", ""), "    check none\n");
+    check_round_trip(with("", "server b 198.51.100.2"),
+                     "    check tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms\n");
+    check_round_trip(with("", "server b db.example"),
+                     "    check tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms\n");
+}
+
+static void test_servers(void **state)
+{
+    (void)state;
+    check_round_trip(with("", "server b 198.51.100.2 backup weight 7"),
+                     "    server b 198.51.100.2 weight 7 backup\n");
+    check_round_trip(with("", "server b db.example:5432 backup"),
+                     "    server b db.example:5432 weight 1 backup\n");
+    check_round_trip(with("", "server b db.example"), "    server b db.example weight 1\n");
+}
+
+/* The only server is a name: it may turn out to be several, and then they are probed. */
+static void test_undecided(void **state)
+{
+    static const char text[] = "service x {\nlisten tcp :7\nserver a db.example:80\n}\n";
+    struct conf conf;
+    char *first;
+
+    (void)state;
+    conf_text_accept(text, &conf);
+    first = printed(&conf);
+    assert_null(strstr(first, "check"));
+    check_round_trip(text, "    server a db.example:80 weight 1\n");
+    conf_free(&conf);
+    free(first);
 }
 
 /* The example is what people start from. ctest runs in the top level directory. */
@@ -103,7 +147,8 @@ static void test_example(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_directive),
+        cmocka_unit_test(test_every_directive), cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_servers),         cmocka_unit_test(test_undecided),
         cmocka_unit_test(test_example),
     };
 

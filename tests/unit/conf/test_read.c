@@ -52,7 +52,7 @@ static void test_whole(void **state)
     assert_int_equal(addr_port(&service->listens[1].addr), 9000);
     assert_int_equal(service->listens[1].last_port, 9100);
     assert_int_equal(service->balance, CONF_BALANCE_ROUNDROBIN);
-    assert_true(service->check_none);
+    assert_int_equal(service->check.kind, CONF_CHECK_NONE);
     assert_int_equal(service->tries, 7);
     assert_int_equal(service->timeouts.connect_ms, 200);
     assert_int_equal(service->timeouts.idle_ms, 300000);
@@ -81,7 +81,7 @@ static void test_defaults(void **state)
     assert_int_equal(conf.drain_ms, 30000);
     assert_string_equal(conf.user, "");
     assert_int_equal(conf.services[0].tries, 3);
-    assert_false(conf.services[0].check_none);
+    assert_int_equal(conf.services[0].check.kind, CONF_CHECK_AUTO);
     assert_int_equal(conf.services[0].balance, CONF_BALANCE_LEASTCONN);
     assert_int_equal(conf.services[0].timeouts.connect_ms, 3000);
     assert_int_equal(conf.services[0].timeouts.idle_ms, 3600000);
@@ -127,7 +127,7 @@ static void test_skip(void **state)
 static void test_incomplete_services(void **state)
 {
     (void)state;
-    conf_text_refuse("service a {\n listen tcp :1\n}\n", "1:9", "server NAME ADDRESS:PORT");
+    conf_text_refuse("service a {\n listen tcp :1\n}\n", "1:9", "server NAME HOST:PORT");
     conf_text_refuse("service a {\n server s 198.51.100.1:1\n}\n", "1:9",
                      "listen tcp ADDRESS:PORT");
     conf_text_refuse("", "0:0", "no service");

@@ -90,6 +90,31 @@ static void test_options(void **state)
     conf_free(&conf);
 }
 
+static void test_names_and_checks(void **state)
+{
+    const struct conf_service *service;
+    struct conf conf;
+
+    (void)state;
+    accept_command("lb4|-l|:1|-s|db.example:5432|-s|db1=db_1.example backup|-s|198.51.100.6|"
+                   "-b|source|-o|check tcp interval 1s",
+                   &conf);
+    service = &conf.services[0];
+    assert_int_equal(service->balance, CONF_BALANCE_SOURCE);
+    assert_int_equal(service->check.interval_ms, 1000);
+    assert_int_equal(service->check.fast_ms, 250);
+    assert_string_equal(service->servers[0].name, "s1");
+    assert_string_equal(service->servers[0].host, "db.example");
+    assert_int_equal(addr_port(&service->servers[0].addr), 5432);
+    assert_string_equal(service->servers[1].name, "db1");
+    assert_string_equal(service->servers[1].host, "db_1.example");
+    assert_int_equal(addr_port(&service->servers[1].addr), 0);
+    assert_true(service->servers[1].is_backup);
+    assert_null(service->servers[2].host);
+    assert_false(service->servers[2].is_backup);
+    conf_free(&conf);
+}
+
 /* Flags given with a file win over it. ctest runs in the top level directory. */
 static void test_over_file(void **state)
 {
@@ -121,12 +146,14 @@ static void test_refused(void **state)
         {"lb4|-l|:1|-s|a=198.51.100.1:1|-s|a=10.0.0.2:1", "6:1", "server 'a' is defined already"},
         {"lb4|-l|:1|-s|=10.0.0.1:1", "4:1", "1..64 of A-Z"},
         {"lb4|-l|:1|-s|a=198.51.100.1:x", "4:3", "not a number in 1..65535"},
-        {"lb4|-l|:1|-s|a=b.example:5", "4:3", "not in this version: give an IP address"},
+        {"lb4|-l|:1|-s|a=b..example:5", "4:3", "accepted: 10.0.0.5:5432, [2001:db8::1]:5432, db"},
+        {"lb4|-l|b.example:5|-s|198.51.100.1:1", "2:1", "not in this version: give an IP address"},
         {"lb4|-l|:1|-s|127.0.0.1:1", "4:1", "our own listener of command line:2:1"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-l|:1|-s|198.51.100.1:1", "6:1", "at command line:2:1"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-b|rr", "6:1", "one of: leastconn, roundrobin"},
-        {"lb4|-l|:1|-s|198.51.100.1:1|-b|random|-b|random", "6:1", "not in this version"},
-        {"lb4|-l|:1|-s|198.51.100.1:1|-o|check tcp interval 1s", "6:7", "not in this version"},
+        {"lb4|-l|:1|-s|198.51.100.1:1|-b|random|-b|random", "8:1", "'balance' is given twice"},
+        {"lb4|-l|:1|-s|198.51.100.1:1|-o|check redis interval 1s", "6:7", "not in this version"},
+        {"lb4|-l|:1|-s|198.51.100.1:1|-o|check tcp fast 3s", "6:16", "outside 1ms..2s"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-o|tries 0", "6:7", "outside 1..100"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-o|workers 1", "6:1", "it belongs at the top level"},
         {"lb4|-o|tries 1|-l|:1|-s|198.51.100.1:1", "2:1", "it belongs in a service"},
@@ -178,7 +205,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules),       cmocka_unit_test(test_options),
         cmocka_unit_test(test_over_file),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_broken_rule),
+        cmocka_unit_test(test_broken_rule), cmocka_unit_test(test_names_and_checks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

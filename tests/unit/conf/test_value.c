@@ -148,8 +148,20 @@ static void test_options(void **state)
     check_error(&fixture, 21, "weight: 0 is outside 1..9");
     fixture_init(&fixture, "server what");
     assert_false(value_options(&fixture.reader, &fixture.line, 1, options, values));
-    check_error(&fixture, 8,
-                "server: unknown word 'what', accepted here: weight, backup, hold, later");
+    check_error(&fixture, 8, "server: unknown word 'what', accepted here: weight, backup, hold");
+}
+
+static void test_endpoint(void **state)
+{
+    struct fixture fixture;
+    struct endpoint at;
+
+    (void)state;
+    fixture_init(&fixture, "http :80");
+    assert_true(value_endpoint(&fixture.reader, &fixture.line, 1, "a form", &at));
+    fixture_init(&fixture, "http 10.0.0.256:80");
+    assert_false(value_endpoint(&fixture.reader, &fixture.line, 1, "a form", &at));
+    check_error(&fixture, 6, "http: '10.0.0.256:80': not an address; accepted: a form");
 }
 
 int main(void)
@@ -157,7 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_number),   cmocka_unit_test(test_auto),
         cmocka_unit_test(test_duration), cmocka_unit_test(test_choice_and_name),
-        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_options),  cmocka_unit_test(test_endpoint),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

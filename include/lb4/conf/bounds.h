@@ -1,0 +1,25 @@
+/* The bounds of what a configuration may say. Those marked "chosen" are ours to move. */
+#ifndef LB4_CONF_BOUNDS_H
+#define LB4_CONF_BOUNDS_H
+
+#include <stdint.h>
+
+enum {
+    CONF_NAME_MAX = 64,     /* bytes of a name, without the NUL: [A-Za-z0-9._-]{1,64} */
+    CONF_WORKERS_MAX = 256, /* threads */
+    CONF_WEIGHT_MAX = 256,  /* of a server */
+    CONF_TRIES_MAX = 100,   /* servers tried for one client when connects time out */
+    CONF_COUNT_MAX = 100,   /* rise and fall of a check */
+    CONF_SERVERS_MAX =
+        4096, /* of one service; chosen: the roundrobin sequence stays below 2^20 entries */
+    CONF_SERVICES_MAX = 4096,    /* chosen */
+    CONF_LISTENS_MAX = 1024,     /* listen lines of one service; chosen */
+    CONF_MAXCONN_MAX = 10000000, /* chosen: beyond any RLIMIT_NOFILE (fs.nr_open) in use */
+    CONF_PIPES_MAX = 4096,       /* pipes of one worker; chosen */
+    CONF_PATH_MAX = 107,         /* bytes of a Unix socket's path, unix(7) */
+    CONF_HOST_MAX = 253          /* bytes of a host name, RFC 1035 */
+};
+
+static const uint64_t CONF_DURATION_MAX_MS = 365ull * 24 * 3600 * 1000;
+
+#endif
