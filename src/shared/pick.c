@@ -3,11 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-bool pick_is_less(struct pick_load a, struct pick_load b)
-{
-    return ((uint64_t)a.active + 1) * b.weight < ((uint64_t)b.active + 1) * a.weight;
-}
-
 static uint32_t gcd(uint32_t a, uint32_t b)
 {
     while (b) {
@@ -111,11 +106,6 @@ uint16_t *pick_sequence(const uint32_t *weights, size_t n_servers, size_t *ret_l
     free(turns);
     *ret_length = length;
     return sequence;
-}
-
-bool pick_set_has(const struct pick_set *set, size_t index)
-{
-    return set->bits && (set->bits[index / 64] >> (index % 64) & 1);
 }
 
 int pick_set_add(struct pick_set *set, size_t index, size_t n_servers)

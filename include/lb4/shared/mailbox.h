@@ -20,9 +20,11 @@ enum mailbox_request {
     MAILBOX_DRAIN =
         1 << 1, /* to a worker: accept no more, tell control when the last connection has ended */
     MAILBOX_RESET = 1 << 2, /* to a worker: end every connection now, reason drain */
-    MAILBOX_EXIT = 1 << 3,  /* to a worker: leave the thread; everything has ended */
+    MAILBOX_EXIT =
+        1 << 3, /* to a worker, once everything has ended, and to the prober: leave the thread */
     MAILBOX_PROGRESS =
-        1 << 4 /* to control: a worker has something new to tell about its draining */
+        1 << 4,              /* to control: a worker has something new to tell about its draining */
+    MAILBOX_SUSPECT = 1 << 5 /* to the prober: a server has become suspect */
 };
 
 enum {

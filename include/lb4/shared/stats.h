@@ -50,6 +50,13 @@ struct stats_server {
     stats_counter connect_failures;
 };
 
+/* Probes of one server, written by the prober alone. */
+struct stats_checks {
+    stats_counter ok;
+    stats_counter failed;
+    stats_counter unknown; /* our own trouble: no descriptor, no port */
+};
+
 struct stats_worker {
     stats_counter connections; /* served by this worker */
     stats_counter closed;

@@ -54,6 +54,43 @@ static void test_is_less_agrees_with_division(void **state)
     }
 }
 
+/* Each line comes before all lines below it. */
+static void test_ranks(void **state)
+{
+    static const uint32_t better_first[] = {
+        0, PICK_BACKUP, PICK_SUSPECT, PICK_SUSPECT | PICK_BACKUP, PICK_DOWN,
+    };
+    static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT};
+
+    (void)state;
+    for (uint32_t weight = 1; weight <= CONF_WEIGHT_MAX; weight += 255) {
+        for (int spares = 0; spares < 2; spares++) {
+            assert_int_equal(pick_rank(weight, spares), PICK_RANK_BEST);
+            for (size_t i = 0; i + 1 < sizeof(better_first) / sizeof(better_first[0]); i++)
+                assert_true(pick_rank(weight | better_first[i], spares) >
+                            pick_rank(weight | better_first[i + 1], spares));
+            for (uint32_t others = 0; others < 64; others++)
+                for (size_t i = 0; i < 3; i++)
+                    assert_int_equal(pick_rank(weight | unusable[i] | others << 16, spares),
+                                     PICK_RANK_NONE);
+        }
+    }
+}
+
+/* Who came back a moment ago: behind its own kind when it is to be spared, still before the next.
+ */
+static void test_fresh_is_spared(void **state)
+{
+    (void)state;
+    assert_int_equal(pick_rank(1 | PICK_FRESH, false), pick_rank(1, false));
+    assert_true(pick_rank(1 | PICK_FRESH, true) < pick_rank(1, true));
+    assert_true(pick_rank(1 | PICK_FRESH, true) > pick_rank(1 | PICK_BACKUP, true));
+    assert_int_equal(pick_rank(1 | PICK_BACKUP | PICK_FRESH, false),
+                     pick_rank(1 | PICK_BACKUP, false));
+    assert_true(pick_rank(1 | PICK_BACKUP | PICK_FRESH, true) < pick_rank(1 | PICK_BACKUP, true));
+    assert_true(pick_rank(1 | PICK_BACKUP | PICK_FRESH, true) > pick_rank(1 | PICK_SUSPECT, true));
+}
+
 static void test_sequence_of_one(void **state)
 {
     const uint32_t weights[] = {256};
@@ -217,6 +254,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_is_less),
         cmocka_unit_test(test_is_less_agrees_with_division),
+        cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_fresh_is_spared),
         cmocka_unit_test(test_sequence_of_one),
         cmocka_unit_test(test_equal_weights_take_turns),
         cmocka_unit_test(test_sequence_is_smooth),

@@ -1,53 +1,55 @@
 #include "lb4/shared/service.h"
 
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
+#include <errno.h>
 
-#include <cmocka.h>
+#include "service_rig.h"
 
-#include "../seed.h"
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
 
-enum { N_MOST = 70, N_THREADS = 3, N_DRAWS = 30000 };
+static int allocations_left = -1; /* -1 = no end */
 
-static struct conf_server conf_servers[N_MOST];
-
-/* A configuration of one service with n servers of these weights. */
-static void build(struct service_table *table, const uint32_t *weights, size_t n,
-                  enum conf_balance balance)
+static bool may_allocate(void)
 {
-    struct conf_service service = {
-        .name = "s",
-        .servers = conf_servers,
-        .n_servers = n,
-        .balance = balance,
-        .tries = 3,
-        .timeouts = {.connect_ms = 3000, .idle_ms = 3600000, .half_close_ms = 60000},
-    };
-    struct conf conf = {.services = &service, .n_services = 1};
-
-    for (size_t i = 0; i < n; i++) {
-        conf_servers[i].weight = weights[i];
-        addr_any(AF_INET, (uint16_t)(1000 + i), &conf_servers[i].addr);
-        snprintf(conf_servers[i].name, sizeof(conf_servers[i].name), "s%zu", i);
-    }
-    assert_int_equal(service_table_init(table, &conf), 0);
+    return allocations_left < 0 || allocations_left-- > 0;
 }
 
-static void check_backend(const struct backend *backend, uint32_t index, uint32_t stats_index)
+void *__wrap_calloc(size_t n, size_t size)
 {
+    return may_allocate() ? __real_calloc(n, size) : NULL;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return may_allocate() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return may_allocate() ? __real_aligned_alloc(alignment, size) : NULL;
+}
+
+static void check_backend(const struct service *service, uint32_t index, uint32_t stats_index)
+{
+    const struct backend *backend = &service->backends[index];
+    const struct conf_server *from = &conf_servers[stats_index];
+
+    assert_ptr_equal(backend->slot, &service->slots[index]);
     assert_int_equal(backend->index, index);
     assert_int_equal(backend->stats_index, stats_index);
-    assert_int_equal(backend->weight, conf_servers[stats_index].weight);
-    assert_string_equal(backend->name, conf_servers[stats_index].name);
-    assert_int_equal(addr_port(&backend->addr), 7000 + stats_index);
+    assert_int_equal(backend_standing(backend), from->weight | (from->is_backup ? PICK_BACKUP : 0));
+    assert_string_equal(backend->name, from->name);
+    assert_true(addr_equal(&backend->addr, &from->addr));
     assert_int_equal(backend_active(backend), 0);
 }
 
 static void test_table_from_conf(void **state)
 {
+    struct conf_listen listens[2] = {0};
     struct conf_service services[2] = {
         {.name = "one", .servers = conf_servers, .n_servers = 2, .tries = 1},
         {.name = "two", .servers = conf_servers + 2, .n_servers = 1, .tries = 9},
@@ -59,10 +61,14 @@ static void test_table_from_conf(void **state)
     services[1].timeouts =
         (struct conf_timeouts){.connect_ms = 1, .idle_ms = 2, .half_close_ms = 3};
     for (size_t i = 0; i < 3; i++) {
-        conf_servers[i].weight = (uint32_t)i + 1;
+        conf_servers[i] = (struct conf_server){.weight = (uint32_t)i + 1, .is_backup = i == 1};
         addr_any(AF_INET, (uint16_t)(7000 + i), &conf_servers[i].addr);
         snprintf(conf_servers[i].name, sizeof(conf_servers[i].name), "srv%zu", i);
     }
+    for (size_t i = 0; i < 2; i++)
+        addr_any(AF_INET6, (uint16_t)(9000 + i), &listens[i].addr);
+    services[1].listens = listens;
+    services[1].n_listens = 2;
     assert_int_equal(service_table_init(&table, &conf), 0);
     assert_int_equal(table.n_services, 2);
     assert_int_equal(table.n_backends, 3);
@@ -72,158 +78,234 @@ static void test_table_from_conf(void **state)
     assert_int_equal(table.services[1].connect_ns, 1000000);
     assert_int_equal(table.services[1].idle_ns, 2000000);
     assert_int_equal(table.services[1].half_close_ns, 3000000);
-    check_backend(&table.services[0].backends[0], 0, 0);
-    check_backend(&table.services[0].backends[1], 1, 1);
-    check_backend(&table.services[1].backends[0], 0, 2);
+    assert_int_equal(table.services[0].check.default_port, 0);
+    assert_int_equal(table.services[1].check.default_port, 9000);
+    assert_int_equal(table.services[0].most_weight, 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal((uintptr_t)table.services[i].slots % 64, 0);
+    check_backend(&table.services[0], 0, 0);
+    check_backend(&table.services[0], 1, 1);
+    check_backend(&table.services[1], 0, 2);
     assert_null(table.services[0].sequence);
+    assert_null(table.services[0].maglev.entries);
     service_table_fini(&table);
     assert_null(table.services);
 }
 
-/* Brute force: nobody that was not tried is less loaded than the one chosen. */
-static void check_least(const struct service *service, const struct pick_set *tried,
-                        const struct backend *chosen)
+/* `auto` probes where there is a choice; the numbers come over in nanoseconds. */
+static void test_check_from_conf(void **state)
 {
-    /* Before the choice took its place. */
-    struct pick_load best = {backend_active(chosen) - 1, chosen->weight};
-
-    assert_false(pick_set_has(tried, chosen->index));
-    for (size_t i = 0; i < service->n_backends; i++) {
-        const struct backend *other = &service->backends[i];
-        struct pick_load load = {backend_active(other), other->weight};
-
-        if (other != chosen && !pick_set_has(tried, i))
-            assert_true((uint64_t)(load.active + 1) * best.weight >=
-                        (uint64_t)(best.active + 1) * load.weight);
-    }
-}
-
-static void test_leastconn_is_the_minimum(void **state)
-{
-    struct seed seed = seed_new();
+    struct conf_service services[3] = {
+        {.n_servers = 2, .check = {.kind = CONF_CHECK_AUTO, .port = 81}},
+        {.n_servers = 1, .check = {.kind = CONF_CHECK_AUTO}},
+        {.n_servers = 1,
+         .check = {CONF_CHECK_TCP, .interval_ms = 2000, .timeout_ms = 30, .fast_ms = 500, 3, 2, 0}},
+    };
+    struct conf conf = {.services = services, .n_services = 3};
+    struct service_table table;
+    const struct service_check *check;
 
     (void)state;
-    for (int round = 0; round < 300; round++) {
-        uint32_t weights[N_MOST];
-        size_t n = 1 + seed_next(&seed, N_MOST);
-        struct service_table table;
-        struct pick_set tried = {0};
+    for (size_t i = 0; i < 3; i++)
+        services[i].servers = conf_servers;
+    assert_int_equal(service_table_init(&table, &conf), 0);
+    assert_true(table.services[0].check.is_probed);
+    assert_int_equal(table.services[0].check.port, 81);
+    assert_false(table.services[1].check.is_probed);
+    check = &table.services[2].check;
+    assert_true(check->is_probed);
+    assert_int_equal(check->interval_ns, 2000000000);
+    assert_int_equal(check->timeout_ns, 30000000);
+    assert_int_equal(check->fast_ns, 500000000);
+    assert_int_equal(check->fall, 3);
+    assert_int_equal(check->rise, 2);
+    assert_int_equal(check->port, 0);
+    service_table_fini(&table);
+}
 
-        for (size_t i = 0; i < n; i++)
-            weights[i] = 1 + (uint32_t)seed_next(&seed, 5);
-        build(&table, weights, n, CONF_BALANCE_LEASTCONN);
-        for (size_t i = 0; i < n; i++)
-            table.services->backends[i].active = (uint32_t)seed_next(&seed, 8);
-        for (size_t left = n; left > 0; left--) {
-            struct backend *chosen =
-                service_choose(table.services, &tried, (uint32_t)seed_next(&seed, UINT32_MAX));
+static void test_out_of_memory(void **state)
+{
+    struct service_table table;
 
-            assert_non_null(chosen);
-            check_least(table.services, &tried, chosen);
-            assert_int_equal(pick_set_add(&tried, chosen->index, n), 0);
+    (void)state;
+    for (int policy = 0; policy < N_POLICIES; policy++) {
+        int n = 0;
+
+        build(&table, all_ones, 3, (enum conf_balance)policy);
+        service_table_fini(&table);
+        for (;; n++) {
+            int error;
+
+            allocations_left = n;
+            error = build_from(&table, 3, (enum conf_balance)policy);
+            allocations_left = -1;
+            if (!error)
+                break;
+            assert_int_equal(error, -ENOMEM);
+            assert_null(table.services);
+            service_table_fini(&table);
         }
-        assert_null(service_choose(table.services, &tried, 1));
-        pick_set_free(&tried);
+        /* services, backends, slots; weights, turns, sequence; servers, walks, entries */
+        assert_int_equal(n, policy == CONF_BALANCE_LEASTCONN ? 3 : 6);
         service_table_fini(&table);
     }
 }
 
-/* Equal loads: the tie falls where the random number says. */
-static void test_ties_are_spread(void **state)
+/* How far back a server stands, said once more in other words than pick_rank(); -1 = not at all. */
+static int distance_of(const struct backend *backend, const struct pick_set *tried, bool spares)
 {
-    const uint32_t weights[] = {1, 1, 1, 1};
-    const struct pick_set none = {0};
-    struct service_table table;
+    uint32_t standing = backend_standing(backend);
 
-    (void)state;
-    build(&table, weights, 4, CONF_BALANCE_LEASTCONN);
-    for (uint32_t random = 0; random < 8; random++) {
-        struct backend *chosen = service_choose(table.services, &none, random);
-
-        assert_int_equal(chosen->index, random % 4);
-        backend_release(chosen);
-    }
-    service_table_fini(&table);
+    if (pick_set_has(tried, backend->index) ||
+        (standing & (PICK_DOWN | PICK_DRAIN | PICK_MAINT)) != 0)
+        return -1;
+    if (standing & PICK_SUSPECT)
+        return 100 + (standing & PICK_BACKUP ? 10 : 0);
+    return (standing & PICK_BACKUP ? 10 : 0) + (spares && standing & PICK_FRESH ? 1 : 0);
 }
 
-static void test_roundrobin_follows_weights(void **state)
+static int nearest(const struct service *service, const struct pick_set *tried, bool spares)
 {
-    const uint32_t weights[] = {3, 1, 2};
-    const struct pick_set none = {0};
-    struct service_table table;
+    int best = -1;
 
-    (void)state;
-    build(&table, weights, 3, CONF_BALANCE_ROUNDROBIN);
-    for (int i = 0; i < 6 * 50; i++) {
-        struct backend *chosen = service_choose(table.services, &none, (uint32_t)i);
+    for (size_t i = 0; i < service->n_backends; i++) {
+        int distance = distance_of(&service->backends[i], tried, spares);
 
-        assert_int_equal(chosen->index, table.services->sequence[i % 6]);
+        if (distance >= 0 && (best < 0 || distance < best))
+            best = distance;
     }
-    for (size_t i = 0; i < 3; i++)
-        assert_int_equal(backend_active(&table.services->backends[i]), weights[i] * 50);
-    service_table_fini(&table);
+    return best;
 }
 
-/* The share of a server that cannot be taken goes to the others by their weights. */
-static void test_roundrobin_passes_over_tried(void **state)
+/* Nobody as near was less loaded than the one chosen before that took its place. */
+static void check_least(const struct service *service, const struct pick_set *tried, bool spares,
+                        const struct backend *chosen)
 {
-    const uint32_t weights[] = {1, 1, 1};
+    uint64_t active = backend_active(chosen);
+
+    for (size_t i = 0; i < service->n_backends; i++) {
+        const struct backend *other = &service->backends[i];
+
+        if (other != chosen &&
+            distance_of(other, tried, spares) == distance_of(chosen, tried, spares))
+            assert_true((backend_active(other) + 1ull) * backend_weight(chosen) >=
+                        active * backend_weight(other));
+    }
+}
+
+/* The first on the way from the client's place on that is as near as can be. */
+static void check_source(const struct service *service, const struct pick_set *tried,
+                         const struct addr *client, const struct backend *chosen)
+{
+    const struct maglev *maglev = &service->maglev;
+    uint32_t at = maglev_position(maglev, client);
+
+    while (distance_of(&service->backends[maglev->entries[at]], tried, false) !=
+           nearest(service, tried, false))
+        at = (at + 1) % maglev->n_entries;
+    assert_int_equal(chosen->index, maglev->entries[at]);
+}
+
+/* One choice, held against what a reader of the contract would choose. Returns NULL when there was
+ * nobody. */
+static struct backend *checked_choice(struct service *service, const struct pick_set *tried,
+                                      struct seed *seed)
+{
+    struct addr address = host(any(seed));
+    struct service_client client = {.addr = &address, .tried = tried, .random = any(seed)};
+    bool follows_load =
+        service->balance == CONF_BALANCE_LEASTCONN || service->balance == CONF_BALANCE_RANDOM;
+    bool spares = follows_load && client.random >> 31;
+    int best = nearest(service, tried, spares);
+    uint64_t before = sum_active(service);
+    uint32_t had[N_MOST];
+    struct backend *chosen;
+
+    for (size_t i = 0; i < service->n_backends; i++)
+        had[i] = backend_active(&service->backends[i]);
+    chosen = service_choose(service, &client);
+    assert_int_equal(sum_active(service), before + (best >= 0));
+    if (best < 0) {
+        assert_null(chosen);
+        return NULL;
+    }
+    assert_non_null(chosen);
+    assert_int_equal(backend_active(chosen), had[chosen->index] + 1);
+    assert_int_equal(distance_of(chosen, tried, spares), best);
+    if (service->balance == CONF_BALANCE_LEASTCONN)
+        check_least(service, tried, spares, chosen);
+    if (service->balance == CONF_BALANCE_SOURCE)
+        check_source(service, tried, &address, chosen);
+    return chosen;
+}
+
+/* Flags as they come; often none, often nearly all the same. */
+static uint32_t random_flags(struct seed *seed)
+{
+    uint32_t flags = any(seed) & any(seed);
+
+    return seed_next(seed, 3) ? flags & (63u << 16) & any(seed) : 0;
+}
+
+static void check_policy(enum conf_balance policy, struct seed *seed)
+{
+    uint32_t weights[N_MOST];
+    size_t n = 1 + seed_next(seed, seed_next(seed, 2) ? 4 : N_MOST);
+    uint32_t common = seed_next(seed, 2) ? random_flags(seed) & ~(uint32_t)PICK_UNUSABLE : 0;
+    uint64_t most_active = 1 + seed_next(seed, 20);
+    struct service_table table;
     struct pick_set tried = {0};
-    struct service_table table;
+    struct backend *chosen;
 
-    (void)state;
-    build(&table, weights, 3, CONF_BALANCE_ROUNDROBIN);
-    assert_int_equal(pick_set_add(&tried, 1, 3), 0);
-    for (int i = 0; i < 100; i++)
-        assert_int_not_equal(service_choose(table.services, &tried, 0)->index, 1);
-    assert_int_equal(backend_active(&table.services->backends[0]), 50);
-    assert_int_equal(backend_active(&table.services->backends[2]), 50);
-    assert_int_equal(pick_set_add(&tried, 0, 3), 0);
-    assert_int_equal(service_choose(table.services, &tried, 0)->index, 2);
-    assert_int_equal(pick_set_add(&tried, 2, 3), 0);
-    assert_null(service_choose(table.services, &tried, 0));
-    assert_int_equal(backend_active(&table.services->backends[1]), 0);
+    for (size_t i = 0; i < n; i++)
+        weights[i] = 1 + (uint32_t)seed_next(seed, i % 2 ? 5 : CONF_WEIGHT_MAX);
+    build(&table, weights, n, policy);
+    for (size_t i = 0; i < n; i++) {
+        table.services->slots[i].active = (uint32_t)seed_next(seed, most_active);
+        backend_set(&table.services->backends[i], common | random_flags(seed));
+    }
+    while ((chosen = checked_choice(table.services, &tried, seed)) != NULL)
+        if (seed_next(seed, 2))
+            assert_int_equal(pick_set_add(&tried, chosen->index, n), 0);
     pick_set_free(&tried);
     service_table_fini(&table);
 }
 
-static void *draw(void *service)
+static void test_policies_against_contract(void **state)
 {
-    const struct pick_set none = {0};
-
-    for (int i = 0; i < N_DRAWS; i++)
-        service_choose(service, &none, 0);
-    return NULL;
-}
-
-/* The order holds over all workers: exact shares, however the threads mix. */
-static void test_roundrobin_over_threads(void **state)
-{
-    const uint32_t weights[] = {5, 3, 2};
-    struct service_table table;
-    pthread_t threads[N_THREADS];
+    struct seed seed = seed_new();
 
     (void)state;
-    build(&table, weights, 3, CONF_BALANCE_ROUNDROBIN);
-    for (int i = 0; i < N_THREADS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, draw, table.services), 0);
-    for (int i = 0; i < N_THREADS; i++)
-        pthread_join(threads[i], NULL);
-    for (size_t i = 0; i < 3; i++)
-        assert_int_equal(backend_active(&table.services->backends[i]),
-                         N_THREADS * N_DRAWS / 10 * weights[i]);
-    service_table_fini(&table);
+    for (int policy = 0; policy < N_POLICIES; policy++)
+        for (int round = 0; round < 300; round++)
+            check_policy((enum conf_balance)policy, &seed);
+}
+
+static void test_all_down_is_nobody(void **state)
+{
+    static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT};
+    struct seed seed = seed_new();
+
+    (void)state;
+    for (int policy = 0; policy < N_POLICIES; policy++) {
+        struct service_table table;
+
+        build(&table, all_ones, 3, (enum conf_balance)policy);
+        for (size_t i = 0; i < 3; i++)
+            backend_set(&table.services->backends[i], unusable[i] | PICK_FRESH);
+        for (int i = 0; i < 100; i++)
+            assert_null(choose(table.services, &none, &seed));
+        assert_int_equal(sum_active(table.services), 0);
+        service_table_fini(&table);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table_from_conf),
-        cmocka_unit_test(test_leastconn_is_the_minimum),
-        cmocka_unit_test(test_ties_are_spread),
-        cmocka_unit_test(test_roundrobin_follows_weights),
-        cmocka_unit_test(test_roundrobin_passes_over_tried),
-        cmocka_unit_test(test_roundrobin_over_threads),
+        cmocka_unit_test(test_table_from_conf),    cmocka_unit_test(test_check_from_conf),
+        cmocka_unit_test(test_out_of_memory),      cmocka_unit_test(test_policies_against_contract),
+        cmocka_unit_test(test_all_down_is_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
