@@ -22,7 +22,8 @@ enum source_kind {
     SOURCE_LISTENER, /* worker: a connection waits in an accept queue */
     SOURCE_CLIENT,   /* worker: the client's side of a connection */
     SOURCE_SERVER,   /* worker: the server's side */
-    SOURCE_MAILBOX,  /* worker, control: another thread has something to say */
+    SOURCE_MAILBOX,  /* worker, prober, control: another thread has something to say */
+    SOURCE_PROBE,    /* prober: an attempt to reach a server */
     SOURCE_SIGNAL    /* control: signalfd */
 };
 

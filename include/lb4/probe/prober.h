@@ -1,0 +1,83 @@
+/* The prober: one thread that probes every server of every checked service, all at the same time,
+ * and writes what it learns into their standing (shared/backend.h). Workers see it at their next
+ * choice. It logs every change with its reason and how long the state before had lasted.
+ *
+ * First probes are sent at once; then each server at its slots (probe/schedule.h), and every `fast`
+ * while its state is changing. A worker that met a failed connect sets PICK_SUSPECT and posts
+ * MAILBOX_SUSPECT: the server is probed at once. In services that are not checked a suspect is
+ * spared for a while, as nothing else would clear it.
+ *
+ * What an outcome means for the server, and the log lines about it, are in probe/verdict.h. */
+#ifndef LB4_PROBE_PROBER_H
+#define LB4_PROBE_PROBER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/base/list.h"
+#include "lb4/loop/loop.h"
+#include "lb4/probe/attempt.h"
+#include "lb4/probe/health.h"
+#include "lb4/probe/schedule.h"
+#include "lb4/shared/mailbox.h"
+#include "lb4/shared/service.h"
+#include "lb4/shared/stats.h"
+
+/* One server, seen by the prober. */
+struct probe {
+    struct schedule_entry entry; /* what comes next: a start, a time-out, an end of a mark */
+    struct attempt attempt;
+    struct health health;
+    struct schedule_slots slots;
+    struct list queue; /* on prober->waiting or prober->lingering, or on none */
+    struct service *service;
+    struct backend *backend;
+    struct addr addr;       /* with the port that is probed */
+    uint64_t next_ns;       /* the next start is due; UINT64_MAX = none */
+    uint64_t attempt_by_ns; /* the attempt's time is over */
+    uint64_t unmark_ns;     /* PICK_FRESH, or PICK_SUSPECT where nothing is probed, ends;
+                               UINT64_MAX = no mark */
+    uint64_t started_ns;    /* the last attempt */
+    uint64_t late_ns;       /* how long after its due time that was */
+    uint64_t prompted_ns;   /* the last one that a client's failed connect brought; 0 = never */
+    bool is_prompted;       /* a client's failed connect was noticed, no probe has answered since */
+    bool is_open;           /* the attempt is counted in prober->n_open */
+};
+
+struct prober {
+    struct mailbox mailbox; /* MAILBOX_SUSPECT, MAILBOX_EXIT */
+    struct loop loop;
+    struct source mailbox_source;
+    struct schedule schedule;
+    struct service_table *services;
+    struct probe *probes; /* by backend->stats_index: every server, also those not probed */
+    size_t n_probes;
+    struct stats_checks *checks; /* by backend->stats_index */
+    struct list waiting;         /* of struct probe: due, but max_open is reached; in order */
+    struct list lingering;       /* of struct probe: their descriptors can be had back */
+    uint32_t n_open;             /* attempts that hold a descriptor */
+    uint32_t max_open;
+    uint32_t n_starts;   /* in this turn */
+    uint32_t n_unjudged; /* probed servers whose first probe has not been answered yet */
+    uint64_t random;
+    bool is_exiting;
+};
+
+/* How many servers of the table are probed at all: descriptors for that many may be in use. */
+size_t prober_count(const struct service_table *services);
+
+/* Make prober_fini() harmless on a prober that prober_init() has not seen yet. */
+void prober_clear(struct prober *prober);
+
+/* Everything that can fail, before the thread runs. At most `max_open` (at least 1) attempts hold a
+ * descriptor at a time; others wait for their turn. Returns 0 or -errno; on error nothing is kept
+ * and prober_fini() is harmless. */
+int prober_init(struct prober *prober, struct service_table *services, uint32_t max_open);
+/* The thread has ended, and nobody posts any more. */
+void prober_fini(struct prober *prober);
+
+/* The body of the thread: returns after MAILBOX_EXIT, with every attempt closed. */
+void prober_run(struct prober *prober);
+
+#endif

@@ -1,0 +1,27 @@
+/* Host names into addresses, all at the same time and with one deadline for the whole.
+ *
+ * getaddrinfo(3) may block for as long as resolv.conf(5) says and cannot be called off, so it runs
+ * in a child process that is ended at the deadline: no thread is left behind. Call it before the
+ * process has threads. */
+#ifndef LB4_PROBE_RESOLVER_H
+#define LB4_PROBE_RESOLVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/base/addr.h"
+
+enum { RESOLVER_ADDRS_MAX = 16 }; /* of one name; more are left out; chosen */
+
+struct resolver_name {
+    const char *host;                      /* the caller's */
+    struct addr addrs[RESOLVER_ADDRS_MAX]; /* without ports, each once, in the order of
+                                              getaddrinfo(3) (RFC 6724) */
+    size_t n_addrs;                        /* 0 = failed, `error` says why */
+    int error;                             /* EAI_...; EAI_INPROGRESS at the deadline; 0 = none */
+};
+
+/* Fill addrs, n_addrs and error of each. Returns 0, or -errno when no child can be had. */
+int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeout_ms);
+
+#endif

@@ -1,0 +1,24 @@
+/* What an outcome means: it goes into the server's health, from there into the standing that
+ * workers read, and changes are logged with their reason and how long the state before had lasted.
+ *
+ * Of the prober's thread, and part of it: split off for size. */
+#ifndef LB4_PROBE_VERDICT_H
+#define LB4_PROBE_VERDICT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/probe/prober.h"
+
+enum { VERDICT_DURATION_MAX = 32 }; /* bytes, with the NUL */
+
+/* "340ms", "12.3s", "4m5s", "3h2m", "12d3h", cut, not rounded, into `text`; returns `text`. */
+const char *verdict_duration(uint64_t duration_ns, char text[static VERDICT_DURATION_MAX]);
+
+/* The probe's attempt, begun at started_ns, has this outcome. Sets and clears PICK_DOWN, sets
+ * PICK_FRESH (and unmark_ns, its end), clears PICK_SUSPECT if it was noticed before the attempt
+ * began; counts and logs. */
+void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
+                  uint64_t now_ns);
+
+#endif

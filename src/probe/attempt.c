@@ -1,0 +1,124 @@
+#include "lb4/probe/attempt.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "lb4/base/sock.h"
+
+/* What a server may say to a probe before it is hung up on, a reset or not; chosen: far beyond any
+ * greeting. */
+enum { ATTEMPT_DRAIN_MAX = 64 * 1024 };
+
+void attempt_init(struct attempt *attempt, bool is_local)
+{
+    *attempt = (struct attempt){.is_local = is_local};
+    source_init(&attempt->source, SOURCE_PROBE, -1);
+}
+
+static enum health_outcome outcome_of(int error)
+{
+    if (error == ECONNREFUSED)
+        return HEALTH_REFUSED;
+    return sock_connect_error_is_local(error) ? HEALTH_UNKNOWN : HEALTH_FAILED;
+}
+
+static enum health_outcome fail(struct attempt *attempt, int error)
+{
+    attempt_close(attempt);
+    attempt->error = error;
+    return outcome_of(error);
+}
+
+bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr *to,
+                   enum health_outcome *ret_outcome)
+{
+    int fd;
+    int error = sock_connect(to, &fd);
+
+    attempt->error = 0;
+    attempt->n_drained = 0;
+    if (!error) {
+        source_init(&attempt->source, SOURCE_PROBE, fd);
+        error = loop_add(loop, &attempt->source, LOOP_EDGE);
+    }
+    if (error) {
+        *ret_outcome = fail(attempt, -error);
+        return false;
+    }
+    attempt->state = ATTEMPT_CONNECTING;
+    return true;
+}
+
+/* Read until there is nothing left. The server's FIN, a reset, or a server that does not stop
+ * talking end the attempt. */
+static void drain(struct attempt *attempt)
+{
+    char bytes[4096];
+
+    while (attempt->n_drained < ATTEMPT_DRAIN_MAX) {
+        ssize_t n = recv(attempt->source.fd, bytes, sizeof(bytes), 0);
+
+        if (n < 0 && sock_would_block(errno))
+            return;
+        if (n <= 0)
+            break;
+        attempt->n_drained += (uint32_t)n;
+    }
+    attempt_close(attempt);
+}
+
+/* 0, or the errno of a connect that failed. */
+static int take_result(struct attempt *attempt, uint32_t bits)
+{
+    int fd = attempt->source.fd;
+    int error = bits & (EPOLLERR | EPOLLHUP) ? sock_take_error(fd) : 0;
+
+    /* Who said something and reset before we looked had accepted. */
+    if (sock_error_is_reset(error) && sock_has_input(fd))
+        error = 0;
+    if (error == 0 && attempt->is_local && sock_is_self_connected(fd)) {
+        /* Nobody listens there but the connect itself (K15). Closed with a FIN it would stay in
+         * TIME_WAIT on the very port that the server wants back. */
+        sock_reset(source_take_fd(&attempt->source));
+        error = ECONNREFUSED;
+    }
+    return error;
+}
+
+bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome)
+{
+    int error;
+
+    switch (attempt->state) {
+    case ATTEMPT_IDLE:
+        return false;
+    case ATTEMPT_LINGERING:
+        drain(attempt);
+        return false;
+    case ATTEMPT_CONNECTING:
+        break;
+    }
+    if (!(bits & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+        return false;
+    error = take_result(attempt, bits);
+    if (error) {
+        *ret_outcome = fail(attempt, error);
+        return true;
+    }
+    attempt->state = ATTEMPT_LINGERING;
+    shutdown(attempt->source.fd, SHUT_WR);
+    drain(attempt);
+    *ret_outcome = HEALTH_OK;
+    return true;
+}
+
+enum health_outcome attempt_give_up(struct attempt *attempt)
+{
+    return fail(attempt, ETIMEDOUT);
+}
+
+void attempt_close(struct attempt *attempt)
+{
+    loop_close(&attempt->source);
+    attempt->state = ATTEMPT_IDLE;
+}

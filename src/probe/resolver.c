@@ -1,0 +1,286 @@
+/* The child's threads take one name after another and write a record for each into a pipe. What has
+ * arrived when the deadline comes counts, whatever the other names are waiting for. */
+#include "lb4/probe/resolver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/sock.h"
+
+enum { THREADS_MAX = 32 }; /* names looked up at the same time; chosen */
+
+struct record {
+    uint32_t index; /* in the names */
+    uint32_t n_addrs;
+    int32_t error;
+    struct addr addrs[RESOLVER_ADDRS_MAX];
+};
+
+_Static_assert(sizeof(struct record) <= PIPE_BUF, "else records of two threads mix, pipe(7)");
+
+/* The child's. */
+struct work {
+    const struct resolver_name *names;
+    size_t n_names;
+    size_t n_taken;
+    pthread_mutex_t mutex; /* of n_taken */
+    int fd;
+};
+
+static bool take_next(struct work *work, uint32_t *ret_index)
+{
+    bool has_next;
+
+    pthread_mutex_lock(&work->mutex);
+    has_next = work->n_taken < work->n_names;
+    if (has_next)
+        *ret_index = (uint32_t)work->n_taken++;
+    pthread_mutex_unlock(&work->mutex);
+    return has_next;
+}
+
+/* A hosts file may name ::1 on a machine without IPv6. */
+static bool is_missing_loopback(const struct addr *addr)
+{
+    return addr_is_loopback(addr) && !sock_is_local(addr);
+}
+
+static void add_addr(struct record *record, const struct addrinfo *info)
+{
+    struct addr *addr = &record->addrs[record->n_addrs];
+
+    if (record->n_addrs == RESOLVER_ADDRS_MAX)
+        return;
+    if (info->ai_family != AF_INET && info->ai_family != AF_INET6)
+        return;
+    memset(addr, 0, sizeof(*addr));
+    memcpy(addr, info->ai_addr, info->ai_family == AF_INET ? sizeof(addr->in4) : sizeof(addr->in6));
+    addr_normalise(addr);
+    addr_set_port(addr, 0);
+    if (is_missing_loopback(addr))
+        return;
+    for (uint32_t i = 0; i < record->n_addrs; i++)
+        if (addr_equal_host(&record->addrs[i], addr))
+            return;
+    record->n_addrs++;
+}
+
+static bool error_is_of_family(int error)
+{
+    return error == EAI_NONAME || error == EAI_NODATA || error == EAI_ADDRFAMILY;
+}
+
+/* AI_ADDRCONFIG spares us addresses of a family that this machine does not have; but it does not
+ * count loopback, so a name for ::1 alone would be unknown on a machine without other IPv6. */
+static int look_up(const char *host, struct addrinfo **ret)
+{
+    struct addrinfo hints = {
+        .ai_family = sock_has_ipv6() ? AF_UNSPEC : AF_INET,
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags = AI_ADDRCONFIG,
+    };
+    int error = getaddrinfo(host, NULL, &hints, ret);
+
+    if (!error_is_of_family(error))
+        return error;
+    hints.ai_flags = 0;
+    return getaddrinfo(host, NULL, &hints, ret);
+}
+
+static void fill_record(struct record *record, const char *host)
+{
+    struct addrinfo *list;
+
+    record->n_addrs = 0;
+    record->error = look_up(host, &list);
+    if (record->error != 0)
+        return;
+    for (const struct addrinfo *at = list; at; at = at->ai_next)
+        add_addr(record, at);
+    freeaddrinfo(list);
+    if (record->n_addrs == 0)
+        record->error = EAI_NODATA;
+}
+
+static bool write_record(int fd, const struct record *record)
+{
+    ssize_t n;
+
+    do
+        n = write(fd, record, sizeof(*record));
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)sizeof(*record);
+}
+
+static void *run_thread(void *arg)
+{
+    struct work *work = arg;
+    struct record record = {0};
+
+    while (take_next(work, &record.index)) {
+        fill_record(&record, work->names[record.index].host);
+        if (!write_record(work->fd, &record))
+            break;
+    }
+    return NULL;
+}
+
+/* Threads that cannot be had make it slower, no more: this one works as well. */
+static void run_threads(struct work *work)
+{
+    pthread_t threads[THREADS_MAX - 1];
+    size_t n_threads = 0;
+
+    while (n_threads + 1 < THREADS_MAX && n_threads + 1 < work->n_names &&
+           pthread_create(&threads[n_threads], NULL, run_thread, work) == 0)
+        n_threads++;
+    run_thread(work);
+    while (n_threads > 0)
+        pthread_join(threads[--n_threads], NULL);
+}
+
+/* _exit(2): what is registered with atexit(3), and buffered in stdio, is the parent's. */
+static _Noreturn void run_child(struct work *work, pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() == parent)
+        run_threads(work);
+    _exit(0);
+}
+
+static bool wait_input(int fd, uint64_t deadline_ns)
+{
+    for (;;) {
+        uint64_t now_ns = clock_now_ns();
+        uint64_t left_ns = now_ns < deadline_ns ? deadline_ns - now_ns : 0;
+        uint64_t left_ms = (left_ns + CLOCK_NS_PER_MS - 1) / CLOCK_NS_PER_MS;
+        struct pollfd wanted = {.fd = fd, .events = POLLIN};
+        int n = poll(&wanted, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
+
+        if (n > 0)
+            return true;
+        if (left_ns == 0 || (n < 0 && errno != EINTR))
+            return false;
+    }
+}
+
+enum arrival { ARRIVAL_RECORD, ARRIVAL_LATE, ARRIVAL_END };
+
+static enum arrival read_record(int fd, uint64_t deadline_ns, struct record *ret)
+{
+    size_t n_read = 0;
+
+    while (n_read < sizeof(*ret)) {
+        ssize_t n;
+
+        if (!wait_input(fd, deadline_ns))
+            return ARRIVAL_LATE;
+        n = read(fd, (char *)ret + n_read, sizeof(*ret) - n_read);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return ARRIVAL_END;
+        n_read += (size_t)n;
+    }
+    return ARRIVAL_RECORD;
+}
+
+static void store_record(struct resolver_name *name, const struct record *record)
+{
+    name->error = record->error;
+    name->n_addrs = record->n_addrs;
+    memcpy(name->addrs, record->addrs, record->n_addrs * sizeof(record->addrs[0]));
+}
+
+/* What the names without a record get: they were too slow, or the child has died. */
+static int collect(int fd, struct resolver_name *names, size_t n_names, uint64_t deadline_ns)
+{
+    struct record record;
+
+    for (size_t n_left = n_names; n_left > 0; n_left--) {
+        switch (read_record(fd, deadline_ns, &record)) {
+        case ARRIVAL_RECORD:
+            store_record(&names[record.index], &record);
+            break;
+        case ARRIVAL_LATE:
+            return EAI_INPROGRESS;
+        case ARRIVAL_END:
+            return EAI_FAIL;
+        }
+    }
+    return 0;
+}
+
+static void end_child(pid_t child)
+{
+    kill(child, SIGKILL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
+/* Fork the child that writes to fds[1], and close that here. Returns its pid or -errno. */
+static pid_t start_child(const struct resolver_name *names, size_t n_names, int fds[2])
+{
+    struct work work = {
+        .names = names,
+        .n_names = n_names,
+        .mutex = PTHREAD_MUTEX_INITIALIZER,
+        .fd = fds[1],
+    };
+    pid_t parent = getpid();
+    pid_t child;
+
+    child = fork();
+    if (child == 0) {
+        close(fds[0]);
+        run_child(&work, parent);
+    }
+    if (child < 0)
+        child = -errno;
+    close(fds[1]);
+    return child;
+}
+
+/* No record has n_addrs 0 and error 0. */
+static bool is_missing(const struct resolver_name *name)
+{
+    return name->n_addrs == 0 && name->error == 0;
+}
+
+int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeout_ms)
+{
+    uint64_t deadline_ns = clock_now_ns() + timeout_ms * CLOCK_NS_PER_MS;
+    pid_t child;
+    int fds[2];
+    int missing;
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return -errno;
+    child = start_child(names, n_names, fds);
+    if (child < 0) {
+        close(fds[0]);
+        return child;
+    }
+    for (size_t i = 0; i < n_names; i++) {
+        names[i].n_addrs = 0;
+        names[i].error = 0;
+    }
+    missing = collect(fds[0], names, n_names, deadline_ns);
+    end_child(child);
+    close(fds[0]);
+    for (size_t i = 0; i < n_names; i++)
+        if (is_missing(&names[i]))
+            names[i].error = missing;
+    return 0;
+}

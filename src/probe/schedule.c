@@ -1,0 +1,139 @@
+#include "lb4/probe/schedule.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* --- the queue ------------------------------------------------------------------------------- */
+
+int schedule_init(struct schedule *schedule, size_t cap_entries)
+{
+    *schedule = (struct schedule){.cap_entries = cap_entries};
+    schedule->heap = calloc(cap_entries ? cap_entries : 1, sizeof(struct schedule_entry *));
+    return schedule->heap ? 0 : -ENOMEM;
+}
+
+void schedule_fini(struct schedule *schedule)
+{
+    free(schedule->heap);
+    *schedule = (struct schedule){0};
+}
+
+void schedule_entry_init(struct schedule_entry *entry)
+{
+    *entry = (struct schedule_entry){.due_ns = UINT64_MAX, .place = SCHEDULE_NOWHERE};
+}
+
+static void put(struct schedule *schedule, struct schedule_entry *entry, size_t place)
+{
+    schedule->heap[place] = entry;
+    entry->place = place;
+}
+
+/* Move the entry up while its parent is due later, and others down. */
+static void sift_up(struct schedule *schedule, struct schedule_entry *entry)
+{
+    size_t place = entry->place;
+
+    while (place > 0) {
+        struct schedule_entry *parent = schedule->heap[(place - 1) / 2];
+
+        if (parent->due_ns <= entry->due_ns)
+            break;
+        place = parent->place;
+        put(schedule, parent, entry->place);
+        put(schedule, entry, place);
+    }
+}
+
+static struct schedule_entry *earlier_child(const struct schedule *schedule, size_t place)
+{
+    size_t left = 2 * place + 1;
+    size_t right = left + 1;
+
+    if (left >= schedule->n_entries)
+        return NULL;
+    if (right < schedule->n_entries && schedule->heap[right]->due_ns < schedule->heap[left]->due_ns)
+        return schedule->heap[right];
+    return schedule->heap[left];
+}
+
+static void sift_down(struct schedule *schedule, struct schedule_entry *entry)
+{
+    for (;;) {
+        struct schedule_entry *child = earlier_child(schedule, entry->place);
+        size_t place;
+
+        if (!child || child->due_ns >= entry->due_ns)
+            return;
+        place = child->place;
+        put(schedule, child, entry->place);
+        put(schedule, entry, place);
+    }
+}
+
+static void take_out(struct schedule *schedule, struct schedule_entry *entry)
+{
+    size_t place = entry->place;
+    struct schedule_entry *last = schedule->heap[--schedule->n_entries];
+
+    entry->place = SCHEDULE_NOWHERE;
+    if (last == entry)
+        return;
+    put(schedule, last, place);
+    sift_up(schedule, last);
+    sift_down(schedule, last);
+}
+
+void schedule_set(struct schedule *schedule, struct schedule_entry *entry, uint64_t due_ns)
+{
+    entry->due_ns = due_ns;
+    if (due_ns == UINT64_MAX) {
+        if (entry->place != SCHEDULE_NOWHERE)
+            take_out(schedule, entry);
+        return;
+    }
+    if (entry->place == SCHEDULE_NOWHERE)
+        put(schedule, entry, schedule->n_entries++);
+    sift_up(schedule, entry);
+    sift_down(schedule, entry);
+}
+
+struct schedule_entry *schedule_first(const struct schedule *schedule)
+{
+    return schedule->n_entries ? schedule->heap[0] : NULL;
+}
+
+/* --- slots ------------------------------------------------------------------------------------ */
+
+/* The part of `n` that `fraction` / 2^64 is. */
+static uint64_t part_of(uint64_t n, uint64_t fraction)
+{
+    return (uint64_t)(((unsigned __int128)n * fraction) >> 64);
+}
+
+static uint64_t add_saturating(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+void schedule_slots_init(struct schedule_slots *slots, uint64_t interval_ns, uint64_t number,
+                         uint64_t phase)
+{
+    const uint64_t golden = 0x9e3779b97f4a7c15u; /* 2^64 / 1.618... */
+
+    slots->jitter_ns = interval_ns / 32;
+    slots->period_ns = interval_ns - slots->jitter_ns;
+    slots->offset_ns = part_of(slots->period_ns, number * golden + phase);
+}
+
+uint64_t schedule_next_slot(const struct schedule_slots *slots, uint64_t after_ns, uint64_t random)
+{
+    uint64_t slot_ns = slots->offset_ns;
+
+    if (after_ns >= slot_ns) {
+        uint64_t into_ns = (after_ns - slot_ns) % slots->period_ns;
+
+        slot_ns = add_saturating(after_ns, slots->period_ns - into_ns);
+    }
+    return add_saturating(slot_ns, part_of(slots->jitter_ns, random));
+}

@@ -1,0 +1,293 @@
+#include "lb4/probe/verdict.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/log.h"
+
+static const uint64_t FRESH_NS = 2 * 1000000000ull; /* a server that came back gets every second
+                                                       choice at most so long; chosen: until its
+                                                       connections show in the load */
+
+enum { REASON_MAX = 128 };
+
+/* --- texts ------------------------------------------------------------------------------------ */
+
+const char *verdict_duration(uint64_t duration_ns, char text[static VERDICT_DURATION_MAX])
+{
+    uint64_t ms = duration_ns / CLOCK_NS_PER_MS;
+    uint64_t s = ms / 1000;
+    uint64_t m = s / 60;
+    uint64_t h = m / 60;
+
+    if (s == 0)
+        snprintf(text, VERDICT_DURATION_MAX, "%" PRIu64 "ms", ms);
+    else if (m == 0 && ms % 1000 < 100)
+        snprintf(text, VERDICT_DURATION_MAX, "%" PRIu64 "s", s);
+    else if (m == 0)
+        snprintf(text, VERDICT_DURATION_MAX, "%" PRIu64 ".%" PRIu64 "s", s, ms / 100 % 10);
+    else if (h == 0)
+        snprintf(text, VERDICT_DURATION_MAX, "%" PRIu64 "m%" PRIu64 "s", m, s % 60);
+    else if (h < 24)
+        snprintf(text, VERDICT_DURATION_MAX, "%" PRIu64 "h%" PRIu64 "m", h, m % 60);
+    else
+        snprintf(text, VERDICT_DURATION_MAX, "%" PRIu64 "d%" PRIu64 "h", h / 24, h % 24);
+    return text;
+}
+
+/* The words of an error; after `duration_ns`, which a time-out tells. */
+static const char *error_text(int error, uint64_t duration_ns, char text[static REASON_MAX])
+{
+    char after[VERDICT_DURATION_MAX];
+
+    switch (error) {
+    case ECONNREFUSED:
+        return "connection refused";
+    case ECONNRESET:
+        return "connection reset";
+    case EHOSTUNREACH:
+        return "host unreachable";
+    case ENETUNREACH:
+        return "network unreachable";
+    case ETIMEDOUT:
+        snprintf(text, REASON_MAX, "timed out after %s", verdict_duration(duration_ns, after));
+        return text;
+    default:
+        return strerror(error);
+    }
+}
+
+/* Given up by us after the time-out, or by the kernel before it. */
+static const char *reason_text(const struct probe *probe, uint64_t now_ns,
+                               char text[static REASON_MAX])
+{
+    uint64_t took_ns = now_ns - probe->started_ns;
+    uint64_t timeout_ns = probe->service->check.timeout_ns;
+
+    return error_text(probe->attempt.error, took_ns < timeout_ns ? took_ns : timeout_ns, text);
+}
+
+static const char *outcome_word(enum health_outcome outcome)
+{
+    switch (outcome) {
+    case HEALTH_OK:
+        return "ok";
+    case HEALTH_REFUSED:
+        return "refused";
+    case HEALTH_FAILED:
+        return "failed";
+    case HEALTH_UNKNOWN:
+        return "unknown";
+    }
+    return "?";
+}
+
+static void log_outcome(const struct probe *probe, enum health_outcome outcome, uint64_t now_ns)
+{
+    char text[REASON_MAX];
+
+    if (!log_is_on(LOG_LEVEL_DEBUG))
+        return;
+    log_debug("probe server=%s/%s outcome=%s error=%s late_us=%" PRIu64 " took_us=%" PRIu64,
+              probe->service->name, probe->backend->name, outcome_word(outcome),
+              outcome == HEALTH_OK ? "-" : reason_text(probe, now_ns, text), probe->late_ns / 1000,
+              (now_ns - probe->started_ns) / 1000);
+}
+
+/* --- changes ---------------------------------------------------------------------------------- */
+
+static size_t count_up(const struct service *service)
+{
+    size_t n_up = 0;
+
+    for (size_t i = 0; i < service->n_backends; i++)
+        n_up += !(backend_standing(&service->backends[i]) & PICK_DOWN);
+    return n_up;
+}
+
+/* What a change is told with. */
+struct change {
+    const char *reason;
+    const char *hint;
+    uint64_t before_ns;  /* since when the state before had lasted */
+    uint64_t flapped_ns; /* since when it was flapping; 0 = it was not */
+    uint64_t now_ns;
+};
+
+static void log_down(const struct probe *probe, const struct change *change)
+{
+    const struct service *service = probe->service;
+    uint64_t since_ns = change->flapped_ns ? change->flapped_ns : change->before_ns;
+    char lasted[VERDICT_DURATION_MAX];
+
+    log_warn("server %s/%s is DOWN: %s%s; it was %s for %s; %zu of %zu servers of %s are up",
+             service->name, probe->backend->name, change->reason, change->hint,
+             change->flapped_ns ? "flapping" : "up",
+             verdict_duration(change->now_ns - since_ns, lasted), count_up(service),
+             service->n_backends, service->name);
+}
+
+static void log_up(const struct probe *probe, const struct change *change)
+{
+    const struct service *service = probe->service;
+    char lasted[VERDICT_DURATION_MAX];
+
+    log_info("server %s/%s is UP; it was down for %s; %zu of %zu servers of %s are up",
+             service->name, probe->backend->name,
+             verdict_duration(change->now_ns - change->before_ns, lasted), count_up(service),
+             service->n_backends, service->name);
+}
+
+static void log_flapping(const struct probe *probe, const struct change *change)
+{
+    const struct service *service = probe->service;
+    char lasted[VERDICT_DURATION_MAX];
+    char since[VERDICT_DURATION_MAX];
+
+    log_warn("server %s/%s is flapping: %s%s; it was up for %s, and fell %s ago; its next changes "
+             "count, but are not logged; %zu of %zu servers of %s are up",
+             service->name, probe->backend->name, change->reason, change->hint,
+             verdict_duration(change->now_ns - change->before_ns, lasted),
+             verdict_duration(change->now_ns - probe->health.fell_ns, since), count_up(service),
+             service->n_backends, service->name);
+}
+
+static void log_steady(const struct probe *probe, const struct change *change)
+{
+    const struct service *service = probe->service;
+    char lasted[VERDICT_DURATION_MAX];
+
+    log_info("server %s/%s flaps no more: it fell %" PRIu32 " times in %s; %zu of %zu servers of "
+             "%s are up",
+             service->name, probe->backend->name, probe->health.n_falls,
+             verdict_duration(change->now_ns - probe->health.fell_ns, lasted), count_up(service),
+             service->n_backends, service->name);
+}
+
+static void log_report(const struct probe *probe, enum health_report report,
+                       const struct change *change)
+{
+    switch (report) {
+    case HEALTH_NOTHING:
+        break;
+    case HEALTH_DOWN:
+        log_down(probe, change);
+        break;
+    case HEALTH_UP:
+        log_up(probe, change);
+        break;
+    case HEALTH_FLAPPING:
+        log_flapping(probe, change);
+        break;
+    case HEALTH_STEADY:
+        log_steady(probe, change);
+        break;
+    }
+}
+
+/* All servers but this one are down: since when was it so that none was up? `own_ns`: since when
+ * this one was down. */
+static uint64_t lost_since(const struct prober *prober, const struct probe *probe, uint64_t own_ns)
+{
+    const struct service *service = probe->service;
+    uint64_t since_ns = own_ns;
+
+    for (size_t i = 0; i < service->n_backends; i++) {
+        const struct probe *other = &prober->probes[service->backends[i].stats_index];
+
+        if (other != probe && other->health.changed_ns > since_ns)
+            since_ns = other->health.changed_ns;
+    }
+    return since_ns;
+}
+
+static void log_service(const struct prober *prober, const struct probe *probe,
+                        const struct change *change)
+{
+    const struct service *service = probe->service;
+    char lasted[VERDICT_DURATION_MAX];
+
+    if (!probe->health.is_usable && count_up(service) == 0)
+        log_error("service %s: no server is up, clients are reset", service->name);
+    else if (probe->health.is_usable && count_up(service) == 1)
+        log_info("service %s: served again, after %s", service->name,
+                 verdict_duration(change->now_ns - lost_since(prober, probe, change->before_ns),
+                                  lasted));
+}
+
+/* FRESH before UP, so that no worker sees an empty server that is not marked. */
+static void set_standing(struct probe *probe, uint64_t now_ns)
+{
+    if (probe->health.is_usable) {
+        backend_set(probe->backend, PICK_FRESH);
+        backend_clear(probe->backend, PICK_DOWN);
+        probe->unmark_ns = now_ns + FRESH_NS;
+    } else {
+        backend_set(probe->backend, PICK_DOWN);
+        backend_clear(probe->backend, PICK_FRESH);
+        probe->unmark_ns = UINT64_MAX;
+    }
+}
+
+static void log_first_round(const struct prober *prober)
+{
+    size_t n_probed = 0;
+    size_t n_up = 0;
+
+    for (size_t i = 0; i < prober->n_probes; i++) {
+        n_probed += prober->probes[i].service->check.is_probed;
+        n_up += prober->probes[i].service->check.is_probed && prober->probes[i].health.is_usable;
+    }
+    log_info("first probes are done: %zu of %zu servers are up", n_up, n_probed);
+}
+
+static void count(struct stats_checks *checks, enum health_outcome outcome)
+{
+    switch (outcome) {
+    case HEALTH_OK:
+        stats_add(&checks->ok, 1);
+        break;
+    case HEALTH_REFUSED:
+    case HEALTH_FAILED:
+        stats_add(&checks->failed, 1);
+        break;
+    case HEALTH_UNKNOWN:
+        stats_add(&checks->unknown, 1);
+        break;
+    }
+}
+
+void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
+                  uint64_t now_ns)
+{
+    const struct service_check *check = &probe->service->check;
+    const struct health_rules rules = {check->fall, check->rise, check->interval_ns};
+    const struct health before = probe->health;
+    bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
+    char text[REASON_MAX];
+    struct change change = {
+        .reason = reason_text(probe, now_ns, text),
+        .hint = is_suspect ? " (clients met it first)" : "",
+        .before_ns = before.changed_ns,
+        .flapped_ns = before.is_flapping ? before.fell_ns : 0,
+        .now_ns = now_ns,
+    };
+    enum health_report report = health_take(&probe->health, &rules, outcome, is_suspect, now_ns);
+
+    count(&prober->checks[probe->backend->stats_index], outcome);
+    log_outcome(probe, outcome, now_ns);
+    if (outcome == HEALTH_OK && probe->is_prompted) {
+        probe->is_prompted = false;
+        backend_clear(probe->backend, PICK_SUSPECT);
+    }
+    if (probe->health.is_usable != before.is_usable)
+        set_standing(probe, now_ns);
+    log_report(probe, report, &change);
+    if (probe->health.is_usable != before.is_usable)
+        log_service(prober, probe, &change);
+    if (probe->health.is_judged && !before.is_judged && --prober->n_unjudged == 0)
+        log_first_round(prober);
+}
