@@ -8,6 +8,7 @@
 #include "lb4/conf/memory.h"
 #include "lb4/conf/print.h"
 #include "lb4/control/lifecycle.h"
+#include "lb4/control/names.h"
 
 #ifndef LB4_VERSION
 #define LB4_VERSION "0.1.0"
@@ -86,6 +87,11 @@ static int act_with_conf(const struct flags *flags)
     conf_report_init(&report);
     error = flags_read_conf(flags, &conf, &report);
     conf_report_write(&report, stderr);
+    if (error == 0 && flags->action == FLAGS_RUN) {
+        conf_report_init(&report);
+        error = names_resolve(&conf, &report);
+        conf_report_write(&report, stderr);
+    }
     exit_code = error < 0 ? EXIT_CANNOT_RUN : act(flags, &conf);
     conf_free(&conf);
     return exit_code;

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
@@ -29,8 +28,10 @@
 #include "lb4/control/pid_file.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/report.h"
+#include "lb4/control/threads.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
+#include "lb4/probe/prober.h"
 #include "lb4/worker/listener.h"
 #include "lb4/worker/worker.h"
 
@@ -49,14 +50,15 @@ struct lifecycle {
     enum lifecycle_state state;
     uint64_t drain_by_ns; /* draining: then the rest is reset */
     size_t n_workers;
-    size_t n_threads; /* started */
-    pthread_t *threads;
+    bool is_started; /* all threads */
+    struct threads threads;
     struct limits_budget budget;
     struct privileges_ids ids;
     struct pid_file pid_file;
     struct service_table services;
     struct listener_table listeners;
     struct worker_group group;
+    struct prober prober;
     struct mailbox mailbox; /* workers tell of their draining */
     struct loop loop;
     struct source mailbox_source;
@@ -151,10 +153,18 @@ static int open_control(struct lifecycle *self)
     return error ? fail("epoll", error) : 0;
 }
 
+static int build_services(struct lifecycle *self)
+{
+    int error = service_table_init(&self->services, self->conf);
+
+    return error ? fail("services", error) : 0;
+}
+
 static int share_descriptors(struct lifecycle *self)
 {
     struct limits_wish wish = {.n_workers = (uint32_t)self->n_workers,
                                .n_listeners = listener_count(self->conf) * self->n_workers,
+                               .n_probed = prober_count(&self->services),
                                .maxconn = self->conf->maxconn,
                                .pipes = self->conf->splice ? self->conf->pipes : 0,
                                .pipes_auto = self->conf->splice && self->conf->pipes_auto};
@@ -174,15 +184,19 @@ static int share_descriptors(struct lifecycle *self)
 static int bind_listeners(struct lifecycle *self)
 {
     char text[LISTENER_ERROR_MAX];
-    int error = service_table_init(&self->services, self->conf);
-
-    if (error)
-        return fail("services", error);
-    error =
+    int error =
         listener_table_open(&self->listeners, self->conf, &self->services, self->n_workers, text);
+
     if (error)
         log_error("%s", text);
     return error;
+}
+
+static int build_prober(struct lifecycle *self)
+{
+    int error = prober_init(&self->prober, &self->services, self->budget.probes);
+
+    return error ? fail("prober", error) : 0;
 }
 
 static int build_workers(struct lifecycle *self)
@@ -191,6 +205,7 @@ static int build_workers(struct lifecycle *self)
         .services = &self->services,
         .listeners = &self->listeners,
         .control = &self->mailbox,
+        .prober = &self->prober.mailbox,
         .maxconn = self->budget.maxconn,
         .relay = {.max_pipes = self->budget.pipes_per_worker, .n_prepared_pipes = PREPARED_PIPES}};
     int error = worker_group_init(&self->group, self->n_workers, &options);
@@ -223,19 +238,6 @@ static int become_user(struct lifecycle *self)
     return error;
 }
 
-static void *worker_thread(void *arg)
-{
-    struct worker *worker = arg;
-    char name[20]; /* "worker " and any uint32_t; log_register_thread() keeps 15 bytes */
-
-    snprintf(name, sizeof(name), "worker %u", worker->index + 1);
-    log_register_thread(name);
-    if (privileges_thread_none())
-        log_warn("the capabilities of this thread stay as they were");
-    worker_run(worker);
-    return NULL;
-}
-
 static int start_threads(struct lifecycle *self)
 {
     int error = log_start(STDERR_FILENO, privileges_thread_none);
@@ -244,34 +246,15 @@ static int start_threads(struct lifecycle *self)
         error = log_register_thread("control");
     if (error)
         return fail("log", error);
-    self->threads = calloc(self->n_workers, sizeof(*self->threads));
-    if (!self->threads)
-        return fail("threads", -ENOMEM);
-    for (size_t i = 0; i < self->n_workers; i++) {
-        error = pthread_create(&self->threads[i], NULL, worker_thread, &self->group.workers[i]);
-        if (error)
-            return fail("thread", -error);
-        self->n_threads++;
-    }
-    return 0;
-}
-
-static void warn_unprobed(const struct conf *conf)
-{
-    for (size_t i = 0; i < conf->n_services; i++) {
-        const struct conf_service *service = &conf->services[i];
-
-        if (service->n_servers > 1 && !service->check_none)
-            log_warn("service %s: servers are not probed in this version; `check none` says so",
-                     service->name);
-    }
+    error = threads_start(&self->threads, &self->group, &self->prober);
+    self->is_started = error == 0;
+    return error ? fail("threads", error) : 0;
 }
 
 static void say_ready(const struct lifecycle *self)
 {
     char text[LIMITS_TEXT_MAX];
 
-    warn_unprobed(self->conf);
     log_info("%s", limits_explain(&self->budget, text));
     log_info("ready: %s, %zu service%s on %zu address%s, %zu worker%s", self->options->config_name,
              self->services.n_services, self->services.n_services == 1 ? "" : "s",
@@ -292,8 +275,8 @@ static int resolve_user(struct lifecycle *self)
 static int start(struct lifecycle *self)
 {
     static int (*const steps[])(struct lifecycle *) = {
-        resolve_user,  open_control,   share_descriptors, bind_listeners,
-        build_workers, write_pid_file, become_user,       start_threads,
+        resolve_user, open_control,  build_services, share_descriptors, bind_listeners,
+        build_prober, build_workers, write_pid_file, become_user,       start_threads,
     };
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -308,6 +291,12 @@ static int start(struct lifecycle *self)
 
 /* --- run -----------------------------------------------------------------------------------------
  */
+
+static void report_totals(const struct lifecycle *self)
+{
+    report_log_totals(&(struct report_sources){
+        .services = &self->services, .group = &self->group, .prober = &self->prober});
+}
 
 static void start_draining(struct lifecycle *self, const char *signal_name)
 {
@@ -362,7 +351,8 @@ static void on_signal(struct lifecycle *self, uint32_t number)
     case SIGUSR2:
         log_warn("SIGUSR2: upgrade is not in this version");
         break;
-    default: /* SIGUSR1: there is no log file to reopen, the log is stderr */
+    default: /* SIGUSR1: no log file to reopen, the log is stderr; an occasion for the counters */
+        report_totals(self);
         break;
     }
 }
@@ -387,7 +377,8 @@ static void dispatch(struct lifecycle *self, const struct loop_event *event)
     case SOURCE_LISTENER:
     case SOURCE_CLIENT:
     case SOURCE_SERVER:
-        abort(); /* workers' own */
+    case SOURCE_PROBE:
+        abort(); /* workers' and the prober's own */
     }
 }
 
@@ -416,22 +407,13 @@ static void run(struct lifecycle *self)
 /* --- stop ----------------------------------------------------------------------------------------
  */
 
-static void stop_threads(struct lifecycle *self)
-{
-    if (self->n_threads)
-        worker_group_post(&self->group, MAILBOX_RESET | MAILBOX_DRAIN | MAILBOX_EXIT);
-    for (size_t i = 0; i < self->n_threads; i++)
-        pthread_join(self->threads[i], NULL);
-    free(self->threads);
-    self->threads = NULL;
-}
-
 static void stop(struct lifecycle *self)
 {
-    stop_threads(self);
-    if (self->n_threads)
-        report_log_totals(&self->services, &self->group);
+    threads_stop(&self->threads);
+    if (self->is_started)
+        report_totals(self);
     worker_group_fini(&self->group);
+    prober_fini(&self->prober);
     listener_table_close(&self->listeners);
     service_table_fini(&self->services);
     pid_file_close(&self->pid_file);
@@ -454,6 +436,7 @@ int lifecycle_run(const struct conf *conf, const struct lifecycle_options *optio
     self->n_workers = choose_workers(conf);
     self->pid_file.fd = -1;
     loop_clear(&self->loop);
+    prober_clear(&self->prober);
     self->mailbox.event_fd = -1;
     source_init(&self->signal_source, SOURCE_SIGNAL, -1);
     error = start(self);

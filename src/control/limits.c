@@ -15,9 +15,11 @@ enum {
     FDS_PROCESS = 3 + 1 + 1 + 2 + 1, /* standard streams, the log's eventfd, signalfd, control's
                                         epoll and eventfd, the pid file */
     FDS_WORKER = 2,                  /* epoll and eventfd */
+    FDS_PROBER = 2,                  /* the same */
     FDS_PIPE = 2,
     RESERVE_MIN = 8,         /* descriptors; chosen: still some probes under a limit of 64 */
     RESERVE_PART = 64,       /* of the limit; chosen */
+    PROBES_PART = 8,         /* of the limit; chosen: beyond it probes wait for each other */
     PIPES_PART = 16,         /* of the limit; chosen: pipes are lent, connections last */
     PIPE_SOFT_PAGES = 16384, /* defaults of the kernel, pipe(7) */
     PIPE_MAX_BYTES = 1024 * 1024
@@ -134,6 +136,14 @@ static int choose_maxconn(uint64_t wanted, uint64_t largest, struct limits_budge
     return 0;
 }
 
+/* A probe holds its descriptor for as long as its server is silent, so in the worst case all do. */
+static uint32_t probes_at_a_time(const struct limits_wish *wish)
+{
+    uint64_t probes = min_u64(wish->n_probed, wish->descriptors / PROBES_PART);
+
+    return probes > 0 ? (uint32_t)probes : 1;
+}
+
 int limits_compute(const struct limits_wish *wish, const struct limits_kernel *kernel,
                    struct limits_budget *ret, char reterr[static LIMITS_TEXT_MAX])
 {
@@ -141,9 +151,11 @@ int limits_compute(const struct limits_wish *wish, const struct limits_kernel *k
 
     *ret = (struct limits_budget){
         .descriptors = wish->descriptors,
-        .n_fixed = FDS_PROCESS + (uint64_t)FDS_WORKER * wish->n_workers + wish->n_listeners,
+        .probes = probes_at_a_time(wish),
         .n_reserve = reserve > RESERVE_MIN ? reserve : RESERVE_MIN,
     };
+    ret->n_fixed = FDS_PROCESS + FDS_PROBER + ret->probes + (uint64_t)FDS_WORKER * wish->n_workers +
+                   wish->n_listeners;
     share_pipes(wish, kernel, ret);
     return choose_maxconn(wish->maxconn, largest_maxconn(wish, ret), ret, reterr);
 }

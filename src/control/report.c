@@ -38,14 +38,17 @@ static void log_service(const struct service *service, const struct worker_group
 }
 
 static void log_server(const struct service *service, const struct backend *backend,
-                       const struct worker_group *group)
+                       const struct report_sources *from)
 {
+    const struct stats_checks *checks = &from->prober->checks[backend->stats_index];
     struct stats_server_sum sum;
 
-    stats_sum_server(group->stats, group->n_workers, backend->stats_index, &sum);
-    log_info("server %s/%s: total=%llu active=%u connect_failures=%llu", service->name,
-             backend->name, (number)sum.connections, backend_active(backend),
-             (number)sum.connect_failures);
+    stats_sum_server(from->group->stats, from->group->n_workers, backend->stats_index, &sum);
+    log_info("server %s/%s: total=%llu active=%u connect_failures=%llu checks_ok=%llu "
+             "checks_failed=%llu checks_unknown=%llu",
+             service->name, backend->name, (number)sum.connections, backend_active(backend),
+             (number)sum.connect_failures, (number)stats_read(&checks->ok),
+             (number)stats_read(&checks->failed), (number)stats_read(&checks->unknown));
 }
 
 static void log_worker(const struct worker_group *group, size_t index)
@@ -60,15 +63,15 @@ static void log_worker(const struct worker_group *group, size_t index)
              (number)stats_read(&stats->splice_refused), (number)stats_read(&stats->accept_pauses));
 }
 
-void report_log_totals(const struct service_table *services, const struct worker_group *group)
+void report_log_totals(const struct report_sources *from)
 {
-    for (size_t i = 0; i < services->n_services; i++) {
-        const struct service *service = &services->services[i];
+    for (size_t i = 0; i < from->services->n_services; i++) {
+        const struct service *service = &from->services->services[i];
 
-        log_service(service, group);
+        log_service(service, from->group);
         for (size_t j = 0; j < service->n_backends; j++)
-            log_server(service, &service->backends[j], group);
+            log_server(service, &service->backends[j], from);
     }
-    for (size_t i = 0; i < group->n_workers; i++)
-        log_worker(group, i);
+    for (size_t i = 0; i < from->group->n_workers; i++)
+        log_worker(from->group, i);
 }

@@ -39,14 +39,27 @@ static enum connect_result give_up(struct tcp_relay *relay, struct conn *conn,
     return CONNECT_FAILED;
 }
 
+/* From now on others are chosen before it, until the prober has had an answer. A server without a
+ * port of its own is not judged: a client that asks for a port where nobody listens would speak for
+ * all the other ports. */
+static void suspect(struct tcp_relay *relay, struct backend *backend)
+{
+    if (addr_port(&backend->addr) == 0)
+        return;
+    if (!(backend_set(backend, PICK_SUSPECT) & PICK_SUSPECT))
+        mailbox_post(relay->prober, MAILBOX_SUSPECT);
+}
+
 /* Count a failed attempt on the server held and leave it. What was our own trouble (no port, no
  * descriptor) is not held against it. Returns 0 or -ENOMEM. */
 static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
 {
     size_t index = conn->backend->index;
 
-    if (!sock_connect_error_is_local(error))
+    if (!sock_connect_error_is_local(error)) {
         stats_add(&server_stats(relay, conn)->connect_failures, 1);
+        suspect(relay, conn->backend);
+    }
     conn->connect_error = error;
     conn_drop_server(conn);
     return pick_set_add(&conn->tried, index, conn->service->n_backends);
@@ -77,9 +90,11 @@ static int begin(struct tcp_relay *relay, struct conn *conn)
 enum connect_result connect_next(struct tcp_relay *relay, struct conn *conn)
 {
     for (;;) {
+        const struct service_client client = {
+            .addr = &conn->peer, .tried = &conn->tried, .random = next_random(relay)};
         int error;
 
-        conn->backend = service_choose(conn->service, &conn->tried, next_random(relay));
+        conn->backend = service_choose(conn->service, &client);
         if (!conn->backend)
             return give_up(relay, conn, failure_reason(conn));
         if (conn->connect_error)

@@ -62,6 +62,7 @@ static int worker_init(struct worker *worker, const struct worker_group_options 
     worker->relay.loop = &worker->loop;
     worker->relay.stats = &worker->group->stats[worker->index];
     worker->relay.capacity = &worker->group->capacity;
+    worker->relay.prober = options->prober;
     error = tcp_relay_init(&worker->relay, options->services, &options->relay);
     if (error)
         return error;
@@ -336,8 +337,9 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
     case SOURCE_MAILBOX:
         on_mailbox(worker);
         break;
+    case SOURCE_PROBE:
     case SOURCE_SIGNAL:
-        abort(); /* control's own; a worker has none */
+        abort(); /* the prober's and control's own */
     }
 }
 

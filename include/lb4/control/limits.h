@@ -1,7 +1,7 @@
 /* How many connections and pipes the descriptors of this process pay for.
  *
  * A live connection costs two descriptors. Beside them: a fixed number for standard streams,
- * threads, listeners and the pid file; a reserve for probes, admin and log; and the pipes. */
+ * threads, listeners, probes and the pid file; a reserve for what comes and goes; and the pipes. */
 #ifndef LB4_CONTROL_LIMITS_H
 #define LB4_CONTROL_LIMITS_H
 
@@ -28,6 +28,7 @@ struct limits_wish {
     uint64_t descriptors; /* what limits_raise_descriptors() told */
     uint32_t n_workers;   /* 1.. */
     uint64_t n_listeners; /* listening sockets of all workers together */
+    uint64_t n_probed;    /* servers that are probed */
     uint32_t maxconn;     /* 0 = auto */
     uint32_t pipes;       /* most pipes of a worker, unless pipes_auto */
     bool pipes_auto;
@@ -42,8 +43,9 @@ enum limits_bound {
 struct limits_budget {
     uint64_t descriptors;      /* the limit this was computed from */
     uint64_t n_fixed;          /* descriptors that are there without a connection */
-    uint64_t n_reserve;        /* descriptors kept free for probes, admin and log */
+    uint64_t n_reserve;        /* descriptors kept free for what comes and goes */
     uint32_t maxconn;          /* 1..CONF_MAXCONN_MAX */
+    uint32_t probes;           /* at a time, in n_fixed; 1.. */
     uint32_t pipes_per_worker; /* 0 = copy only */
     uint32_t pipe_bytes;       /* to ask for with F_SETPIPE_SZ; the kernel may grant less */
     enum limits_bound bound;   /* what made maxconn no larger */

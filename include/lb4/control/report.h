@@ -1,19 +1,27 @@
-/* What the counters say, in words. Reads snapshots; stores nothing. Thread: control. */
+/* The counters as lines of the log: the totals at the end, and on SIGUSR1.
+ *
+ * Reads what other threads write, while they write it: each line is one reading. Thread: control.
+ */
 #ifndef LB4_CONTROL_REPORT_H
 #define LB4_CONTROL_REPORT_H
 
+#include "lb4/probe/prober.h"
 #include "lb4/shared/service.h"
 #include "lb4/worker/worker.h"
 
-/* Log the totals since the start: a line for each service, followed by one for each of its servers,
- * then one for each worker.
+struct report_sources {
+    const struct service_table *services;
+    const struct worker_group *group;
+    const struct prober *prober;
+};
+
+/* A line for each service, followed by one for each of its servers, then one for each worker.
  *
  * - service S: total=N active=N closed=N in=BYTES out=BYTES redispatches=N, and REASON=N for each
- * reason that occurred
- * - server S/N: total=N active=N connect_failures=N
+ *   reason that occurred
+ * - server S/N: total=N active=N connect_failures=N checks_ok=N checks_failed=N checks_unknown=N
  * - worker N: total=N handed_over=N copied=BYTES spliced=BYTES dropped=BYTES splice_refused=N
- * pauses=N
- */
-void report_log_totals(const struct service_table *services, const struct worker_group *group);
+ *   pauses=N */
+void report_log_totals(const struct report_sources *from);
 
 #endif

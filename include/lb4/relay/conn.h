@@ -17,6 +17,7 @@
 #include "lb4/loop/loop.h"
 #include "lb4/relay/flow.h"
 #include "lb4/shared/capacity.h"
+#include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
 
@@ -67,6 +68,7 @@ struct tcp_relay {
     struct loop *loop;
     struct stats_block *stats;
     struct capacity *capacity;
+    struct mailbox *prober; /* told of servers that have become suspect */
     struct flow_context flow;
     struct list live; /* of struct conn, the oldest first */
     struct list dead; /* closed in this turn */

@@ -8,8 +8,8 @@
 
 #include "lb4/relay/conn.h"
 
-/* `relay->loop`, `stats` and `capacity` are set by the caller and outlive the relay. Returns 0,
- * -ENOMEM, or -errno of getrandom(2). May be called before the thread runs. */
+/* `relay->loop`, `stats`, `capacity` and `prober` are set by the caller and outlive the relay.
+ * Returns 0, -ENOMEM, or -errno of getrandom(2). May be called before the thread runs. */
 int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services,
                    const struct tcp_relay_options *options);
 /* All connections have ended. */

@@ -60,6 +60,7 @@ struct worker_group_options {
     const struct service_table *services;
     struct listener_table *listeners; /* its sockets are taken */
     struct mailbox *control;
+    struct mailbox *prober;
     uint32_t maxconn;
     struct tcp_relay_options relay;
 };

@@ -42,6 +42,7 @@ static void test_auto_uses_the_limit_up(void **state)
     assert_int_equal(budget.n_reserve, 312);
     assert_int_equal(budget.pipes_per_worker, 24); /* 3/4 of 16384 pages, 256 each, two workers */
     assert_int_equal(budget.pipe_bytes, 1024 * 1024);
+    assert_int_equal(budget.probes, 1);
     assert_in_range(budget.maxconn, 9780, 9800);
     assert_in_range(n_used(&wish, &budget), 19999, 20000);
     assert_int_equal(budget.bound, LIMITS_BOUND_DESCRIPTORS);
@@ -85,17 +86,35 @@ static void test_explicit_maxconn(void **state)
 
 static void test_limit_without_a_connection(void **state)
 {
-    struct limits_wish wish = {.descriptors = 23, .n_workers = 2, .n_listeners = 2};
+    struct limits_wish wish = {.descriptors = 26, .n_workers = 2, .n_listeners = 2};
     struct limits_budget budget;
     char error[LIMITS_TEXT_MAX] = "";
 
     (void)state;
     assert_int_equal(limits_compute(&wish, &USUAL, &budget, error), -EMFILE);
-    assert_non_null(strstr(error, "RLIMIT_NOFILE 23"));
+    assert_non_null(strstr(error, "RLIMIT_NOFILE 26"));
     wish.descriptors = 0;
     assert_int_equal(limits_compute(&wish, &USUAL, &budget, error), -EMFILE);
-    wish.descriptors = 24;
+    wish.descriptors = 27;
     assert_int_equal(computed(&wish).maxconn, 1);
+}
+
+/* One descriptor for each probed server, but never more than an eighth of all. */
+static void test_probes_have_descriptors_of_their_own(void **state)
+{
+    struct limits_wish wish = {.descriptors = 20000, .n_workers = 2, .n_listeners = 4};
+    uint64_t n_fixed = computed(&wish).n_fixed;
+    uint32_t maxconn = computed(&wish).maxconn;
+
+    (void)state;
+    wish.n_probed = 1001;
+    assert_int_equal(computed(&wish).probes, 1001);
+    assert_int_equal(computed(&wish).n_fixed, n_fixed + 1000);
+    assert_int_equal(computed(&wish).maxconn, maxconn - 500);
+    wish.n_probed = 4000;
+    assert_int_equal(computed(&wish).probes, 2500);
+    wish.descriptors = 64;
+    assert_int_equal(computed(&wish).probes, 8);
 }
 
 static void test_huge_limit_is_capped(void **state)
@@ -236,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_limit_of_64_still_serves),
         cmocka_unit_test(test_explicit_maxconn),
         cmocka_unit_test(test_limit_without_a_connection),
+        cmocka_unit_test(test_probes_have_descriptors_of_their_own),
         cmocka_unit_test(test_huge_limit_is_capped),
         cmocka_unit_test(test_pipes),
         cmocka_unit_test(test_random_budgets_fit),

@@ -1,6 +1,7 @@
 #include "lb4/probe/prober.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -444,6 +445,7 @@ static void test_stopped_process_does_not_judge(void **state)
     assert_int_equal(prober_init(&stage.prober, &stage.table, MAX_OPEN), 0);
     child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         prober_run(&stage.prober);
         _exit(0);
     }

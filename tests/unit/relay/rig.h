@@ -22,6 +22,7 @@ struct rig {
     struct loop loop;
     struct capacity capacity;
     struct stats_block stats;
+    struct mailbox prober; /* where the relay posts suspects */
     struct service_table services;
     struct tcp_relay relay;
     uint64_t skip_ns; /* the clock is so far ahead of the real one */
@@ -55,10 +56,12 @@ static inline void rig_open(struct rig *rig, const struct addr *servers, size_t 
     assert_int_equal(service_table_init(&rig->services, &conf), 0);
     assert_int_equal(loop_init(&rig->loop), 0);
     assert_int_equal(stats_block_init(&rig->stats, 1, n), 0);
+    assert_int_equal(mailbox_init(&rig->prober), 0);
     capacity_init(&rig->capacity, RIG_MAXCONN);
     rig->relay.loop = &rig->loop;
     rig->relay.stats = &rig->stats;
     rig->relay.capacity = &rig->capacity;
+    rig->relay.prober = &rig->prober;
     assert_int_equal(tcp_relay_init(&rig->relay, &rig->services, &options), 0);
 }
 
@@ -74,6 +77,7 @@ static inline void rig_close(struct rig *rig)
     tcp_relay_fini(&rig->relay);
     stats_block_fini(&rig->stats);
     service_table_fini(&rig->services);
+    mailbox_fini(&rig->prober);
     loop_fini(&rig->loop);
     assert_int_equal(sockets_count_fds(), rig->n_fds);
 }

@@ -52,8 +52,9 @@ static struct conn *open_conn(int fd)
 static void give_server(struct conn *conn, int fd)
 {
     const struct pick_set none = {0};
+    const struct service_client client = {.addr = &conn->peer, .tried = &none};
 
-    conn->backend = service_choose(conn->service, &none, 0);
+    conn->backend = service_choose(conn->service, &client);
     assert_non_null(conn->backend);
     source_init(&conn->server.source, SOURCE_SERVER, fd);
 }

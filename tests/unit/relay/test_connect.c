@@ -24,6 +24,11 @@ int __wrap_sock_connect(const struct addr *to, int *ret_fd)
     return __real_sock_connect(to, ret_fd);
 }
 
+static bool is_suspect(size_t server)
+{
+    return backend_standing(&rig.services.services->backends[server]) & PICK_SUSPECT;
+}
+
 static void test_refused_goes_on(void **state)
 {
     struct addr at[3] = {sockets_closed_port(), sockets_closed_port()};
@@ -39,6 +44,8 @@ static void test_refused_goes_on(void **state)
     assert_int_equal(rig_connect_failures(&rig, 0), 1);
     assert_int_equal(rig_connect_failures(&rig, 1), 1);
     assert_int_equal(rig_connect_failures(&rig, 2), 0);
+    assert_true(is_suspect(0) && is_suspect(1) && !is_suspect(2));
+    assert_int_equal(mailbox_take(&rig.prober), MAILBOX_SUSPECT);
     assert_int_equal(rig_redispatches(&rig), 2);
     assert_int_equal(backend_active(&rig.services.services->backends[0]), 0);
     assert_int_equal(backend_active(&rig.services.services->backends[2]), 1);
@@ -428,6 +435,8 @@ static void test_no_server_can_be_asked(void **state)
     rig_expect(&rig, pair.far, -ECONNRESET);
     rig_check_ended(&rig, CLOSE_CONNECT_FAILED, 1);
     assert_int_equal(rig_connect_failures(&rig, 0) + rig_connect_failures(&rig, 1), 0);
+    assert_true(!is_suspect(0) && !is_suspect(1));
+    assert_int_equal(mailbox_take(&rig.prober), 0);
     rig.n_fds--;
     rig_close(&rig);
     close(pair.far);
@@ -457,6 +466,43 @@ static void test_asked_port(void **state)
     close(listener);
 }
 
+/* The prober is told once, however many clients meet the server before it has looked. */
+static void test_evidence_is_posted_once(void **state)
+{
+    struct addr at = sockets_closed_port();
+
+    (void)state;
+    rig_open(&rig, &at, 1, 0);
+    for (int i = 0; i < 2; i++) {
+        int client = rig_client(&rig);
+
+        rig_expect(&rig, client, -ECONNRESET);
+        close(client);
+        assert_int_equal(mailbox_take(&rig.prober), i == 0 ? MAILBOX_SUSPECT : 0);
+        assert_true(is_suspect(0));
+    }
+    rig_close(&rig);
+}
+
+/* A client may ask for any port of a range: where nobody listens it says nothing about the rest. */
+static void test_an_asked_port_is_no_evidence(void **state)
+{
+    struct addr at = sockets_closed_port();
+    struct addr portless = sockets_loopback(0);
+    struct pair pair = sockets_pair(0);
+
+    (void)state;
+    rig_open(&rig, &portless, 1, 0);
+    rig_accept_fd(&rig, pair.near, addr_port(&at));
+    rig_expect(&rig, pair.far, -ECONNRESET);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    assert_false(is_suspect(0));
+    assert_int_equal(mailbox_take(&rig.prober), 0);
+    rig.n_fds--;
+    rig_close(&rig);
+    close(pair.far);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -476,6 +522,8 @@ int main(void)
         cmocka_unit_test(test_blame),
         cmocka_unit_test(test_no_server_can_be_asked),
         cmocka_unit_test(test_asked_port),
+        cmocka_unit_test(test_evidence_is_posted_once),
+        cmocka_unit_test(test_an_asked_port_is_no_evidence),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -15,6 +15,7 @@ static struct crew {
     struct service_table services;
     struct listener_table listeners;
     struct mailbox control;
+    struct mailbox prober;
     struct worker_group group;
     struct worker_group_options options;
     struct addr fronts[N_LISTENERS];
@@ -56,10 +57,12 @@ static inline void crew_prepare(uint32_t maxconn)
     crew = (struct crew){.n_fds = sockets_count_fds()};
     build_tables();
     assert_int_equal(mailbox_init(&crew.control), 0);
+    assert_int_equal(mailbox_init(&crew.prober), 0);
     crew.options = (struct worker_group_options){
         .services = &crew.services,
         .listeners = &crew.listeners,
         .control = &crew.control,
+        .prober = &crew.prober,
         .maxconn = maxconn,
         .relay = {.max_pipes = 4},
     };
@@ -119,6 +122,7 @@ static inline void crew_tables_close(void)
     listener_table_close(&crew.listeners);
     service_table_fini(&crew.services);
     mailbox_fini(&crew.control);
+    mailbox_fini(&crew.prober);
     close(crew.server_fd);
     assert_int_equal(sockets_count_fds(), crew.n_fds);
 }

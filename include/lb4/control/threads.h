@@ -1,0 +1,30 @@
+/* The threads beside control's own: one for each worker, and the prober. Started together, ended
+ * together. Thread: control. */
+#ifndef LB4_CONTROL_THREADS_H
+#define LB4_CONTROL_THREADS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lb4/probe/prober.h"
+#include "lb4/worker/worker.h"
+
+struct threads {
+    struct worker_group *group;
+    struct prober *prober;
+    pthread_t *workers;
+    size_t n_workers; /* started */
+    pthread_t prober_thread;
+    bool has_prober; /* started */
+};
+
+/* Start all. `group` and `prober` are built and outlive the threads. Returns 0 or -errno; on error
+ * threads_stop() ends those that run already. */
+int threads_start(struct threads *threads, struct worker_group *group, struct prober *prober);
+
+/* Ask all to end, resetting what connections are left, and wait for them. May be called without a
+ * start, on a zeroed object. */
+void threads_stop(struct threads *threads);
+
+#endif

@@ -1,0 +1,288 @@
+"""Servers by name: resolved at start, with a deadline, and an error at the place of the server.
+
+lb4 runs with an /etc of our own (mount namespace), so that neither the machine's hosts nor its name
+servers matter. Names are served by the hosts file and by a name server on loopback.
+"""
+import contextlib
+import pathlib
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+import daemon
+import namespace
+
+CONFIG = "/etc/lb4.conf"
+FILES = ("passwd", "group", "ld.so.cache")
+NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
+HOSTS = """127.0.0.1 localhost
+::1 localhost
+127.0.0.2 one.test
+127.0.0.2 pair.test
+127.0.0.3 pair.test
+127.0.0.1 own.test
+0.0.0.0 blocked.test
+"""
+SILENT = "nameserver 127.0.0.1\n"
+DEADLINE_S = 5
+SLACK_S = 1.5 if not daemon.IS_SANITIZED else 5
+
+
+class NameServer:
+    """DNS on 127.0.0.1:53: answers for A from a table, "no such name" for all else; silent: never
+    answers."""
+
+    def __init__(self, table=None):
+        self.table = table
+        self.n_queries = 0
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 53))
+        self.socket.settimeout(0.1)
+        self.is_ending = False
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while not self.is_ending:
+            with contextlib.suppress(TimeoutError):
+                query, client = self.socket.recvfrom(4096)
+                self.n_queries += 1
+                if self.table is not None:
+                    self.socket.sendto(self.answer(query), client)
+
+    def answer(self, query):
+        labels, at = [], 12
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode())
+            at += 1 + query[at]
+        question = query[12:at + 5]
+        kind = struct.unpack(">H", query[at + 1:at + 3])[0]
+        known = self.table.get(".".join(labels).lower())
+        addresses = known if known and kind == 1 else []
+        header = query[:2] + struct.pack(">HHHHH", 0x8180 if known else 0x8183, 1, len(addresses),
+                                         0, 0)
+        return header + question + b"".join(
+            b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(address)
+            for address in addresses)
+
+    def close(self):
+        self.is_ending = True
+        self.thread.join()
+        self.socket.close()
+
+
+@contextlib.contextmanager
+def name_server(table=None):
+    server = NameServer(table)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def etc(tmp_path):
+    """A folder that stands in for /etc."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    for name in FILES:
+        if pathlib.Path("/etc", name).exists():
+            shutil.copy(f"/etc/{name}", folder)
+    (folder / "nsswitch.conf").write_text(NSSWITCH)
+    (folder / "host.conf").write_text("multi on\n")
+    (folder / "hosts").write_text(HOSTS)
+    (folder / "resolv.conf").write_text(SILENT)
+    return folder
+
+
+def wrapper(etc):
+    """lb4 as the child of a shell that sees `etc` as /etc, and as nobody."""
+    drop = ""
+    if daemon.can_change_uid():
+        drop = f"setpriv --reuid {daemon.NOBODY} --regid {daemon.NOBODY} --clear-groups "
+    return ["unshare", "-m", "sh", "-c", f'mount --bind "$0" /etc && {drop}"$@"; exit $?',
+            str(etc)]
+
+
+@pytest.fixture
+def start(start_lb4, etc):
+    def start_named(*args, config=None):
+        return start_lb4(args, config=config, uid=None, wrapper=wrapper(etc))
+    return start_named
+
+
+@pytest.fixture
+def run(binary, etc):
+    """Run lb4 that is expected to end: exit code, stdout, stderr, seconds."""
+    def run_named(*args, config=None):
+        if config is not None:
+            (etc / "lb4.conf").write_text(config)
+            args = ("-c", CONFIG, *args)
+        begin = time.monotonic()
+        done = subprocess.run([*wrapper(etc), binary, *args], capture_output=True, timeout=60,
+                              check=False, stdin=subprocess.DEVNULL, text=True)
+        assert not daemon.SANITIZER.search(done.stderr), done.stderr
+        return done.returncode, done.stdout, done.stderr, time.monotonic() - begin
+    return run_named
+
+
+def config_of(port, *server_lines):
+    lines = "".join(f"    server {line}\n" for line in server_lines)
+    return f"service web {{\n    listen tcp 127.0.0.1:{port}\n    check none\n{lines}}}\n"
+
+
+def ask(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.settimeout(10)
+        return client.recv(64).decode()
+
+
+@contextlib.contextmanager
+def greeters(port, *hosts):
+    """Servers on the same port of several addresses, each of which tells clients its address."""
+    with contextlib.ExitStack() as stack:
+        for host in hosts:
+            stack.enter_context(greeter(host, port))
+        yield
+
+
+@contextlib.contextmanager
+def greeter(host, port):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener:
+        listener.settimeout(0.1)
+        is_ending = threading.Event()
+
+        def serve():
+            while not is_ending.is_set():
+                with contextlib.suppress(TimeoutError):
+                    client, _ = listener.accept()
+                    client.sendall(host.encode())
+                    client.close()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_ending.set()
+            thread.join()
+
+
+def test_localhost(start):
+    port, at = namespace.take_port(), namespace.take_port()
+    with greeters(at, "127.0.0.1", "::1"):
+        start("-l", f"127.0.0.1:{port}", "-s", f"localhost:{at}", "-b", "roundrobin")
+        assert {ask(port) for _ in range(4)} == {"127.0.0.1", "::1"}
+
+
+def test_localhost_without_ipv6(start):
+    """The hosts file still says ::1, which would be a server that nobody can reach."""
+    port, at = namespace.take_port(), namespace.take_port()
+    with namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1"), greeters(at, "127.0.0.1"):
+        lb4 = start("-l", f"127.0.0.1:{port}", "-s", f"localhost:{at}")
+        assert ask(port) == "127.0.0.1"
+        lb4.finish()
+        assert [name for kind, name in lb4.summary() if kind == "server"] == ["rule1/s1"]
+
+
+def test_each_address_is_a_server(start):
+    port, at = namespace.take_port(), namespace.take_port()
+    with greeters(at, "127.0.0.2", "127.0.0.3"):
+        lb4 = start(config=config_of(port, f"db pair.test:{at} weight 3", f"x one.test:{at}"))
+        assert {ask(port) for _ in range(30)} == {"127.0.0.2", "127.0.0.3"}
+        lb4.finish()
+        names = {name for kind, name in lb4.summary() if kind == "server"}
+        assert names == {"web/db", "web/db-2", "web/x"}
+
+
+def test_nothing_is_left_of_the_look_up(start):
+    port = namespace.take_port()
+    lb4 = start("-l", f"127.0.0.1:{port}", "-s", "one.test:1")
+    children = pathlib.Path(f"/proc/{lb4.pid}/task/{lb4.pid}/children").read_text()
+    assert children == ""
+
+
+def test_name_without_a_port(start):
+    port = namespace.take_port()
+    with greeters(port, "127.0.0.2"):
+        start("-l", f"127.0.0.1:{port}", "-s", "one.test")
+        assert ask(port) == "127.0.0.2"
+
+
+def test_names_from_a_name_server(start):
+    port, at = namespace.take_port(), namespace.take_port()
+    hosts = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
+    with name_server({"db.example": hosts}) as dns, greeters(at, *hosts):
+        lb4 = start("-l", f"127.0.0.1:{port}", "-b", "roundrobin", "-s", f"db=db.example:{at}")
+        assert {ask(port) for _ in range(9)} == set(hosts)
+        assert dns.n_queries > 0
+        lb4.finish()
+        names = {name for kind, name in lb4.summary() if kind == "server"}
+        assert names == {"rule1/db", "rule1/db-2", "rule1/db-3"}
+
+
+def test_unknown_names_are_errors_with_a_place(run):
+    with name_server({}):
+        code, out, errors, took_s = run(config=config_of(
+            7000, "a one.test:1", "b no.such.name.test:1", "c 127.0.0.1:1", "d nor.this.test:1"))
+    assert (code, out) == (1, "")
+    assert errors.splitlines() == [
+        f"{CONFIG}:5:12: server 'b': no.such.name.test: Name or service not known",
+        f"{CONFIG}:7:12: server 'd': nor.this.test: Name or service not known"]
+    assert took_s < DEADLINE_S
+
+
+
+def test_silent_dns_ends_at_the_deadline(run):
+    lines = [f"s{i} host{i}.example:1" for i in range(15)]
+    with name_server(None) as dns:
+        code, _, errors, took_s = run(config=config_of(7000, "x one.test:1", *lines))
+        assert dns.n_queries >= 15
+    assert code == 1
+    assert errors.splitlines() == [
+        f"{CONFIG}:{5 + i}:12: server 's{i}': host{i}.example: no answer within 5s"
+        for i in range(15)]
+    assert DEADLINE_S - 0.1 <= took_s <= DEADLINE_S + SLACK_S
+
+
+def test_refused_dns_is_told_at_once(run):
+    code, _, errors, took_s = run("-l", "127.0.0.1:7000", "-s", "db.example:5432")
+    assert code == 1
+    assert errors == ("command line:4:1: server 's1': db.example: "
+                      "Temporary failure in name resolution\n")
+    assert took_s < DEADLINE_S
+
+
+@pytest.mark.parametrize("action", ["-t", "-T"])
+def test_check_and_print_look_nothing_up(run, action):
+    with name_server(None) as dns:
+        code, out, errors, took_s = run(action, config=config_of(7000, "s db.example:5432"))
+        assert dns.n_queries == 0
+    assert (code, errors) == (0, "")
+    assert "db.example:5432" in out if action == "-T" else "is valid" in out
+    assert took_s < DEADLINE_S - 1
+
+
+@pytest.mark.parametrize("line, text", [
+    ("s own.test:7000", "our own listener of"),
+    ("s own.test", "our own listener of"),
+    ("s blocked.test:1", "blocked.test is 0.0.0.0: a wildcard is no server's address"),
+    ("s pair.test:1\n    server s-2 127.0.0.9:1", "the name 's-2' is taken by another server"),
+])
+def test_addresses_that_no_server_may_have(run, line, text):
+    code, _, errors, _ = run(config=config_of(7000, line))
+    assert code == 1
+    assert errors.startswith(f"{CONFIG}:4:12: ")
+    assert text in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_warning_is_given_once(run):
+    with name_server({}):
+        _, _, errors, _ = run(config=config_of(7000, "s no.such.test:1 backup"))
+    assert errors.count("backups only") == 1
