@@ -82,7 +82,7 @@ static void test_blackholed_times_out(void **state)
     check.timeout_ns = stage_ms(100);
     backend = stage_add_server(stage_add_service("hole", check), &at);
     stage_start(MAX_OPEN);
-    stage_until_logged("server hole/s1 is DOWN: timed out after 100ms; it was up for 10");
+    stage_until_logged("server hole/s1 is DOWN: timed out after 100ms; it was up for ");
     assert_int_equal(stats_read(&stage_checks(backend)->failed), 1);
     stage_stop();
     hole_close(&hole);
@@ -154,19 +154,21 @@ static void test_goes_away(void **state)
     struct addr at;
     int listener = sockets_listen(&at);
     struct backend *backend;
-    uint64_t n_failed;
+    uint64_t began_ns;
 
     (void)state;
-    check.interval_ns = stage_ms(400);
+    check.interval_ns = stage_ms(1500);
     check.fast_ns = stage_ms(10);
     backend = stage_add_server(stage_add_service("gone", check), &at);
     stage_start(MAX_OPEN);
     stage_until_count(&stage_checks(backend)->ok, 1);
     assert_int_equal(stats_read(&stage_checks(backend)->failed), 0);
     close(listener);
+    stage_until_count(&stage_checks(backend)->failed, 1);
+    began_ns = clock_now_ns();
     stage_until(backend, PICK_DOWN, true);
-    n_failed = stats_read(&stage_checks(backend)->failed);
-    assert_int_equal(n_failed, 3);
+    assert_true(clock_now_ns() - began_ns < stage_ms(750));
+    assert_int_equal(stats_read(&stage_checks(backend)->failed), 3);
     stage_until_logged("server gone/s1 is DOWN: connection refused; it was up for ");
     assert_false(stage_has_logged("clients met it first"));
     stage_stop();

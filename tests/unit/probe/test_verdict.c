@@ -33,6 +33,7 @@ static void test_durations(void **state)
     check(3600000 * MS, "1h0m");
     check((3 * 3600 + 2 * 60 + 59) * 1000 * MS, "3h2m");
     check(24 * 3600000 * MS - 1, "23h59m");
+    check(24 * 3600000 * MS, "1d0h");
     check((12 * 24 + 3) * 3600000 * MS, "12d3h");
     check(UINT64_MAX, "213503d23h");
 }

@@ -284,13 +284,14 @@ static void test_policies_against_contract(void **state)
 static void test_all_down_is_nobody(void **state)
 {
     static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT};
+    const uint32_t weights[] = {CONF_WEIGHT_MAX, 1, CONF_WEIGHT_MAX};
     struct seed seed = seed_new();
 
     (void)state;
     for (int policy = 0; policy < N_POLICIES; policy++) {
         struct service_table table;
 
-        build(&table, all_ones, 3, (enum conf_balance)policy);
+        build(&table, weights, 3, (enum conf_balance)policy);
         for (size_t i = 0; i < 3; i++)
             backend_set(&table.services->backends[i], unusable[i] | PICK_FRESH);
         for (int i = 0; i < 100; i++)
