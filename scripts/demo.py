@@ -1,4 +1,4 @@
-"""What the live demo and the tour share: the demo servers, lb4 before them, and a client."""
+"""What the live demo and the tour share: the demo servers, and lb4 before them."""
 
 import contextlib
 import os
@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+
+import demo_log
 
 LB4 = "build/release/lb4"
 CONFIG = "lb4.conf.example"
@@ -37,20 +39,6 @@ def read_all(client):
     while chunk := client.recv(65536):
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def ask(line=b"who"):
-    """One short connection through lb4: send a line, return the whole answer as text."""
-    with connect() as client:
-        client.sendall(line + b"\n")
-        return read_all(client).decode().strip()
-
-
-def ask_web():
-    """One request as a browser sends it; returns the text of the answer."""
-    with connect() as client:
-        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        return read_all(client).decode().partition("\r\n\r\n")[2].strip()
 
 
 def demand_free_port(port):
@@ -88,19 +76,26 @@ class Demo(contextlib.ExitStack):
         self.callback(stop, process)
         return process
 
-    def start_server(self, name):
-        port = SERVERS[name]
-        process = self.start(sys.executable, "-B", "scripts/demo_server.py", name, str(port))
-        wait_for_port(process, name, port)
-        return process
+    def start_servers(self, *names):
+        """All at the same time. Returns them by name; they listen."""
+        servers = {name: self.launch_server(name) for name in names or SERVERS}
+        for name, process in servers.items():
+            wait_for_port(process, name, SERVERS[name])
+        return servers
 
-    def start_servers(self):
-        return {name: self.start_server(name) for name in SERVERS}
+    def launch_server(self, name):
+        return self.start(
+            sys.executable, "-B", "scripts/demo_server.py", name, str(SERVERS[name])
+        )
 
-    def start_lb4(self, *flags, **options):
-        process = self.start(*lb4_command("-c", CONFIG, *flags), **options)
+    def start_lb4(self):
+        """Returns the process, and its log, which shows itself as it comes."""
+        process = self.start(
+            *lb4_command("-v", "-c", CONFIG), stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+        log = demo_log.Log(process.stderr)
         wait_for_port(process, "lb4", LISTEN_PORT)
-        return process
+        return process, log
 
 
 def lb4_command(*arguments):
@@ -125,7 +120,8 @@ def stop(process):
 
 
 def run(main):
-    """Run `main` with its problems shown as one line."""
+    """Run `main` with its problems shown as one line, and its output at once, into a pipe too."""
+    sys.stdout.reconfigure(line_buffering=True)
     try:
         main()
     except KeyboardInterrupt:
