@@ -353,6 +353,9 @@ static void notice(struct prober *prober, struct probe *probe)
             probe->prompted_ns ? later(now_ns, probe->prompted_ns + PROMPT_GAP_NS) : now_ns;
     } else {
         probe->unmark_ns = now_ns + SPARED_NS;
+        log_warn("server %s/%s: a client's connect failed, and no probe tells more: for %d s it is "
+                 "chosen last",
+                 probe->service->name, probe->backend->name, (int)(SPARED_NS / CLOCK_NS_PER_S));
     }
     arm(prober, probe);
 }
