@@ -109,22 +109,29 @@ static void take_entry(struct maglev *maglev, struct walk *walk)
     walk->at = at;
 }
 
-static void fill(struct maglev *maglev, struct walk *walks, size_t n_servers)
+/* How many entries are filled after this round. */
+static uint32_t fill_round(struct maglev *maglev, struct walk *walks, size_t n_servers,
+                           uint64_t round, uint32_t n_filled)
 {
-    uint32_t most = walks[0].weight;
-    uint32_t n_filled = 0;
+    size_t i = 0;
 
-    for (uint64_t round = 0;; round++) {
-        for (size_t i = 0; i < n_servers;) {
-            if (!has_turn(round, walks[i].weight, most)) {
-                i = walks[i].end_of_weight;
-                continue;
-            }
+    while (i < n_servers && n_filled < maglev->n_entries) {
+        if (has_turn(round, walks[i].weight, walks[0].weight)) {
             take_entry(maglev, &walks[i++]);
-            if (++n_filled == maglev->n_entries)
-                return;
+            n_filled++;
+        } else {
+            i = walks[i].end_of_weight;
         }
     }
+    return n_filled;
+}
+
+static void fill(struct maglev *maglev, struct walk *walks, size_t n_servers)
+{
+    uint32_t n_filled = 0;
+
+    for (uint64_t round = 0; n_filled < maglev->n_entries; round++)
+        n_filled = fill_round(maglev, walks, n_servers, round, n_filled);
 }
 
 static uint32_t table_size(size_t n_servers)
