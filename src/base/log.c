@@ -456,3 +456,19 @@ void log_line(enum log_level level, const char *format, ...)
         write_straight(&record, text);
     errno = saved_errno;
 }
+
+static bool has_room(const struct ring *ring)
+{
+    size_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+
+    return atomic_load_explicit(&ring->head, memory_order_relaxed) - tail <= RING_BYTES / 2;
+}
+
+bool log_wait_room(int timeout_ms)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (int i = 0; own_ring && !has_room(own_ring) && i < timeout_ms; i++)
+        nanosleep(&pause, NULL);
+    return !own_ring || has_room(own_ring);
+}

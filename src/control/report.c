@@ -4,7 +4,10 @@
 
 #include "lb4/base/log.h"
 
-enum { REPORT_REASONS_MAX = CLOSE_REASONS * 40 }; /* " connect_failed=18446744073709551615" each */
+enum {
+    REPORT_REASONS_MAX = CLOSE_REASONS * 40, /* " connect_failed=18446744073709551615" each */
+    REPORT_WAIT_MS = 1000                    /* for a reader of the log; chosen */
+};
 
 typedef unsigned long long number; /* for %llu */
 
@@ -63,15 +66,30 @@ static void log_worker(const struct worker_group *group, size_t index)
              (number)stats_read(&stats->splice_refused), (number)stats_read(&stats->accept_pauses));
 }
 
+/* Thousands of servers have more to say than the ring holds. Once nobody reads, nobody is waited
+ * for. */
+static void wait_room(bool *is_read)
+{
+    if (*is_read)
+        *is_read = log_wait_room(REPORT_WAIT_MS);
+}
+
 void report_log_totals(const struct report_sources *from)
 {
+    bool is_read = true;
+
     for (size_t i = 0; i < from->services->n_services; i++) {
         const struct service *service = &from->services->services[i];
 
+        wait_room(&is_read);
         log_service(service, from->group);
-        for (size_t j = 0; j < service->n_backends; j++)
+        for (size_t j = 0; j < service->n_backends; j++) {
+            wait_room(&is_read);
             log_server(service, &service->backends[j], from);
+        }
     }
-    for (size_t i = 0; i < from->group->n_workers; i++)
+    for (size_t i = 0; i < from->group->n_workers; i++) {
+        wait_room(&is_read);
         log_worker(from->group, i);
+    }
 }

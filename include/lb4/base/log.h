@@ -43,6 +43,10 @@ int log_register_thread(const char *name);
 
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Wait until half of the calling thread's ring is free, or `timeout_ms` are over: for a thread
+ * without traffic that has much to say. false: there is no room, nobody reads the log. */
+bool log_wait_room(int timeout_ms);
+
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_line(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_info(...) log_line(LOG_LEVEL_INFO, __VA_ARGS__)

@@ -1,7 +1,7 @@
 /* The counters as lines of the log: the totals at the end, and on SIGUSR1.
  *
- * Reads what other threads write, while they write it: each line is one reading. Thread: control.
- */
+ * Reads what other threads write, while they write it: each line is one reading. Waits for room in
+ * the log, a second at most once nobody reads it. Thread: control. */
 #ifndef LB4_CONTROL_REPORT_H
 #define LB4_CONTROL_REPORT_H
 

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,6 +340,45 @@ static void test_full_ring_drops_and_tells(void **state)
     wait_for_text("after");
 }
 
+static void *read_until_done(void *is_done)
+{
+    while (!atomic_load((atomic_bool *)is_done))
+        read_available();
+    read_available();
+    return NULL;
+}
+
+/* Who waits for room loses nothing, as long as somebody reads. */
+static void test_waiting_for_room(void **state)
+{
+    static atomic_bool is_done;
+    pthread_t thread;
+
+    (void)state;
+    assert_true(log_wait_room(0));
+    assert_int_equal(log_register_thread("flood"), 0);
+    for (int i = 0; i < FLOOD; i++)
+        log_info("flood %d", i);
+    assert_false(log_wait_room(20));
+    wait_for_text(" log lines dropped\n");
+    reader.used = 0;
+    assert_int_equal(pthread_create(&thread, NULL, read_until_done, &is_done), 0);
+    for (int i = 0; i < FLOOD; i++) {
+        assert_true(log_wait_room(DEADLINE_MS));
+        log_info("calm %d", i);
+    }
+    log_info("the end");
+    atomic_store(&is_done, true);
+    pthread_join(thread, NULL);
+    wait_for_text(": the end\n");
+    for (int i = 0; i < FLOOD; i += 100) {
+        char text[32];
+
+        snprintf(text, sizeof(text), ": calm %d\n", i);
+        wait_for_text(text);
+    }
+}
+
 /* The writer sleeps between lines; each one must wake it. */
 static void test_every_line_wakes(void **state)
 {
@@ -436,6 +476,7 @@ int main(void)
         LOG_TEST(test_errno_survives),
         LOG_TEST(test_threads_at_once),
         LOG_TEST(test_full_ring_drops_and_tells),
+        LOG_TEST(test_waiting_for_room),
         LOG_TEST(test_every_line_wakes),
         LOG_TEST(test_stop_writes_what_is_queued),
         LOG_TEST(test_stop_without_reader_is_bounded),
