@@ -73,8 +73,9 @@ static int take_result(struct attempt *attempt, uint32_t bits)
     int fd = attempt->source.fd;
     int error = bits & (EPOLLERR | EPOLLHUP) ? sock_take_error(fd) : 0;
 
-    /* Who said something and reset before we looked had accepted. */
-    if (sock_error_is_reset(error) && sock_has_input(fd))
+    /* Linux says so only after the handshake (before it, a reset is ECONNREFUSED): it had accepted.
+     * Whether its reset comes before our look or after must make no difference. */
+    if (sock_error_is_reset(error))
         error = 0;
     if (error == 0 && attempt->is_local && sock_is_self_connected(fd)) {
         /* Nobody listens there but the connect itself (K15). Closed with a FIN it would stay in

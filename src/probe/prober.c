@@ -196,12 +196,16 @@ static void arm(struct prober *prober, struct probe *probe)
 static uint64_t plan(struct prober *prober, const struct probe *probe, enum health_outcome outcome)
 {
     const struct service_check *check = &probe->service->check;
+    uint64_t slot_ns;
 
     if (outcome == HEALTH_UNKNOWN)
         return probe->started_ns + later(check->fast_ns, UNKNOWN_GAP_NS);
     if (health_is_changing(&probe->health))
         return probe->started_ns + check->fast_ns;
-    return schedule_next_slot(&probe->slots, probe->started_ns, next_random(prober));
+    /* The slot after a probe that was not in one may be close, and that probe takes its leave. */
+    slot_ns = schedule_next_slot(&probe->slots, probe->started_ns + check->interval_ns / 8,
+                                 next_random(prober));
+    return earlier(slot_ns, probe->started_ns + check->interval_ns);
 }
 
 static void conclude(struct prober *prober, struct probe *probe, enum health_outcome outcome)
@@ -230,7 +234,8 @@ static void start(struct prober *prober, struct probe *probe)
     /* Read after connect(2): a process that was stopped before it has taken none of its time. */
     probe->started_ns = clock_now_ns();
     probe->late_ns = probe->started_ns - probe->next_ns;
-    probe->attempt_by_ns = probe->started_ns + probe->service->check.timeout_ns;
+    probe->attempt_by_ns =
+        schedule_round_up(&probe->slots, probe->started_ns + probe->service->check.timeout_ns);
     probe->next_ns = UINT64_MAX;
     if (probe->is_prompted)
         probe->prompted_ns = probe->started_ns;

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static const uint64_t GRAIN_MAX_NS = 8 * 1000000ull; /* chosen: a 1/256 of the usual 2 s */
+
 /* --- the queue ------------------------------------------------------------------------------- */
 
 int schedule_init(struct schedule *schedule, size_t cap_entries)
@@ -122,8 +124,18 @@ void schedule_slots_init(struct schedule_slots *slots, uint64_t interval_ns, uin
     const uint64_t golden = 0x9e3779b97f4a7c15u; /* 2^64 / 1.618... */
 
     slots->jitter_ns = interval_ns / 32;
-    slots->period_ns = interval_ns - slots->jitter_ns;
+    slots->grain_ns = interval_ns / 256 < GRAIN_MAX_NS ? interval_ns / 256 : GRAIN_MAX_NS;
+    if (slots->grain_ns == 0)
+        slots->grain_ns = 1;
+    slots->period_ns = interval_ns - slots->jitter_ns - slots->grain_ns;
     slots->offset_ns = part_of(slots->period_ns, number * golden + phase);
+}
+
+uint64_t schedule_round_up(const struct schedule_slots *slots, uint64_t at_ns)
+{
+    uint64_t over_ns = at_ns % slots->grain_ns;
+
+    return over_ns ? add_saturating(at_ns, slots->grain_ns - over_ns) : at_ns;
 }
 
 uint64_t schedule_next_slot(const struct schedule_slots *slots, uint64_t after_ns, uint64_t random)
@@ -135,5 +147,6 @@ uint64_t schedule_next_slot(const struct schedule_slots *slots, uint64_t after_n
 
         slot_ns = add_saturating(after_ns, slots->period_ns - into_ns);
     }
-    return add_saturating(slot_ns, part_of(slots->jitter_ns, random));
+    slot_ns = add_saturating(slot_ns, part_of(slots->jitter_ns, random));
+    return schedule_round_up(slots, slot_ns);
 }

@@ -269,7 +269,7 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
     bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
     char text[REASON_MAX];
     struct change change = {
-        .reason = reason_text(probe, now_ns, text),
+        .reason = outcome == HEALTH_OK ? "" : reason_text(probe, now_ns, text),
         .hint = is_suspect ? " (clients met it first)" : "",
         .before_ns = before.changed_ns,
         .flapped_ns = before.is_flapping ? before.fell_ns : 0,

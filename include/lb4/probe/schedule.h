@@ -35,12 +35,14 @@ void schedule_set(struct schedule *schedule, struct schedule_entry *entry, uint6
 /* The entry that is due first, still in the queue; NULL = empty. */
 struct schedule_entry *schedule_first(const struct schedule *schedule);
 
-/* The slots of one server: every period from an own offset on. The period is 31/32 of the interval,
- * and schedule_next_slot() adds a jitter below 1/32 of it: never longer than an interval from probe
- * to probe. */
+/* The slots of one server: every period from an own offset on. schedule_next_slot() adds a jitter
+ * below 1/32 of the interval and rounds up to a grain of 1/256 (8 ms at most), so that one wake-up
+ * serves several servers; the period is shorter by both: never more than an interval from probe to
+ * probe. */
 struct schedule_slots {
     uint64_t period_ns;
     uint64_t jitter_ns;
+    uint64_t grain_ns;  /* at least 1 */
     uint64_t offset_ns; /* 0..period_ns-1 */
 };
 
@@ -49,7 +51,11 @@ struct schedule_slots {
 void schedule_slots_init(struct schedule_slots *slots, uint64_t interval_ns, uint64_t number,
                          uint64_t phase);
 
-/* The time of the first slot that begins after `after_ns`, plus jitter made of `random`. */
+/* Up to the next grain, for times that need not be exact. */
+uint64_t schedule_round_up(const struct schedule_slots *slots, uint64_t at_ns);
+
+/* The time of the first slot that begins after `after_ns`, plus jitter made of `random`, rounded
+ * up. */
 uint64_t schedule_next_slot(const struct schedule_slots *slots, uint64_t after_ns, uint64_t random);
 
 #endif

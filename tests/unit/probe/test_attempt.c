@@ -195,6 +195,7 @@ static void test_no_watch_leaves_no_descriptor(void **state)
 /* --- resets ----------------------------------------------------------------------------------- */
 
 /* Before we looked, with nothing said: nobody serves there. */
+/* It has accepted, and had its reset come a moment later it would have been an answer, too. */
 static void test_reset_before_the_first_look(void **state)
 {
     struct addr at;
@@ -203,7 +204,7 @@ static void test_reset_before_the_first_look(void **state)
     (void)state;
     rig_start(&at);
     sock_reset(sockets_accept(listener));
-    check_outcome(HEALTH_FAILED, ECONNRESET);
+    check_outcome(HEALTH_OK, 0);
     assert_int_equal(rig.attempt.state, ATTEMPT_IDLE);
     close(listener);
 }

@@ -231,9 +231,25 @@ static void test_slots_stay_where_they_are(void **state)
         uint64_t after_ns = next_random() % (1000000 * MS);
         uint64_t next_ns = schedule_next_slot(&slots, after_ns, 0);
 
-        assert_int_equal((next_ns - slots.offset_ns) % slots.period_ns, 0);
-        assert_in_range(next_ns, after_ns + 1, after_ns + slots.period_ns);
+        uint64_t into_ns = (next_ns - slots.offset_ns) % slots.period_ns;
+
+        assert_in_range(into_ns, 0, slots.grain_ns - 1);
+        assert_int_equal(next_ns % slots.grain_ns, 0);
+        assert_in_range(next_ns, after_ns + 1, after_ns + slots.period_ns + slots.grain_ns);
     }
+}
+
+/* A grain is for company, not for delay: 8 ms at most, whatever the interval. */
+static void test_grain(void **state)
+{
+    struct schedule_slots slots;
+
+    (void)state;
+    schedule_slots_init(&slots, MS, 0, 0);
+    assert_int_equal(slots.grain_ns, MS / 256);
+    schedule_slots_init(&slots, 365ull * 24 * 3600 * 1000 * MS, 0, 0);
+    assert_int_equal(slots.grain_ns, 8 * MS);
+    assert_int_equal(schedule_round_up(&slots, 8 * MS + 1), 16 * MS);
 }
 
 static void test_ends_of_the_clock(void **state)
@@ -243,9 +259,11 @@ static void test_ends_of_the_clock(void **state)
     (void)state;
     schedule_slots_init(&slots, 2000 * MS, 1, 0);
     assert_true(slots.offset_ns > 0);
-    assert_int_equal(schedule_next_slot(&slots, 0, 0), slots.offset_ns);
+    assert_int_equal(schedule_next_slot(&slots, 0, 0), schedule_round_up(&slots, slots.offset_ns));
     assert_int_equal(schedule_next_slot(&slots, slots.offset_ns, 0),
-                     slots.offset_ns + slots.period_ns);
+                     schedule_round_up(&slots, slots.offset_ns + slots.period_ns));
+    assert_int_equal(schedule_round_up(&slots, 0), 0);
+    assert_int_equal(schedule_round_up(&slots, UINT64_MAX - 1), UINT64_MAX);
     assert_int_equal(schedule_next_slot(&slots, UINT64_MAX - 1, UINT64_MAX), UINT64_MAX);
 }
 
@@ -259,6 +277,7 @@ int main(void)
         cmocka_unit_test(test_a_few_servers_are_spread_too),
         cmocka_unit_test(test_never_further_apart_than_the_interval),
         cmocka_unit_test(test_slots_stay_where_they_are),
+        cmocka_unit_test(test_grain),
         cmocka_unit_test(test_ends_of_the_clock),
     };
 
