@@ -4,6 +4,9 @@
 
 #include "lb4/base/sock.h"
 
+static const uint64_t SPURNED_NS = 1000 * 1000000ull; /* chosen: some round trips, and far less than
+                                                         a server's own log-in time-out */
+
 static struct stats_service *service_stats(struct tcp_relay *relay, const struct conn *conn)
 {
     return &relay->stats->services[conn->service->index];
@@ -118,8 +121,8 @@ static enum connect_result connected(struct tcp_relay *relay, struct conn *conn,
 {
     flow_side_note(&conn->server, bits);
     conn->server.is_writable = true;
+    conn->connected_ns = relay->loop->now_ns;
     stats_add(&server_stats(relay, conn)->connections, 1);
-    pick_set_free(&conn->tried);
     return CONNECT_DONE;
 }
 
@@ -158,4 +161,28 @@ enum connect_result connect_on_timeout(struct tcp_relay *relay, struct conn *con
     if (leave_server(relay, conn, ETIMEDOUT))
         return give_up(relay, conn, CLOSE_ERROR);
     return give_up(relay, conn, CLOSE_CONNECT_FAILED);
+}
+
+/* Not a byte was taken from the client, so nothing is lost by asking another. A later reset, or one
+ * after last words, is the server's answer. */
+bool connect_is_spurned(const struct tcp_relay *relay, const struct conn *conn)
+{
+    return sock_error_is_reset(conn->server.error) && !conn->client.error &&
+           !conn->is_half_closed && conn->up.n_received == 0 && conn->down.n_received == 0 &&
+           relay->loop->now_ns - conn->connected_ns <= SPURNED_NS;
+}
+
+/* The next server is asked at the end of the turn: the batch may still hold an event of the socket
+ * that is closed here, which must not be taken for one of the next. */
+int connect_leave_spurned(struct tcp_relay *relay, struct conn *conn)
+{
+    int error = conn->server.error;
+
+    flow_fini(&conn->up, &relay->flow);
+    flow_fini(&conn->down, &relay->flow);
+    flow_init(&conn->up);
+    flow_init(&conn->down);
+    conn->state = CONN_CONNECTING;
+    deadline_start(relay->at_once, &conn->deadline, relay->loop->now_ns);
+    return leave_server(relay, conn, error);
 }

@@ -41,11 +41,12 @@ static struct deadline_list *list_of(struct tcp_relay *relay, uint64_t duration_
 
 static int timeouts_init(struct tcp_relay *relay, const struct service_table *services)
 {
-    relay->lists = calloc(2 + 3 * services->n_services, sizeof(*relay->lists));
+    relay->lists = calloc(3 + 3 * services->n_services, sizeof(*relay->lists));
     relay->timeouts = calloc(services->n_services, sizeof(*relay->timeouts));
     if (!relay->lists || !relay->timeouts)
         return -ENOMEM;
     relay->n_lists = 0;
+    relay->at_once = list_of(relay, 0, 0);
     relay->linger = list_of(relay, LINGER_NS, 0);
     relay->reset_after = list_of(relay, RESET_AFTER_NS, 0);
     for (size_t i = 0; i < services->n_services; i++) {
@@ -188,6 +189,11 @@ static void pump_both(struct tcp_relay *relay, struct conn *conn)
     pump(relay, conn, &conn->down);
     if (conn->state != CONN_RELAYING || (!conn->client.error && !conn->server.error))
         return;
+    if (connect_is_spurned(relay, conn)) {
+        if (connect_leave_spurned(relay, conn))
+            conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
+        return;
+    }
     start_reset(relay, conn);
     pump(relay, conn, &conn->up);
 }
@@ -206,10 +212,12 @@ static void progress(struct tcp_relay *relay, struct conn *conn)
 
     pump_both(relay, conn);
     note_progress(relay, conn, conn->up.n_received - in, conn->down.n_received - out);
-    if (conn->state == CONN_RESETTING)
+    if (conn->state == CONN_RESETTING) {
         settle_reset(relay, conn);
-    else if (conn->state == CONN_RELAYING && moved(conn) != before)
+    } else if (conn->state == CONN_RELAYING && moved(conn) != before) {
+        pick_set_free(&conn->tried);
         deadline_touch(current_list(relay, conn), &conn->deadline, relay->loop->now_ns);
+    }
 }
 
 static void start_relaying(struct tcp_relay *relay, struct conn *conn)
@@ -303,6 +311,8 @@ static void conn_expired(struct tcp_relay *relay, struct conn *conn)
     case CONN_CONNECTING:
         if (conn->client.error) /* its reset, not the server, is why we waited no longer */
             conn_close(relay, conn, conn->reason, CONN_END_RESET);
+        else if (!conn->backend) /* the last one reset at once */
+            connect_step(relay, conn, connect_next(relay, conn));
         else
             connect_step(relay, conn, connect_on_timeout(relay, conn));
         break;

@@ -43,8 +43,9 @@ struct conn {
     struct list link;         /* relay->live in order of accept, then relay->dead */
     struct service *service;
     struct backend *backend; /* NULL: no place is held */
-    struct pick_set tried;
+    struct pick_set tried;   /* until the first byte has moved */
     uint64_t accepted_ns;
+    uint64_t connected_ns;
     uint64_t reset_by_ns; /* CONN_RESETTING: deliver until then */
     struct addr peer;
     uint32_t n_timeouts; /* connects that timed out */
@@ -74,8 +75,9 @@ struct tcp_relay {
     struct list dead; /* closed in this turn */
     struct list
         *young; /* in live: the oldest whose server socket has no keepalive yet; &live = none */
-    struct deadline_list *lists;  /* by distinct duration */
-    struct deadline_list *linger; /* of lists: the next look at a connection that is to be reset */
+    struct deadline_list *lists;   /* by distinct duration */
+    struct deadline_list *linger;  /* of lists: the next look at a connection that is to be reset */
+    struct deadline_list *at_once; /* of lists: what has to wait for the end of the turn */
     struct deadline_list *reset_after; /* of lists: the longest that a reset waits */
     size_t n_lists;
     struct conn_timeouts *timeouts; /* by service->index */

@@ -4,6 +4,7 @@
 #ifndef LB4_RELAY_CONNECT_H
 #define LB4_RELAY_CONNECT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lb4/relay/conn.h"
@@ -22,5 +23,13 @@ enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn
 
 /* `timeout connect` is over: at most `tries` servers may cost one client that long. */
 enum connect_result connect_on_timeout(struct tcp_relay *relay, struct conn *conn);
+
+/* Has the server that was connected reset at once: within a second, before a byte of either side?
+ */
+bool connect_is_spurned(const struct tcp_relay *relay, const struct conn *conn);
+
+/* That counts as a failed connect. Leave the server; connect_next() is due on relay->at_once.
+ * Returns 0 or -ENOMEM. */
+int connect_leave_spurned(struct tcp_relay *relay, struct conn *conn);
 
 #endif

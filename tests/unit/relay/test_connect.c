@@ -382,6 +382,121 @@ static void test_mute_reset_of_the_only_server(void **state)
     close(listener);
 }
 
+/* The server at `listener` takes the connection, which is relayed from then on. */
+static int until_relaying(int listener)
+{
+    int server = rig_server(&rig, listener);
+
+    rig_until_relaying(&rig);
+    return server;
+}
+
+/* Its reset came after the first look, but before any byte: nothing is lost with another one. */
+static void test_spurned_goes_on(void **state)
+{
+    struct addr at[3] = {sockets_closed_port()};
+    int listener = sockets_listen(&at[1]);
+    int other = sockets_listen(&at[2]);
+    int client;
+    int server;
+
+    (void)state;
+    rig_open(&rig, at, 3, 0);
+    client = rig_client(&rig);
+    sock_reset(until_relaying(listener));
+    server = rig_server(&rig, other);
+    rig_pass(&rig, client, server, 1000);
+    rig_pass(&rig, server, client, 1000);
+    assert_int_equal(rig_connect_failures(&rig, 1), 1);
+    assert_int_equal(rig_redispatches(&rig), 2);
+    assert_true(is_suspect(1) && !is_suspect(2));
+    assert_int_equal(backend_active(&rig.services.services->backends[1]), 0);
+    assert_null(rig_conn(&rig)->tried.bits);
+    close(client);
+    close(server);
+    rig_until_ended(&rig);
+    rig_close(&rig);
+    close(listener);
+    close(other);
+}
+
+/* Two that both do so are asked once each. */
+static void test_spurned_by_all(void **state)
+{
+    struct addr at[2];
+    int listeners[2] = {sockets_listen(&at[0]), sockets_listen(&at[1])};
+    int client;
+
+    (void)state;
+    rig_open(&rig, at, 2, 0);
+    client = rig_client(&rig);
+    sock_reset(until_relaying(listeners[0]));
+    sock_reset(rig_server(&rig, listeners[1]));
+    rig_expect(&rig, client, -ECONNRESET);
+    rig_check_ended(&rig, CLOSE_SERVER_RST, 1);
+    assert_int_equal(rig_connect_failures(&rig, 0) + rig_connect_failures(&rig, 1), 2);
+    close(client);
+    rig_close(&rig);
+    close(listeners[0]);
+    close(listeners[1]);
+}
+
+/* `n` bytes of the client's have reached the server, or so much time has passed: the reset is the
+ * server's answer, and the client's. */
+static void check_reset_is_an_answer(size_t n, uint64_t ms)
+{
+    struct addr at[2];
+    int listener = sockets_listen(&at[0]);
+    int other = sockets_listen(&at[1]);
+    int client;
+    int server;
+
+    rig_open(&rig, at, 2, 0);
+    client = rig_client(&rig);
+    server = until_relaying(listener);
+    if (n)
+        rig_pass(&rig, client, server, n);
+    rig_advance(&rig, ms);
+    sock_reset(server);
+    rig_expect(&rig, client, -ECONNRESET);
+    rig_check_ended(&rig, CLOSE_SERVER_RST, 1);
+    assert_int_equal(rig_redispatches(&rig), 0);
+    assert_false(is_suspect(0));
+    close(client);
+    rig_close(&rig);
+    close(listener);
+    close(other);
+}
+
+static void test_a_later_reset_is_an_answer(void **state)
+{
+    (void)state;
+    check_reset_is_an_answer(0, 1100);
+    check_reset_is_an_answer(1, 0);
+}
+
+/* The client resets in the same moment: there is nobody to find another server for. */
+static void test_spurned_and_gone(void **state)
+{
+    struct addr at[2];
+    int listener = sockets_listen(&at[0]);
+    int other = sockets_listen(&at[1]);
+    int client;
+    int server;
+
+    (void)state;
+    rig_open(&rig, at, 2, 0);
+    client = rig_client(&rig);
+    server = until_relaying(listener);
+    sock_reset(client);
+    sock_reset(server);
+    rig_until_ended(&rig);
+    assert_int_equal(rig_redispatches(&rig), 0);
+    rig_close(&rig);
+    close(listener);
+    close(other);
+}
+
 /* --- errors of connect(2) itself -------------------------------------------------------------- */
 
 static void connect_fails(int error, uint64_t n_failures)
@@ -519,6 +634,10 @@ int main(void)
         cmocka_unit_test(test_last_words_before_the_first_look),
         cmocka_unit_test(test_mute_reset_goes_on),
         cmocka_unit_test(test_mute_reset_of_the_only_server),
+        cmocka_unit_test(test_spurned_goes_on),
+        cmocka_unit_test(test_spurned_by_all),
+        cmocka_unit_test(test_a_later_reset_is_an_answer),
+        cmocka_unit_test(test_spurned_and_gone),
         cmocka_unit_test(test_blame),
         cmocka_unit_test(test_no_server_can_be_asked),
         cmocka_unit_test(test_asked_port),
