@@ -20,6 +20,8 @@ LOG_LINE = re.compile(
     r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?P<level>\S+) (?P<thread>[^:]+): (?P<text>.*)$")
 SANITIZER = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer|runtime error:")
+TOTALS = re.compile(r": (service|server|worker) (\S+): (.*\btotal=.*)$")
+PROBES_DONE = "first probes are done"
 REASONS = frozenset(
     "client_fin server_fin client_rst server_rst idle half_close connect_failed no_server admin"
     " drain limit denied server_down error".split())
@@ -46,6 +48,8 @@ class Daemon:
         self.changed = threading.Condition()
         self.is_finished = False
         self.is_wrapped = bool(wrapper)
+        self.binary = str(binary)
+        self.n_workers = 0  # not known yet
         self.descriptors_at_start = None
         self.directory = None
         command = [*wrapper]
@@ -59,6 +63,7 @@ class Daemon:
         drop = {}
         if uid is not None and can_change_uid():
             drop = {"user": uid, "group": uid, "extra_groups": []}
+        self.drop = drop
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
             env={**os.environ, **(env or {})}, **drop)
@@ -134,9 +139,21 @@ class Daemon:
     # --- start and end
 
     def wait_ready(self):
+        """Listening, and every server that is probed has been judged."""
         self.wait_line(r"\bready\b")
-        self.descriptors_at_start = self.descriptors()
+        if self.is_probing():
+            self.wait_line(PROBES_DONE)
+        # What is connected before the first client is a probe that takes its leave.
+        self.descriptors_at_start = self.descriptors(counts_connections=False)
         return self
+
+    def is_probing(self):
+        """Does any service probe its servers, by the effective configuration?"""
+        words = self.command[self.command.index(self.binary):]
+        done = subprocess.run([*words, "-T"], capture_output=True, text=True, check=False,
+                              env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}, **self.drop)
+        services = re.findall(r"^service .*?^}", done.stdout, re.M | re.S)
+        return any(is_service_probed(text) for text in services)
 
     def wait_exit(self, limit_s=END_LIMIT_S):
         """The exit code."""
@@ -205,16 +222,19 @@ class Daemon:
         return [int(word) for word in path.read_text().split()] if path.exists() else []
 
     def summary(self):
-        """The summary at exit: {("service", "web"): {"total": 3, ...}, ("server", "web/s1"): ...,
-        ("worker", "0"): ...}."""
-        found = {}
-        for line in self.lines:
-            match = re.search(r": (service|server|worker) (\S+): (.*\btotal=.*)$", line)
-            if match:
-                kind, name, rest = match.groups()
-                pairs = re.findall(r"(\w+)=(\d+)", rest)
-                found[kind, name] = {word: int(number) for word, number in pairs}
-        return found
+        """The last totals in the log, those of the exit once it has ended: {("service", "web"):
+        {"total": 3, ...}, ("server", "web/s1"): ..., ("worker", "1"): ...}."""
+        return parse_totals(self.lines)
+
+    def totals(self):
+        """Ask for the totals while it runs."""
+        if not self.n_workers:
+            ready = self.wait_line(r"\bready\b.* \d+ workers?$")
+            self.n_workers = int(ready.split()[-2])
+        start = len(self.lines)
+        self.signal(signal.SIGUSR1)
+        self.wait_line(rf": worker {self.n_workers}: .*\btotal=", start=start)
+        return parse_totals(self.lines[start:])
 
     @contextlib.contextmanager
     def traced(self, output, call, fault):
@@ -238,20 +258,26 @@ class Daemon:
 
     # --- what the process holds and uses
 
-    def descriptors(self):
+    def descriptors(self, counts_connections=True):
         """How many of each kind: {"socket": 4, "pipe": 2, "anon_inode": 3, ...}."""
         kinds = collections.Counter()
         directory = f"/proc/{self.pid}/fd"
+        left_out = set() if counts_connections else connected_sockets(self.pid)
+        targets = []
         for name in os.listdir(directory):
-            try:
-                kinds[os.readlink(f"{directory}/{name}").split(":")[0]] += 1
-            except FileNotFoundError:
-                pass
+            with contextlib.suppress(FileNotFoundError):
+                targets.append(os.readlink(f"{directory}/{name}"))
+        if not counts_connections:
+            left_out |= connected_sockets(self.pid)
+        for target in targets:
+            if target not in left_out:
+                kinds[target.split(":")[0]] += 1
         return kinds
 
     def wait_descriptors(self, limit_s=END_LIMIT_S):
-        """Wait until there are as many as at the start; of pipes there may be fewer, since a pipe
-        that could not be emptied is closed and not made again before it is needed."""
+        """Wait until there are as many as at the start, in a moment without probes; of pipes there
+        may be fewer, since a pipe that could not be emptied is closed and not made again before it
+        is needed."""
         at_start = self.descriptors_at_start
         deadline = time.monotonic() + limit_s
         while True:
@@ -282,6 +308,38 @@ class Daemon:
     def rss_bytes(self):
         text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         return int(re.search(r"^Rss:\s+(\d+) kB", text, re.M).group(1)) * 1024
+
+
+def connected_sockets(pid):
+    """Links of /proc/PID/fd that are TCP sockets with a peer, those that still connect too."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        path = pathlib.Path(f"/proc/{pid}/net/{table}")
+        for line in path.read_text().splitlines()[1:] if path.exists() else []:
+            words = line.split()
+            if not words[2].endswith(":0000"):
+                found.add(f"socket:[{words[9]}]")
+    return found
+
+
+def is_service_probed(text):
+    """By its block in the effective configuration: without a `check` line if it has several."""
+    check = re.search(r"^\s*check (\S+)", text, re.M)
+    if check:
+        return check.group(1) != "none"
+    return len(re.findall(r"^\s*server ", text, re.M)) > 1
+
+
+def parse_totals(lines):
+    """The last totals of each name in these lines of the log."""
+    found = {}
+    for line in lines:
+        match = TOTALS.search(line)
+        if match:
+            kind, name, rest = match.groups()
+            pairs = re.findall(r"(\w+)=(\d+)", rest)
+            found[kind, name] = {word: int(number) for word, number in pairs}
+    return found
 
 
 def parse_closed(line):

@@ -1,15 +1,19 @@
 """Small echo servers and their clients, for tests that look at other things than bytes."""
 import contextlib
 import errno
+import pathlib
 import selectors
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
 import namespace
 
 ECHO_LIMIT_S = 10
+NAMED_SERVER = pathlib.Path(__file__).with_name("named_server.py")
 
 
 class EchoServer:
@@ -87,6 +91,51 @@ class EchoServer:
         for sock in [self.listener, self.wake_recv, self.wake_send, *self.connections]:
             sock.close()
         self.selector.close()
+
+
+class ServerProcess:
+    """An echo server that says its name and can die for real: a process, see named_server.py. As a
+    context it starts, and is killed at the end."""
+
+    def __init__(self, name, host=namespace.LOOPBACK["v4"], port=None):
+        self.name = name
+        self.host = host
+        self.port = port or namespace.take_port()
+        self.process = None
+
+    @property
+    def address(self):
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def start(self):
+        """Returns once it listens, on the same port every time."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-E", "-S", str(NAMED_SERVER), self.name, self.host, str(self.port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        line = self.process.stdout.readline()
+        if line != b"listening\n":
+            self.kill()
+            raise AssertionError(f"server {self.name} does not listen")
+        return self
+
+    def kill(self):
+        """SIGKILL. Once this returns nothing listens, and its connections have ended."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process = None
+
+    @property
+    def is_running(self):
+        return self.process is not None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        if self.is_running:
+            self.kill()
 
 
 def connect(address, limit_s=ECHO_LIMIT_S, source=None):

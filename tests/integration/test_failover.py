@@ -1,5 +1,6 @@
 """A server that refuses, is unreachable or silent costs the client nothing while another one works;
-when none does the client is reset at once."""
+when none does the client is reset at once. Without probes: what clients meet is all that lb4 knows.
+"""
 import contextlib
 import statistics
 import time
@@ -12,6 +13,7 @@ import servers
 LISTEN = "127.0.0.1:7000"
 CONNECT_MS = 300
 RESET_BAR_S = 0.010
+SPARED_S = 10  # a server of a service without probes, after a failed connect
 SLACK = 3  # CI shares its processors
 
 needs_nft = pytest.mark.skipif(not namespace.has_nft(), reason="nft is not installed")
@@ -46,8 +48,11 @@ def test_refused_servers_are_passed_over(start_lb4, server, policy, splice):
     assert {end["server"] for end in ends} == {"s2"}
     lb4.finish()
     summary = lb4.summary()
-    assert summary["server", "web/s1"]["connect_failures"] > 0
-    assert summary["server", "web/s2"].get("connect_failures", 0) == 0
+    failures = {name: summary["server", f"web/{name}"]["connect_failures"]
+                for name in ("s1", "s2", "s3")}
+    print(failures)
+    assert failures["s1"] + failures["s3"] > 0 and failures["s2"] == 0
+    assert max(failures.values()) <= 3, "spared for a while once they have refused"
 
 
 def test_all_refused_is_a_prompt_reset(start_lb4):
@@ -118,6 +123,24 @@ def test_a_server_that_comes_back_is_used(start_lb4):
     assert servers.connect_end(LISTEN)[0] == "rst"
     with servers.EchoServer(port=int(address.rsplit(":", 1)[1])):
         servers.ask_once(LISTEN)
+
+
+def test_an_unprobed_server_is_looked_at_again(start_lb4, server):
+    """It refused, and nothing but clients can tell that it is back: one is sent to look."""
+    address = nobody()
+    start(start_lb4, [address, server.address])
+    for _ in range(10):
+        servers.ask_once(LISTEN)
+    with servers.EchoServer(port=int(address.rsplit(":", 1)[1])) as back:
+        began = time.monotonic()
+
+        def is_back():
+            servers.ask_once(LISTEN)
+            return back.n_accepted > 0
+        servers.wait_until(is_back, SPARED_S + 10, "clients at the server that came back")
+        took = time.monotonic() - began
+        print(f"used again after {took:.1f} s")
+        assert took >= 0.5, "it was never spared"
 
 
 def test_no_local_port_left_is_survived(start_lb4, server):
