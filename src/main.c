@@ -1,4 +1,5 @@
 /* argv -> configuration -> run; the exit code. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -92,7 +93,10 @@ static int act_with_conf(const struct flags *flags)
         error = names_resolve(&conf, &report);
         conf_report_write(&report, stderr);
     }
-    exit_code = error < 0 ? EXIT_CANNOT_RUN : act(flags, &conf);
+    if (error == -EINTR)
+        exit_code = EXIT_FINE; /* told to end before anything had begun */
+    else
+        exit_code = error < 0 ? EXIT_CANNOT_RUN : act(flags, &conf);
     conf_free(&conf);
     return exit_code;
 }

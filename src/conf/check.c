@@ -238,6 +238,29 @@ static void check_servers(const struct conf_service *service, const struct liste
     }
 }
 
+static bool has_portless_server(const struct conf_service *service)
+{
+    for (size_t i = 0; i < service->n_servers; i++)
+        if (addr_port(&service->servers[i].addr) == 0)
+            return true;
+    return false;
+}
+
+/* A server that is fine but for its first port would be down as a whole. */
+static void warn_one_port_probed(const struct conf_service *service, struct conf_report *report)
+{
+    const struct conf_listen *first = service->listens;
+    bool has_ports =
+        service->n_listens > 1 || (first && first->last_port != addr_port(&first->addr));
+
+    if (has_ports && conf_is_checked(service) && service->check.port == 0 &&
+        has_portless_server(service))
+        conf_report_warn(report, &service->place,
+                         "service '%s': of all its ports, probes of servers without one go to %u; "
+                         "choose with: check tcp port 1..65535",
+                         service->name, addr_port(&first->addr));
+}
+
 static int check_listeners(const struct conf *conf, struct conf_report *report)
 {
     struct own_addrs own = {0};
@@ -248,6 +271,7 @@ static int check_listeners(const struct conf *conf, struct conf_report *report)
     for (size_t i = 0; i < conf->n_services; i++) {
         warn_hidden(&listeners, &conf->services[i], report);
         warn_backups_only(&conf->services[i], report);
+        warn_one_port_probed(&conf->services[i], report);
         check_servers(&conf->services[i], &listeners, &own, report);
     }
     if (own.list)

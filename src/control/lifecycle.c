@@ -256,6 +256,9 @@ static void say_ready(const struct lifecycle *self)
     char text[LIMITS_TEXT_MAX];
 
     log_info("%s", limits_explain(&self->budget, text));
+    if (prober_count(&self->services) > self->budget.probes)
+        log_warn("%u of %zu servers can be probed at a time, others wait: raise RLIMIT_NOFILE",
+                 self->budget.probes, prober_count(&self->services));
     log_info("ready: %s, %zu service%s on %zu address%s, %zu worker%s", self->options->config_name,
              self->services.n_services, self->services.n_services == 1 ? "" : "s",
              self->listeners.n_listeners, self->listeners.n_listeners == 1 ? "" : "es",

@@ -248,7 +248,7 @@ int names_resolve(struct conf *conf, struct conf_report *report)
     error = resolve_all(conf, n_hosts, report);
     if (error == 0)
         error = conf_check(conf, report);
-    else if (report->n_errors == 0)
+    else if (report->n_errors == 0 && error != -EINTR)
         conf_report_error(report, &first->place, "server '%s': %s cannot be looked up: %s",
                           first->name, first->host, strerror(-error));
     report->n_warnings = 0; /* of conf_check(), which gave them before, when it saw the names */

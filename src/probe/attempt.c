@@ -29,7 +29,7 @@ static enum health_outcome fail(struct attempt *attempt, int error)
     return outcome_of(error);
 }
 
-bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr *to,
+bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr *to, bool watches,
                    enum health_outcome *ret_outcome)
 {
     int fd;
@@ -37,6 +37,7 @@ bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr
 
     attempt->error = 0;
     attempt->n_drained = 0;
+    attempt->watches = watches;
     if (!error) {
         source_init(&attempt->source, SOURCE_PROBE, fd);
         error = loop_add(loop, &attempt->source, LOOP_EDGE);
@@ -75,7 +76,7 @@ static int take_result(struct attempt *attempt, uint32_t bits)
 
     /* Linux says so only after the handshake (before it, a reset is ECONNREFUSED): it had accepted.
      * Whether its reset comes before our look or after must make no difference. */
-    if (sock_error_is_reset(error))
+    if (sock_error_is_reset(error) && (!attempt->watches || sock_has_input(fd)))
         error = 0;
     if (error == 0 && attempt->is_local && sock_is_self_connected(fd)) {
         /* Nobody listens there but the connect itself (K15). Closed with a FIN it would stay in
@@ -86,31 +87,60 @@ static int take_result(struct attempt *attempt, uint32_t bits)
     return error;
 }
 
-bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome)
+enum health_outcome attempt_settle(struct attempt *attempt)
 {
-    int error;
+    attempt->state = ATTEMPT_LINGERING;
+    shutdown(attempt->source.fd, SHUT_WR);
+    drain(attempt);
+    return HEALTH_OK;
+}
 
-    switch (attempt->state) {
-    case ATTEMPT_IDLE:
-        return false;
-    case ATTEMPT_LINGERING:
-        drain(attempt);
-        return false;
-    case ATTEMPT_CONNECTING:
-        break;
+/* true: something came. Its FIN is as good as a word: it knew what it did. */
+static bool watch(struct attempt *attempt, enum health_outcome *ret_outcome)
+{
+    char byte;
+
+    if (recv(attempt->source.fd, &byte, 1, MSG_PEEK) >= 0) {
+        *ret_outcome = attempt_settle(attempt);
+        return true;
     }
-    if (!(bits & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+    if (sock_would_block(errno))
         return false;
-    error = take_result(attempt, bits);
+    *ret_outcome = fail(attempt, errno);
+    return true;
+}
+
+static bool finish_connect(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome)
+{
+    int error = take_result(attempt, bits);
+
     if (error) {
         *ret_outcome = fail(attempt, error);
         return true;
     }
-    attempt->state = ATTEMPT_LINGERING;
-    shutdown(attempt->source.fd, SHUT_WR);
-    drain(attempt);
-    *ret_outcome = HEALTH_OK;
+    if (attempt->watches) {
+        attempt->state = ATTEMPT_WATCHING;
+        return watch(attempt, ret_outcome);
+    }
+    *ret_outcome = attempt_settle(attempt);
     return true;
+}
+
+bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome)
+{
+    switch (attempt->state) {
+    case ATTEMPT_IDLE:
+        return false;
+    case ATTEMPT_CONNECTING:
+        return bits & (EPOLLOUT | EPOLLERR | EPOLLHUP) &&
+               finish_connect(attempt, bits, ret_outcome);
+    case ATTEMPT_WATCHING:
+        return watch(attempt, ret_outcome);
+    case ATTEMPT_LINGERING:
+        drain(attempt);
+        return false;
+    }
+    return false;
 }
 
 enum health_outcome attempt_give_up(struct attempt *attempt)

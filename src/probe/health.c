@@ -21,14 +21,14 @@ static bool is_turning(struct health *health, const struct health_rules *rules,
 }
 
 /* At most 2 * 200 * 365 days, which is 1.3e19 ns: fits. */
-static uint64_t hold_ns(const struct health_rules *rules)
+uint64_t health_hold_ns(const struct health_rules *rules)
 {
     return 2 * ((uint64_t)rules->fall + rules->rise) * rules->interval_ns;
 }
 
 static bool is_held(const struct health *health, const struct health_rules *rules, uint64_t now_ns)
 {
-    return health->has_fallen && now_ns - health->fell_ns < hold_ns(rules);
+    return health->has_fallen && now_ns - health->fell_ns < health_hold_ns(rules);
 }
 
 static enum health_report report_fall(struct health *health, uint64_t now_ns)
@@ -56,10 +56,13 @@ static enum health_report report_end_of_hold(struct health *health,
 {
     if (is_held(health, rules, now_ns))
         return HEALTH_NOTHING;
-    if (!health->is_usable)
-        return report_fall(health, now_ns);
-    health->is_flapping = false;
-    return HEALTH_STEADY;
+    if (health->is_usable) {
+        health->is_flapping = false;
+        return HEALTH_STEADY;
+    }
+    /* A first success is no news of a fall: either a failure follows, or it is usable in the end.
+     */
+    return health->n_against > 0 ? HEALTH_NOTHING : report_fall(health, now_ns);
 }
 
 enum health_report health_take(struct health *health, const struct health_rules *rules,

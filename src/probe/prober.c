@@ -27,6 +27,9 @@ static const uint64_t PROMPT_GAP_NS = 100 * 1000000ull;  /* between probes that 
                                                             server hurt nobody */
 static const uint64_t UNKNOWN_GAP_NS = 100 * 1000000ull; /* after a probe that met our own trouble,
                                                             lest we add to it; chosen */
+static const uint64_t WATCH_NS = 50 * 1000000ull;        /* for a reset of one in doubt; chosen: a
+                                                             round trip on most paths */
+static const uint64_t RELAPSE_NS = 10 * 1000000000ull;   /* chosen: see verdict.c */
 static const uint64_t SPARED_NS = 10 * 1000000000ull;    /* a suspect that nobody probes; chosen: of
                                                             a dead server's clients one in 10 s pays
                                                             for the look, and one that is back is
@@ -51,7 +54,7 @@ static void probe_init(struct prober *prober, struct service *service, struct ba
     struct probe *probe = &prober->probes[backend->stats_index];
 
     schedule_entry_init(&probe->entry);
-    attempt_init(&probe->attempt, backend->is_local);
+    attempt_init(&probe->attempt, true); /* any address may become one of ours while we run */
     schedule_slots_init(&probe->slots, check->interval_ns, backend->stats_index, prober->random);
     list_init(&probe->queue);
     probe->service = service;
@@ -71,7 +74,8 @@ static int probes_init(struct prober *prober, struct service_table *services)
 
     prober->probes = calloc(n, sizeof(*prober->probes));
     prober->checks = calloc(n, sizeof(*prober->checks));
-    if (!prober->probes || !prober->checks)
+    prober->services_told = calloc(services->n_services, sizeof(*prober->services_told));
+    if (!prober->probes || !prober->checks || !prober->services_told)
         return -ENOMEM;
     prober->n_probes = n;
     for (size_t i = 0; i < services->n_services; i++) {
@@ -119,8 +123,10 @@ void prober_fini(struct prober *prober)
     schedule_fini(&prober->schedule);
     free(prober->probes);
     free(prober->checks);
+    free(prober->services_told);
     prober->probes = NULL;
     prober->checks = NULL;
+    prober->services_told = NULL;
     prober->n_probes = 0;
     mailbox_fini(&prober->mailbox);
     loop_fini(&prober->loop);
@@ -184,6 +190,9 @@ static void arm(struct prober *prober, struct probe *probe)
     case ATTEMPT_CONNECTING:
         due_ns = earlier(due_ns, probe->attempt_by_ns);
         break;
+    case ATTEMPT_WATCHING:
+        due_ns = earlier(due_ns, probe->watch_by_ns);
+        break;
     case ATTEMPT_LINGERING:
         due_ns = earlier(due_ns, earlier(probe->attempt_by_ns, probe->next_ns));
         break;
@@ -216,6 +225,12 @@ static void conclude(struct prober *prober, struct probe *probe, enum health_out
     probe->next_ns = later(plan(prober, probe, outcome), now_ns);
 }
 
+/* One that is up, and that nothing speaks against, is not looked at more closely. */
+static bool is_in_doubt(const struct probe *probe)
+{
+    return probe->is_prompted || !probe->health.is_usable || health_is_changing(&probe->health);
+}
+
 static void start(struct prober *prober, struct probe *probe)
 {
     enum health_outcome outcome;
@@ -229,7 +244,8 @@ static void start(struct prober *prober, struct probe *probe)
     }
     if (prober->n_open == prober->max_open)
         close_attempt(prober, probe_of(list_take_first(&prober->lingering)));
-    is_under_way = attempt_start(&probe->attempt, &prober->loop, &probe->addr, &outcome);
+    is_under_way =
+        attempt_start(&probe->attempt, &prober->loop, &probe->addr, is_in_doubt(probe), &outcome);
     account(prober, probe);
     /* Read after connect(2): a process that was stopped before it has taken none of its time. */
     probe->started_ns = clock_now_ns();
@@ -252,19 +268,22 @@ static void start_or_wait(struct prober *prober, struct probe *probe)
 {
     if (has_room(prober))
         start(prober, probe);
+    else if (probe->is_prompted)
+        list_append(prober->waiting.next,
+                    &probe->queue); /* first of all: a client has met trouble */
     else
         list_append(&prober->waiting, &probe->queue);
 }
 
-static void unmark(struct probe *probe)
+static void unmark(struct probe *probe, uint64_t now_ns)
 {
     probe->unmark_ns = UINT64_MAX;
-    if (probe->service->check.is_probed) {
-        backend_clear(probe->backend, PICK_FRESH);
+    backend_clear(probe->backend, PICK_FRESH);
+    if (!probe->is_spared)
         return;
-    }
-    probe->is_prompted = false;
-    backend_clear(probe->backend, PICK_SUSPECT);
+    probe->is_spared = false;
+    probe->cleared_ns = now_ns;
+    backend_clear(probe->backend, PICK_SUSPECT | PICK_DOUBT);
 }
 
 /* --- what is due ------------------------------------------------------------------------------ */
@@ -276,13 +295,21 @@ static void serve(struct prober *prober, struct probe *probe)
     bool is_over = probe->attempt_by_ns <= prober->loop.told_ns;
 
     if (probe->unmark_ns <= now_ns)
-        unmark(probe);
+        unmark(probe, now_ns);
     switch (probe->attempt.state) {
     case ATTEMPT_IDLE:
         break;
     case ATTEMPT_CONNECTING:
         if (is_over) {
             enum health_outcome outcome = attempt_give_up(&probe->attempt);
+
+            account(prober, probe);
+            conclude(prober, probe, outcome);
+        }
+        break;
+    case ATTEMPT_WATCHING:
+        if (probe->watch_by_ns <= prober->loop.told_ns) {
+            enum health_outcome outcome = attempt_settle(&probe->attempt);
 
             account(prober, probe);
             conclude(prober, probe, outcome);
@@ -335,9 +362,12 @@ static int wait_ms(const struct prober *prober)
 
 static void on_probe(struct prober *prober, struct probe *probe, uint32_t bits)
 {
+    enum attempt_state before = probe->attempt.state;
     enum health_outcome outcome;
     bool is_there = attempt_on_event(&probe->attempt, bits, &outcome);
 
+    if (before == ATTEMPT_CONNECTING && probe->attempt.state == ATTEMPT_WATCHING)
+        probe->watch_by_ns = earlier(prober->loop.now_ns + WATCH_NS, probe->attempt_by_ns);
     account(prober, probe);
     if (is_there)
         conclude(prober, probe, outcome);
@@ -351,12 +381,16 @@ static void notice(struct prober *prober, struct probe *probe)
     uint64_t now_ns = prober->loop.now_ns;
 
     log_debug("suspect server=%s/%s", probe->service->name, probe->backend->name);
-    probe->is_prompted = true;
     if (probe->service->check.is_probed) {
+        bool is_relapse = probe->cleared_ns && now_ns - probe->cleared_ns < RELAPSE_NS;
+
+        probe->n_relapses = is_relapse ? probe->n_relapses + 1 : 0;
+        probe->is_prompted = true;
         close_attempt(prober, probe);
         probe->next_ns =
             probe->prompted_ns ? later(now_ns, probe->prompted_ns + PROMPT_GAP_NS) : now_ns;
     } else {
+        probe->is_spared = true;
         probe->unmark_ns = now_ns + SPARED_NS;
         log_warn("server %s/%s: a client's connect failed, and no probe tells more: for %d s it is "
                  "chosen last",
@@ -370,7 +404,8 @@ static void notice_suspects(struct prober *prober)
     for (size_t i = 0; i < prober->n_probes; i++) {
         struct probe *probe = &prober->probes[i];
 
-        if (!probe->is_prompted && backend_standing(probe->backend) & PICK_SUSPECT)
+        if (!probe->is_prompted && !probe->is_spared &&
+            backend_standing(probe->backend) & (PICK_SUSPECT | PICK_DOUBT))
             notice(prober, probe);
     }
 }

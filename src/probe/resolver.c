@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -18,7 +19,10 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/sock.h"
 
-enum { THREADS_MAX = 32 }; /* names looked up at the same time; chosen */
+enum {
+    THREADS_MAX = 32, /* names looked up at the same time; chosen */
+    SLICE_MS = 100    /* between looks for a signal; chosen */
+};
 
 struct record {
     uint32_t index; /* in the names */
@@ -154,9 +158,23 @@ static void run_threads(struct work *work)
 static _Noreturn void run_child(struct work *work, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* By default a dead name server costs 5 s before the second one is asked (resolv.conf(5)), all
+     * the time there is. Who has set other options in the environment keeps them. */
+    setenv("RES_OPTIONS", "timeout:1 attempts:2", 0);
     if (getppid() == parent)
         run_threads(work);
     _exit(0);
+}
+
+/* Signals are blocked by now and wait for somebody who listens: nobody should have to wait for us.
+ */
+static bool is_told_to_end(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1 ||
+            sigismember(&pending, SIGQUIT) == 1);
 }
 
 static bool wait_input(int fd, uint64_t deadline_ns)
@@ -166,11 +184,11 @@ static bool wait_input(int fd, uint64_t deadline_ns)
         uint64_t left_ns = now_ns < deadline_ns ? deadline_ns - now_ns : 0;
         uint64_t left_ms = (left_ns + CLOCK_NS_PER_MS - 1) / CLOCK_NS_PER_MS;
         struct pollfd wanted = {.fd = fd, .events = POLLIN};
-        int n = poll(&wanted, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
+        int n = poll(&wanted, 1, left_ms < SLICE_MS ? (int)left_ms : SLICE_MS);
 
         if (n > 0)
             return true;
-        if (left_ns == 0 || (n < 0 && errno != EINTR))
+        if (left_ns == 0 || (n < 0 && errno != EINTR) || is_told_to_end())
             return false;
     }
 }
@@ -196,11 +214,26 @@ static enum arrival read_record(int fd, uint64_t deadline_ns, struct record *ret
     return ARRIVAL_RECORD;
 }
 
+static int compare_addrs(const void *left, const void *right)
+{
+    const struct addr *a = left;
+    const struct addr *b = right;
+
+    if (a->sa.sa_family != b->sa.sa_family)
+        return a->sa.sa_family < b->sa.sa_family ? -1 : 1;
+    if (a->sa.sa_family == AF_INET)
+        return memcmp(&a->in4.sin_addr, &b->in4.sin_addr, sizeof(a->in4.sin_addr));
+    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr));
+}
+
+/* DNS servers turn the order round with every answer: two balancers would call the same address by
+ * different names. */
 static void store_record(struct resolver_name *name, const struct record *record)
 {
     name->error = record->error;
     name->n_addrs = record->n_addrs;
     memcpy(name->addrs, record->addrs, record->n_addrs * sizeof(record->addrs[0]));
+    qsort(name->addrs, name->n_addrs, sizeof(name->addrs[0]), compare_addrs);
 }
 
 /* What the names without a record get: they were too slow, or the child has died. */
@@ -282,5 +315,5 @@ int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeo
     for (size_t i = 0; i < n_names; i++)
         if (is_missing(&names[i]))
             names[i].error = missing;
-    return 0;
+    return missing && is_told_to_end() ? -EINTR : 0;
 }

@@ -12,7 +12,10 @@ static const uint64_t FRESH_NS = 2 * 1000000000ull; /* a server that came back g
                                                        choice at most so long; chosen: until its
                                                        connections show in the load */
 
-enum { REASON_MAX = 128 };
+enum {
+    REASON_MAX = 128,
+    UNKNOWN_TOLD = 3 /* in a row, before it is worth a line; chosen */
+};
 
 /* --- texts ------------------------------------------------------------------------------------ */
 
@@ -110,6 +113,7 @@ static size_t count_up(const struct service *service)
 
 /* What a change is told with. */
 struct change {
+    bool is_first; /* the first probe, before which nothing was known */
     const char *reason;
     const char *hint;
     uint64_t before_ns;  /* since when the state before had lasted */
@@ -122,11 +126,13 @@ static void log_down(const struct probe *probe, const struct change *change)
     const struct service *service = probe->service;
     uint64_t since_ns = change->flapped_ns ? change->flapped_ns : change->before_ns;
     char lasted[VERDICT_DURATION_MAX];
+    char before[VERDICT_DURATION_MAX + 32];
 
-    log_warn("server %s/%s is DOWN: %s%s; it was %s for %s; %zu of %zu servers of %s are up",
-             service->name, probe->backend->name, change->reason, change->hint,
-             change->flapped_ns ? "flapping" : "up",
-             verdict_duration(change->now_ns - since_ns, lasted), count_up(service),
+    snprintf(before, sizeof(before), "it was %s for %s", change->flapped_ns ? "flapping" : "up",
+             verdict_duration(change->now_ns - since_ns, lasted));
+    log_warn("server %s/%s is DOWN: %s%s; %s; %zu of %zu servers of %s are up", service->name,
+             probe->backend->name, change->reason, change->hint,
+             change->is_first ? "this was its first probe" : before, count_up(service),
              service->n_backends, service->name);
 }
 
@@ -188,34 +194,26 @@ static void log_report(const struct probe *probe, enum health_report report,
     }
 }
 
-/* All servers but this one are down: since when was it so that none was up? `own_ns`: since when
- * this one was down. */
-static uint64_t lost_since(const struct prober *prober, const struct probe *probe, uint64_t own_ns)
+/* Servers that flap would fill the log here, too: the loss of all is told once in a hold. */
+static void log_service(struct prober *prober, const struct probe *probe, uint64_t hold_ns,
+                        uint64_t now_ns)
 {
     const struct service *service = probe->service;
-    uint64_t since_ns = own_ns;
-
-    for (size_t i = 0; i < service->n_backends; i++) {
-        const struct probe *other = &prober->probes[service->backends[i].stats_index];
-
-        if (other != probe && other->health.changed_ns > since_ns)
-            since_ns = other->health.changed_ns;
-    }
-    return since_ns;
-}
-
-static void log_service(const struct prober *prober, const struct probe *probe,
-                        const struct change *change)
-{
-    const struct service *service = probe->service;
+    struct prober_service *told = &prober->services_told[service->index];
+    bool is_lost = count_up(service) == 0;
     char lasted[VERDICT_DURATION_MAX];
 
-    if (!probe->health.is_usable && count_up(service) == 0)
-        log_error("service %s: no server is up, clients are reset", service->name);
-    else if (probe->health.is_usable && count_up(service) == 1)
+    if (is_lost == told->is_told_lost)
+        return;
+    if (!is_lost) {
         log_info("service %s: served again, after %s", service->name,
-                 verdict_duration(change->now_ns - lost_since(prober, probe, change->before_ns),
-                                  lasted));
+                 verdict_duration(now_ns - told->lost_told_ns, lasted));
+        told->is_told_lost = false;
+    } else if (!told->has_told || now_ns - told->lost_told_ns >= hold_ns) {
+        log_error("service %s: no server is up, clients are reset", service->name);
+        *told =
+            (struct prober_service){.is_told_lost = true, .has_told = true, .lost_told_ns = now_ns};
+    }
 }
 
 /* FRESH before UP, so that no worker sees an empty server that is not marked. */
@@ -229,6 +227,8 @@ static void set_standing(struct probe *probe, uint64_t now_ns)
         backend_set(probe->backend, PICK_DOWN);
         backend_clear(probe->backend, PICK_FRESH);
         probe->unmark_ns = UINT64_MAX;
+        probe->is_spared = false;
+        probe->is_prompted = true; /* its marks go with its next success */
     }
 }
 
@@ -260,6 +260,81 @@ static void count(struct stats_checks *checks, enum health_outcome outcome)
     }
 }
 
+/* Probes succeed, but clients do not get through, again and again: a firewall between, another
+ * port, a queue that is too short. Each time it stays a suspect for longer, so that few clients
+ * wait. */
+static void spare(struct probe *probe, uint64_t now_ns)
+{
+    uint64_t ns = CLOCK_NS_PER_S << (probe->n_relapses < 5 ? probe->n_relapses - 1 : 4);
+    char text[VERDICT_DURATION_MAX];
+
+    probe->is_spared = true;
+    probe->unmark_ns = now_ns + ns;
+    backend_clear(probe->backend, PICK_FRESH);
+    log_warn("server %s/%s: clients' connects fail although probes succeed; it is chosen last for "
+             "%s",
+             probe->service->name, probe->backend->name, verdict_duration(ns, text));
+}
+
+/* The probe that a client's trouble had brought has succeeded. */
+static void acquit(struct probe *probe, uint64_t now_ns)
+{
+    bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
+
+    probe->is_prompted = false;
+    backend_clear(probe->backend, PICK_DOUBT);
+    if (is_suspect && probe->n_relapses > 0 && probe->health.is_usable) {
+        spare(probe, now_ns);
+        return;
+    }
+    backend_clear(probe->backend, PICK_SUSPECT);
+    if (is_suspect)
+        probe->cleared_ns = now_ns;
+}
+
+static void note_unknown(struct probe *probe, enum health_outcome outcome, const char *reason)
+{
+    const char *service = probe->service->name;
+    const char *server = probe->backend->name;
+
+    if (outcome == HEALTH_UNKNOWN) {
+        if (++probe->n_unknown == UNKNOWN_TOLD)
+            log_warn("server %s/%s cannot be probed: %s; its state is not known", service, server,
+                     reason);
+        return;
+    }
+    if (probe->n_unknown >= UNKNOWN_TOLD)
+        log_info("server %s/%s can be probed again", service, server);
+    probe->n_unknown = 0;
+}
+
+static void note_first(struct prober *prober, struct probe *probe)
+{
+    if (probe->has_outcome)
+        return;
+    probe->has_outcome = true;
+    if (--prober->n_unjudged == 0)
+        log_first_round(prober);
+}
+
+/* What the outcome means for the marks that clients' trouble has left. */
+static void weigh_marks(struct probe *probe, enum health_outcome outcome, uint64_t now_ns)
+{
+    switch (outcome) {
+    case HEALTH_OK:
+        if (probe->is_prompted)
+            acquit(probe, now_ns);
+        break;
+    case HEALTH_REFUSED:
+    case HEALTH_FAILED:
+        if (backend_standing(probe->backend) & PICK_DOUBT)
+            backend_set(probe->backend, PICK_SUSPECT);
+        break;
+    case HEALTH_UNKNOWN:
+        break;
+    }
+}
+
 void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
                   uint64_t now_ns)
 {
@@ -269,6 +344,7 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
     bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
     char text[REASON_MAX];
     struct change change = {
+        .is_first = !before.is_judged,
         .reason = outcome == HEALTH_OK ? "" : reason_text(probe, now_ns, text),
         .hint = is_suspect ? " (clients met it first)" : "",
         .before_ns = before.changed_ns,
@@ -279,15 +355,12 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
 
     count(&prober->checks[probe->backend->stats_index], outcome);
     log_outcome(probe, outcome, now_ns);
-    if (outcome == HEALTH_OK && probe->is_prompted) {
-        probe->is_prompted = false;
-        backend_clear(probe->backend, PICK_SUSPECT);
-    }
+    note_unknown(probe, outcome, change.reason);
+    weigh_marks(probe, outcome, now_ns);
     if (probe->health.is_usable != before.is_usable)
         set_standing(probe, now_ns);
     log_report(probe, report, &change);
-    if (probe->health.is_usable != before.is_usable)
-        log_service(prober, probe, &change);
-    if (probe->health.is_judged && !before.is_judged && --prober->n_unjudged == 0)
-        log_first_round(prober);
+    if (probe->health.is_usable != before.is_usable || report != HEALTH_NOTHING)
+        log_service(prober, probe, health_hold_ns(&rules), now_ns);
+    note_first(prober, probe);
 }

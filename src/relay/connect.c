@@ -45,11 +45,11 @@ static enum connect_result give_up(struct tcp_relay *relay, struct conn *conn,
 /* From now on others are chosen before it, until the prober has had an answer. A server without a
  * port of its own is not judged: a client that asks for a port where nobody listens would speak for
  * all the other ports. */
-static void suspect(struct tcp_relay *relay, struct backend *backend)
+static void suspect(struct tcp_relay *relay, struct backend *backend, uint32_t flag)
 {
     if (addr_port(&backend->addr) == 0)
         return;
-    if (!(backend_set(backend, PICK_SUSPECT) & PICK_SUSPECT))
+    if (!(backend_set(backend, flag) & flag))
         mailbox_post(relay->prober, MAILBOX_SUSPECT);
 }
 
@@ -61,7 +61,7 @@ static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
 
     if (!sock_connect_error_is_local(error)) {
         stats_add(&server_stats(relay, conn)->connect_failures, 1);
-        suspect(relay, conn->backend);
+        suspect(relay, conn->backend, PICK_SUSPECT);
     }
     conn->connect_error = error;
     conn_drop_server(conn);
@@ -161,6 +161,14 @@ enum connect_result connect_on_timeout(struct tcp_relay *relay, struct conn *con
     if (leave_server(relay, conn, ETIMEDOUT))
         return give_up(relay, conn, CLOSE_ERROR);
     return give_up(relay, conn, CLOSE_CONNECT_FAILED);
+}
+
+/* The client may have asked for it, with nonsense: reason to look, not to judge. */
+void connect_doubt_server(struct tcp_relay *relay, const struct conn *conn)
+{
+    if (sock_error_is_reset(conn->server.error) && !conn->client.error &&
+        conn->down.n_received == 0 && relay->loop->now_ns - conn->connected_ns <= SPURNED_NS)
+        suspect(relay, conn->backend, PICK_DOUBT);
 }
 
 /* Not a byte was taken from the client, so nothing is lost by asking another. A later reset, or one

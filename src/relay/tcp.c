@@ -164,6 +164,7 @@ static void start_reset(struct tcp_relay *relay, struct conn *conn)
 {
     const struct flow_side *broken = conn->client.error ? &conn->client : &conn->server;
 
+    connect_doubt_server(relay, conn);
     conn->reason = failure_word(conn, broken);
     conn->state = CONN_RESETTING;
     conn->reset_by_ns = relay->loop->now_ns + RESET_AFTER_NS;

@@ -75,7 +75,7 @@ static int policy_init(struct service *service)
     case CONF_BALANCE_RANDOM:
         return sequence_init(service);
     case CONF_BALANCE_SOURCE:
-        return table_init(service);
+        return service->n_backends > 1 ? table_init(service) : 0;
     }
     return -EINVAL;
 }
@@ -278,6 +278,21 @@ static bool search_range(const struct choice *choice, struct search *search, siz
     return false;
 }
 
+/* The same odds for all again, where they are too few for the draws: one pass more. */
+static struct backend *any_as_good(struct choice *choice, struct standard standard)
+{
+    struct backend *chosen = NULL;
+    size_t n_good = 0;
+
+    for (size_t at = 0; at < choice->service->n_backends; at++) {
+        struct standard here = {rank_at(choice, at), load_at(choice, at)};
+
+        if (!is_better(standard, here) && draw(choice, ++n_good) == 0)
+            chosen = &choice->service->backends[at];
+    }
+    return chosen;
+}
+
 /* The least loaded of the best rank. The search ends at the first idle one. */
 static struct backend *choose_least(struct choice *choice)
 {
@@ -294,7 +309,9 @@ static struct backend *choose_least(struct choice *choice)
     if (!search.found || n == 1)
         return search.found;
     twin = draw_as_good(choice, search.best);
-    return twin ? twin : search.found;
+    if (!twin)
+        twin = any_as_good(choice, search.best);
+    return twin ? twin : search.found; /* others may have taken places meanwhile */
 }
 
 /* Chosen: a round of the largest service with equal weights, and 0.1 ms at the worst. Beyond it

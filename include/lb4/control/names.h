@@ -9,9 +9,10 @@
 
 /* Resolve all names of the configuration within 5 s and put the servers in; then prove the whole
  * again (conf/check.h), as an address may turn out to be our own listener. `report` is empty at
- * first. Returns 0, or -errno with errors in it: each name that could not be resolved, with its
- * place; the servers are then as before, unless it was the proof that failed. Without names it does
- * nothing. */
+ * first. Returns 0, -EINTR when a signal
+ * wants the process to end, or -errno with errors in it: each name that could not be resolved, with
+ * its place; the servers are then as before, unless it was the proof that failed. Without names it
+ * does nothing. */
 int names_resolve(struct conf *conf, struct conf_report *report);
 
 #endif

@@ -1,7 +1,8 @@
 /* The counters as lines of the log: the totals at the end, and on SIGUSR1.
  *
  * Reads what other threads write, while they write it: each line is one reading. Waits for room in
- * the log, a second at most once nobody reads it. Thread: control. */
+ * the log, a second in all. Thread: control.
+ */
 #ifndef LB4_CONTROL_REPORT_H
 #define LB4_CONTROL_REPORT_H
 

@@ -59,6 +59,9 @@ void health_init(struct health *health, uint64_t now_ns);
 enum health_report health_take(struct health *health, const struct health_rules *rules,
                                enum health_outcome outcome, bool is_suspect, uint64_t now_ns);
 
+/* For so long after a reported fall the next one is not reported: 2 * (fall + rise) intervals. */
+uint64_t health_hold_ns(const struct health_rules *rules);
+
 /* Is a state changing, so that probes go at the fast interval? */
 bool health_is_changing(const struct health *health);
 

@@ -36,13 +36,26 @@ struct probe {
     struct addr addr;       /* with the port that is probed */
     uint64_t next_ns;       /* the next start is due; UINT64_MAX = none */
     uint64_t attempt_by_ns; /* the attempt's time is over */
-    uint64_t unmark_ns;     /* PICK_FRESH, or PICK_SUSPECT where nothing is probed, ends;
+    uint64_t watch_by_ns;   /* a closer look has seen enough */
+    uint64_t unmark_ns;     /* PICK_FRESH, or the PICK_SUSPECT of one that is spared, ends;
                                UINT64_MAX = no mark */
     uint64_t started_ns;    /* the last attempt */
     uint64_t late_ns;       /* how long after its due time that was */
     uint64_t prompted_ns;   /* the last one that a client's failed connect brought; 0 = never */
-    bool is_prompted;       /* a client's failed connect was noticed, no probe has answered since */
-    bool is_open;           /* the attempt is counted in prober->n_open */
+    uint64_t cleared_ns;    /* when it was last taken for no suspect any more; 0 = never */
+    uint32_t n_relapses; /* suspect again soon after a probe had answered, so many times in a row */
+    uint32_t n_unknown;  /* outcomes in a row that said nothing */
+    bool is_prompted;    /* a client's failed connect was noticed, no probe has answered since */
+    bool is_spared;      /* a probe has answered, but it stays a suspect until unmark_ns */
+    bool has_outcome;    /* its first probe is over */
+    bool is_open;        /* the attempt is counted in prober->n_open */
+};
+
+/* What the log was told of one service. */
+struct prober_service {
+    bool is_told_lost;     /* no server is up */
+    bool has_told;         /* at all */
+    uint64_t lost_told_ns; /* the last time */
 };
 
 struct prober {
@@ -53,13 +66,14 @@ struct prober {
     struct service_table *services;
     struct probe *probes; /* by backend->stats_index: every server, also those not probed */
     size_t n_probes;
-    struct stats_checks *checks; /* by backend->stats_index */
-    struct list waiting;         /* of struct probe: due, but max_open is reached; in order */
-    struct list lingering;       /* of struct probe: their descriptors can be had back */
-    uint32_t n_open;             /* attempts that hold a descriptor */
+    struct stats_checks *checks;          /* by backend->stats_index */
+    struct prober_service *services_told; /* by service->index */
+    struct list waiting;   /* of struct probe: due, but max_open is reached; in order */
+    struct list lingering; /* of struct probe: their descriptors can be had back */
+    uint32_t n_open;       /* attempts that hold a descriptor */
     uint32_t max_open;
     uint32_t n_starts;   /* in this turn */
-    uint32_t n_unjudged; /* probed servers whose first probe has not been answered yet */
+    uint32_t n_unjudged; /* probed servers whose first probe is not over yet */
     uint64_t random;
     bool is_exiting;
 };

@@ -14,14 +14,15 @@
 enum { RESOLVER_ADDRS_MAX = 16 }; /* of one name; more are left out; chosen */
 
 struct resolver_name {
-    const char *host;                      /* the caller's */
-    struct addr addrs[RESOLVER_ADDRS_MAX]; /* without ports, each once, in the order of
-                                              getaddrinfo(3) (RFC 6724) */
-    size_t n_addrs;                        /* 0 = failed, `error` says why */
-    int error;                             /* EAI_...; EAI_INPROGRESS at the deadline; 0 = none */
+    const char *host; /* the caller's */
+    struct addr
+        addrs[RESOLVER_ADDRS_MAX]; /* without ports, each once, IPv4 first, in ascending order */
+    size_t n_addrs;                /* 0 = failed, `error` says why */
+    int error;                     /* EAI_...; EAI_INPROGRESS at the deadline; 0 = none */
 };
 
-/* Fill addrs, n_addrs and error of each. Returns 0, or -errno when no child can be had. */
+/* Fill addrs, n_addrs and error of each. Returns 0, -EINTR when it was given up because a
+ * blocked SIGTERM, SIGINT or SIGQUIT is pending, or -errno when no child can be had. */
 int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeout_ms);
 
 #endif

@@ -32,4 +32,8 @@ bool connect_is_spurned(const struct tcp_relay *relay, const struct conn *conn);
  * Returns 0 or -ENOMEM. */
 int connect_leave_spurned(struct tcp_relay *relay, struct conn *conn);
 
+/* The connection is about to end by an error. If the server reset at once, without an answer to
+ * what the client had sent, the prober is asked to look at it. */
+void connect_doubt_server(struct tcp_relay *relay, const struct conn *conn);
+
 #endif

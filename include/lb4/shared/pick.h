@@ -19,6 +19,7 @@ enum pick_standing {
     PICK_FRESH = 1 << 19,   /* came back a moment ago, see pick_rank() */
     PICK_DRAIN = 1 << 20,   /* the operator's wish: no new connections */
     PICK_MAINT = 1 << 21,   /* the operator's wish: no new connections, no probes */
+    PICK_DOUBT = 1 << 22,   /* a client's connection ended oddly: a wish for a probe, no more */
     PICK_UNUSABLE = PICK_DOWN | PICK_DRAIN | PICK_MAINT
 };
 

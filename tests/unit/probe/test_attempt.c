@@ -12,6 +12,7 @@ static struct {
     struct attempt attempt;
     enum health_outcome outcome;
     size_t n_outcomes;
+    bool watches;
     size_t n_fds;
 } rig;
 
@@ -20,6 +21,7 @@ static int rig_open(void **state)
     (void)state;
     rig.n_fds = sockets_count_fds();
     rig.n_outcomes = 0;
+    rig.watches = false;
     loop_clear(&rig.loop);
     assert_int_equal(loop_init(&rig.loop), 0);
     attempt_init(&rig.attempt, true);
@@ -38,7 +40,7 @@ static int rig_close(void **state)
 
 static void rig_start(const struct addr *to)
 {
-    if (attempt_start(&rig.attempt, &rig.loop, to, &rig.outcome))
+    if (attempt_start(&rig.attempt, &rig.loop, to, rig.watches, &rig.outcome))
         assert_int_equal(rig.attempt.state, ATTEMPT_CONNECTING);
     else
         rig.n_outcomes++;
@@ -344,6 +346,89 @@ static void test_self_connect_is_refused(void **state)
     close(fd);
 }
 
+/* --- a closer look ---------------------------------------------------------------------------- */
+
+/* A server that has taken the connection of an attempt that watches it. */
+static int start_watched(int listener, const struct addr *at)
+{
+    int server;
+
+    rig.watches = true;
+    rig_start(at);
+    server = sockets_accept(listener);
+    rig_until(ATTEMPT_WATCHING);
+    assert_int_equal(rig.n_outcomes, 0);
+    return server;
+}
+
+static void test_watched_reset_is_a_failure(void **state)
+{
+    struct addr at;
+    int listener = sockets_listen(&at);
+
+    (void)state;
+    sock_reset(start_watched(listener, &at));
+    check_outcome(HEALTH_FAILED, ECONNRESET);
+    assert_int_equal(rig.attempt.state, ATTEMPT_IDLE);
+    close(listener);
+}
+
+static void test_watched_reset_before_the_first_look(void **state)
+{
+    struct addr at;
+    int listener = sockets_listen(&at);
+
+    (void)state;
+    rig.watches = true;
+    rig_start(&at);
+    sock_reset(sockets_accept(listener));
+    check_outcome(HEALTH_FAILED, ECONNRESET);
+    close(listener);
+}
+
+/* Until it is settled it sends nothing, not even its FIN. */
+static void test_watched_silence_is_fine(void **state)
+{
+    struct addr at;
+    int listener = sockets_listen(&at);
+    int server;
+
+    (void)state;
+    server = start_watched(listener, &at);
+    rig_turn();
+    assert_int_equal(sockets_read(server, 0, 1), -EAGAIN);
+    assert_int_equal(attempt_settle(&rig.attempt), HEALTH_OK);
+    assert_int_equal(rig.attempt.state, ATTEMPT_LINGERING);
+    assert_int_equal(end_of(server), 0);
+    close(server);
+    rig_until(ATTEMPT_IDLE);
+    assert_int_equal(rig.n_outcomes, 0);
+    close(listener);
+}
+
+static void test_watched_words_or_end_are_fine(void **state)
+{
+    struct addr at;
+    int listener = sockets_listen(&at);
+
+    (void)state;
+    for (int has_words = 0; has_words < 2; has_words++) {
+        int server = start_watched(listener, &at);
+
+        rig.n_outcomes = 0;
+        if (has_words)
+            assert_int_equal(send(server, "hello", 5, 0), 5);
+        else
+            shutdown(server, SHUT_WR);
+        check_outcome(HEALTH_OK, 0);
+        assert_int_equal(end_of(server), 0);
+        close(server);
+        rig_until(ATTEMPT_IDLE);
+        rig.n_outcomes = 0;
+    }
+    close(listener);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +448,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_given_up, rig_open, rig_close),
         cmocka_unit_test_setup_teardown(test_closed_in_any_state, rig_open, rig_close),
         cmocka_unit_test_setup_teardown(test_self_connect_is_refused, rig_open, rig_close),
+        cmocka_unit_test_setup_teardown(test_watched_reset_is_a_failure, rig_open, rig_close),
+        cmocka_unit_test_setup_teardown(test_watched_reset_before_the_first_look, rig_open,
+                                        rig_close),
+        cmocka_unit_test_setup_teardown(test_watched_silence_is_fine, rig_open, rig_close),
+        cmocka_unit_test_setup_teardown(test_watched_words_or_end_are_fine, rig_open, rig_close),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,12 +272,16 @@ static bool model_is_held(const struct model *model, const struct health_rules *
     return false;
 }
 
-static enum health_report model_report(const struct model *model, bool has_turned, bool is_held)
+static enum health_report model_report(const struct model *model, bool has_turned, bool is_held,
+                                       enum health_outcome outcome)
 {
     bool is_flapping = model->n_told && model->told[model->n_told - 1] == HEALTH_FLAPPING;
 
-    if (is_flapping && !is_held)
-        return model->is_usable ? HEALTH_STEADY : HEALTH_DOWN;
+    if (is_flapping && !is_held) {
+        if (model->is_usable)
+            return HEALTH_STEADY;
+        return outcome == HEALTH_OK ? HEALTH_NOTHING : HEALTH_DOWN;
+    }
     if (is_flapping || !has_turned)
         return HEALTH_NOTHING;
     if (model->is_usable)
@@ -299,7 +303,7 @@ static enum health_report model_take(struct model *model, const struct health_ru
         model->is_usable = !model->is_usable;
         model->n_ok = 0;
     }
-    report = model_report(model, has_turned, model_is_held(model, rules, now_ns));
+    report = model_report(model, has_turned, model_is_held(model, rules, now_ns), outcome);
     if (report != HEALTH_NOTHING) {
         model->told[model->n_told] = report;
         model->told_ns[model->n_told++] = now_ns;

@@ -441,8 +441,13 @@ static void test_spurned_by_all(void **state)
     close(listeners[1]);
 }
 
+static bool is_doubted(size_t server)
+{
+    return backend_standing(&rig.services.services->backends[server]) & PICK_DOUBT;
+}
+
 /* `n` bytes of the client's have reached the server, or so much time has passed: the reset is the
- * server's answer, and the client's. */
+ * server's answer, and the client's. One that comes at once is a reason to look at the server. */
 static void check_reset_is_an_answer(size_t n, uint64_t ms)
 {
     struct addr at[2];
@@ -462,6 +467,7 @@ static void check_reset_is_an_answer(size_t n, uint64_t ms)
     rig_check_ended(&rig, CLOSE_SERVER_RST, 1);
     assert_int_equal(rig_redispatches(&rig), 0);
     assert_false(is_suspect(0));
+    assert_int_equal(is_doubted(0), ms == 0);
     close(client);
     rig_close(&rig);
     close(listener);

@@ -200,6 +200,10 @@ static void check_source(const struct service *service, const struct pick_set *t
     const struct maglev *maglev = &service->maglev;
     uint32_t at = maglev_position(maglev, client);
 
+    if (service->n_backends == 1) {
+        assert_null(maglev->entries);
+        return;
+    }
     while (distance_of(&service->backends[maglev->entries[at]], tried, false) !=
            nearest(service, tried, false))
         at = (at + 1) % maglev->n_entries;

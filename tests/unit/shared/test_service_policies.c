@@ -41,6 +41,27 @@ static void test_ties_are_spread(void **state)
     service_table_fini(&table);
 }
 
+/* ... also where nearly all are dead, and a few draws seldom find one that is not. */
+static void test_few_survivors_share(void **state)
+{
+    static const enum conf_balance policies[] = {CONF_BALANCE_LEASTCONN, CONF_BALANCE_RANDOM};
+    struct seed seed = seed_new();
+    struct service_table table;
+
+    (void)state;
+    for (size_t policy = 0; policy < 2; policy++) {
+        uint32_t counts[N_MOST];
+
+        build(&table, all_ones, N_MOST, policies[policy]);
+        for (size_t i = 0; i + 3 < N_MOST; i++)
+            backend_set(&table.services->backends[i], PICK_DOWN);
+        count_choices(table.services, 30000, &seed, counts);
+        for (size_t i = N_MOST - 3; i < N_MOST; i++)
+            assert_in_range(counts[i], 9400, 10600);
+        service_table_fini(&table);
+    }
+}
+
 /* An empty server that came back among busy ones gets no more than about half. */
 static void test_fresh_server_is_not_swamped(void **state)
 {
@@ -289,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ties_are_spread),
+        cmocka_unit_test(test_few_survivors_share),
         cmocka_unit_test(test_fresh_server_is_not_swamped),
         cmocka_unit_test(test_leastconn_holds_weights),
         cmocka_unit_test(test_roundrobin_follows_weights),
