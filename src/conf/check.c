@@ -74,6 +74,8 @@ static void fill_defaults(struct conf *conf)
         fill_timeouts(&service->timeouts, &conf->defaults);
         if (service->tries == 0)
             service->tries = TRIES_DEFAULT;
+        if (!service->udp.has_responses)
+            service->udp.responses = CONF_UDP_ANY_RESPONSES;
         fill_check(&service->check);
     }
 }
@@ -177,7 +179,7 @@ static void report_own(const struct conf_server *server, const struct conf_liste
                       server->name, listen->place.file, listen->place.line, listen->place.column);
 }
 
-/* A server without a port has those of the listeners of its service. */
+/* A server gets what the listeners of its service take; without a port it has theirs. */
 static const struct conf_listen *find_own_of_server(const struct listeners *listeners,
                                                     struct own_addrs *own,
                                                     const struct conf_service *service,
@@ -186,11 +188,13 @@ static const struct conf_listen *find_own_of_server(const struct listeners *list
     uint16_t port = addr_port(&server->addr);
     const struct conf_listen *found = NULL;
 
-    if (port != 0)
-        return find_own(listeners, own, &server->addr, port, port);
-    for (size_t i = 0; i < service->n_listens && !found; i++)
-        found = find_own(listeners, own, &server->addr, addr_port(&service->listens[i].addr),
-                         service->listens[i].last_port);
+    for (size_t i = 0; i < service->n_listens && !found; i++) {
+        const struct conf_listen *listen = &service->listens[i];
+
+        if (listen->transport & listeners->transport)
+            found = find_own(listeners, own, &server->addr, port ? port : addr_port(&listen->addr),
+                             port ? port : listen->last_port);
+    }
     return found;
 }
 
@@ -203,9 +207,13 @@ static void warn_hidden(const struct listeners *listeners, const struct conf_ser
         const struct conf_listen *hidden;
         struct addr any;
 
+        if (!(listen->transport & listeners->transport))
+            continue;
         addr_any(listen->addr.sa.sa_family, 0, &any);
         hidden = listeners_find(listeners, &any, addr_port(&listen->addr), listen->last_port);
-        if (hidden && !addr_is_wildcard(&listen->addr))
+        if (hidden && !addr_is_wildcard(&listen->addr) &&
+            (listeners->transport == CONF_TCP ||
+             !(listen->transport & hidden->transport & CONF_TCP)))
             conf_report_warn(report, &listen->place,
                              "listen: clients of this address come here, not to the listener on "
                              "all addresses at %s:%u:%u",
@@ -223,7 +231,8 @@ static void warn_backups_only(const struct conf_service *service, struct conf_re
                          "service '%s' has backups only: they serve all the time", service->name);
 }
 
-static void check_servers(const struct conf_service *service, const struct listeners *listeners,
+/* Whom a server was found to be on TCP, it is not told again on UDP. */
+static void check_servers(const struct conf_service *service, const struct listeners tables[2],
                           struct own_addrs *own, struct conf_report *report)
 {
     for (size_t i = 0; i < service->n_servers; i++) {
@@ -232,7 +241,9 @@ static void check_servers(const struct conf_service *service, const struct liste
 
         if (server->host)
             continue;
-        listen = find_own_of_server(listeners, own, service, server);
+        listen = find_own_of_server(&tables[0], own, service, server);
+        if (!listen)
+            listen = find_own_of_server(&tables[1], own, service, server);
         if (listen)
             report_own(server, listen, report);
     }
@@ -261,23 +272,34 @@ static void warn_one_port_probed(const struct conf_service *service, struct conf
                          service->name, addr_port(&first->addr));
 }
 
-static int check_listeners(const struct conf *conf, struct conf_report *report)
+static void check_services(const struct conf *conf, const struct listeners tables[2],
+                           struct conf_report *report)
 {
     struct own_addrs own = {0};
-    struct listeners listeners;
 
-    if (listeners_init(&listeners, conf, report) < 0)
-        return -ENOMEM;
     for (size_t i = 0; i < conf->n_services; i++) {
-        warn_hidden(&listeners, &conf->services[i], report);
+        warn_hidden(&tables[0], &conf->services[i], report);
+        warn_hidden(&tables[1], &conf->services[i], report);
         warn_backups_only(&conf->services[i], report);
         warn_one_port_probed(&conf->services[i], report);
-        check_servers(&conf->services[i], &listeners, &own, report);
+        check_servers(&conf->services[i], tables, &own, report);
     }
     if (own.list)
         freeifaddrs(own.list);
-    listeners_fini(&listeners);
-    return 0;
+}
+
+static int check_listeners(const struct conf *conf, struct conf_report *report)
+{
+    struct listeners tables[2] = {0}; /* of TCP, of UDP */
+    int error = listeners_init(&tables[0], conf, CONF_TCP, report);
+
+    if (!error)
+        error = listeners_init(&tables[1], conf, CONF_UDP, report);
+    if (!error)
+        check_services(conf, tables, report);
+    listeners_fini(&tables[0]);
+    listeners_fini(&tables[1]);
+    return error;
 }
 
 int conf_check(struct conf *conf, struct conf_report *report)

@@ -11,13 +11,15 @@ static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
     {"server", NULL, SECTION_SERVICE, 2, 9, true, false, directive_server,
      "server NAME HOST[:PORT] [weight 1..256] [backup]"},
-    {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen, "listen tcp ADDRESS"},
+    {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen,
+     "listen tcp|udp|both ADDRESS"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
      "balance leastconn|roundrobin|source|random"},
     {"check", NULL, SECTION_SERVICE, 1, 16, false, true, directive_check,
      "check none, or check tcp [interval 1ms..365d] [timeout 1ms..365d] [fall 1..100] [rise "
      "1..100] "
-     "[fast 1ms..INTERVAL] [port 1..65535]"},
+     "[fast 1ms..INTERVAL] [port 1..65535]; over UDP also: check dns NAME, check send TEXT expect "
+     "TEXT"},
     {"tries", NULL, SECTION_SERVICE, 1, 1, false, false, directive_tries, "tries 1..100"},
     {"timeout", "connect", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false,
      directive_timeout, "timeout connect 1ms..365d"},
@@ -56,9 +58,9 @@ static const struct directive directives[] = {
      "limit per-source 1..10000000"},
     {"affinity", "source", SECTION_SERVICE, 1, 1, false, false, directive_later_duration,
      "affinity source 1ms..365d"},
-    {"udp-responses", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_number,
-     "udp-responses 1..10000000"},
-    {"udp-sessions", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_number,
+    {"udp-responses", NULL, SECTION_SERVICE, 1, 1, false, false, directive_udp_responses,
+     "udp-responses 0..10000000"},
+    {"udp-sessions", NULL, SECTION_SERVICE, 1, 1, false, false, directive_udp_sessions,
      "udp-sessions 1..10000000"},
 };
 

@@ -1,4 +1,6 @@
-/* check KIND ARGUMENTS OPTIONS: judged whole; of the kinds `none` and `tcp` are built. */
+/* check KIND ARGUMENTS OPTIONS: judged whole. Of the kinds `none` and `tcp` are built, and for
+ * services that listen on UDP only `send` and `dns`, which shows at the end of the block. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "lb4/base/number.h"
@@ -82,6 +84,18 @@ static bool judge_http(struct reader *reader, const struct lex_line *line, size_
            (!has_status || judge_status(reader, line, 4));
 }
 
+static bool judge_text(struct reader *reader, const struct lex_line *line, size_t i, size_t min)
+{
+    size_t n = line->words[i].n_bytes;
+
+    if (n >= min && n <= CONF_TEXT_MAX)
+        return true;
+    reader_error(reader, line, i, "%s: a text of %zu bytes, accepted: %zu..%d",
+                 line->words[i - 1].text, n, min, CONF_TEXT_MAX);
+    return false;
+}
+
+/* To expect nothing in particular is fine: then any answer will do. */
 static bool judge_send(struct reader *reader, const struct lex_line *line, size_t *ret_next)
 {
     static const char *const expect[] = {"expect", NULL};
@@ -89,7 +103,8 @@ static bool judge_send(struct reader *reader, const struct lex_line *line, size_
 
     *ret_next = 5;
     return require(reader, line, 4, "check send TEXT expect TEXT") &&
-           value_choice(reader, line, 3, expect, &choice);
+           value_choice(reader, line, 3, expect, &choice) && judge_text(reader, line, 2, 1) &&
+           judge_text(reader, line, 4, 0);
 }
 
 static bool judge_redis(struct reader *reader, const struct lex_line *line, size_t *ret_next)
@@ -197,6 +212,39 @@ static bool read_options(struct reader *reader, const struct lex_line *line, siz
     return judge_fast(reader, line, first, ret);
 }
 
+static bool store_text(struct reader *reader, const struct lex_line *line, size_t i, char **ret,
+                       size_t *ret_n)
+{
+    const struct lex_word *word = &line->words[i];
+
+    *ret = malloc(word->n_bytes + 1);
+    if (!*ret) {
+        reader_error(reader, line, 0, "out of memory");
+        return false;
+    }
+    memcpy(*ret, word->text, word->n_bytes + 1);
+    *ret_n = word->n_bytes;
+    return true;
+}
+
+static void store_check(struct reader *reader, const struct lex_line *line, enum check_kind kind,
+                        struct conf_check *check)
+{
+    if (kind == CHECK_SEND || kind == CHECK_DNS) {
+        check->kind = kind == CHECK_DNS ? CONF_CHECK_DNS : CONF_CHECK_SEND;
+        reader->udp_check = (struct reader_claim){kind_words[kind], reader_place(reader, line, 1)};
+        if (!store_text(reader, line, 2, &check->send, &check->n_send))
+            return;
+    } else if (kind == CHECK_TCP) {
+        check->kind = CONF_CHECK_TCP;
+    } else if (kind != CHECK_NONE) {
+        reader_refuse(reader, line, 1);
+    }
+    if (kind == CHECK_SEND)
+        store_text(reader, line, 4, &check->expect, &check->n_expect);
+    reader_service(reader)->check = *check;
+}
+
 void directive_check(struct reader *reader, const struct lex_line *line)
 {
     struct conf_check check = {.kind = CONF_CHECK_NONE};
@@ -212,9 +260,5 @@ void directive_check(struct reader *reader, const struct lex_line *line)
     if (!judge_kind(reader, line, (enum check_kind)kind, &next) ||
         !read_options(reader, line, next, &check))
         return;
-    if (kind == CHECK_TCP)
-        check.kind = CONF_CHECK_TCP;
-    else if (kind != CHECK_NONE)
-        reader_refuse(reader, line, 1);
-    reader_service(reader)->check = check;
+    store_check(reader, line, (enum check_kind)kind, &check);
 }

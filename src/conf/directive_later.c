@@ -52,15 +52,6 @@ void directive_on_down(struct reader *reader, const struct lex_line *line)
         reader_refuse(reader, line, 0);
 }
 
-void directive_udp_on_down(struct reader *reader, const struct lex_line *line)
-{
-    static const char *const choices[] = {"rebind", "keep", NULL};
-    size_t choice;
-
-    if (value_choice(reader, line, 1, choices, &choice))
-        reader_refuse(reader, line, 0);
-}
-
 void directive_all_down(struct reader *reader, const struct lex_line *line)
 {
     static const char *const choices[] = {"refuse", "hold", "any", NULL};

@@ -51,7 +51,7 @@ static bool judge_listen_addr(struct reader *reader, const struct lex_line *line
 }
 
 static void store_listen(struct reader *reader, const struct lex_line *line,
-                         const struct endpoint *at)
+                         enum conf_transport transport, const struct endpoint *at)
 {
     struct conf_service *service = reader_service(reader);
     struct conf_listen *listen;
@@ -66,6 +66,7 @@ static void store_listen(struct reader *reader, const struct lex_line *line,
         return;
     }
     listen->place = reader_place(reader, line, 2);
+    listen->transport = transport;
     listen->addr = at->addr;
     listen->last_port = at->last_port;
     listen->is_any = at->kind == ENDPOINT_ANY;
@@ -73,20 +74,19 @@ static void store_listen(struct reader *reader, const struct lex_line *line,
 
 void directive_listen(struct reader *reader, const struct lex_line *line)
 {
-    static const char *const transports[] = {"tcp", "udp", "both", NULL};
+    static const char *const words[] = {"tcp", "udp", "both", NULL};
+    static const enum conf_transport transports[] = {CONF_TCP, CONF_UDP, CONF_TCP_AND_UDP};
     struct endpoint at;
-    size_t transport;
+    size_t choice;
 
-    if (!value_choice(reader, line, 1, transports, &transport) ||
+    if (!value_choice(reader, line, 1, words, &choice) ||
         !value_endpoint(reader, line, 2, listen_forms, &at) ||
         !judge_listen_addr(reader, line, &at) || !judge_accept_proxy(reader, line))
         return;
-    if (transport != 0)
-        reader_refuse(reader, line, 1);
-    else if (line->n_words > 3)
+    if (line->n_words > 3)
         reader_refuse(reader, line, 3);
     else
-        store_listen(reader, line, &at);
+        store_listen(reader, line, transports[choice], &at);
 }
 
 static bool judge_server_addr(struct reader *reader, const struct lex_line *line,

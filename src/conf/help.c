@@ -1,7 +1,7 @@
 #include "lb4/conf/help.h"
 
 static const char text[] =
-    "lb4 forwards TCP connections and balances them over servers.\n"
+    "lb4 forwards TCP connections and UDP datagrams and balances them over servers.\n"
     "\n"
     "usage: lb4 [-c FILE] [options]              run with a configuration file\n"
     "       lb4 -t [-c FILE]                     check it only\n"
@@ -11,8 +11,9 @@ static const char text[] =
     "  -c, --config FILE      configuration file (default /etc/lb4/lb4.conf)\n"
     "  -t, --check            check the configuration, then exit: 0 valid, 1 not\n"
     "  -T, --print            print the effective configuration, then exit\n"
-    "  -l, --listen ADDRESS   begin a rule: listen on :PORT, ADDRESS:PORT, tcp/:PORT,\n"
-    "                         :FIRST-LAST for a range of ports; repeats\n"
+    "  -l, --listen ADDRESS   begin a rule: listen on :PORT, ADDRESS:PORT,\n"
+    "                         :FIRST-LAST for a range of ports; TCP, or as udp/:PORT\n"
+    "                         UDP, as both/:PORT both; repeats\n"
     "  -s, --server SERVER    a server of the rule, [NAME=]HOST[:PORT]; repeats.\n"
     "                         A host name is resolved at start\n"
     "  -b, --balance POLICY   leastconn (default), roundrobin, source or random\n"

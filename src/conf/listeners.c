@@ -44,9 +44,13 @@ static void add_entry(struct listeners *listeners, const struct conf_listen *lis
 static void add_service(struct listeners *listeners, const struct conf_service *service)
 {
     for (size_t i = 0; i < service->n_listens; i++) {
-        add_entry(listeners, &service->listens[i], AF_INET);
-        if (service->listens[i].is_any)
-            add_entry(listeners, &service->listens[i], AF_INET6);
+        const struct conf_listen *listen = &service->listens[i];
+
+        if (!(listen->transport & listeners->transport))
+            continue;
+        add_entry(listeners, listen, AF_INET);
+        if (listen->is_any)
+            add_entry(listeners, listen, AF_INET6);
     }
 }
 
@@ -79,6 +83,11 @@ static void report_overlap(const struct listen_entry *a, const struct listen_ent
                           from, to, place->file, place->line, place->column);
 }
 
+static bool met_on_tcp(const struct listen_entry *a, const struct listen_entry *b)
+{
+    return a->listen->transport & b->listen->transport & CONF_TCP;
+}
+
 /* Sorted by first port, so an overlap is always with the entry that reaches farthest so far. */
 static void merge_overlaps(struct listeners *listeners, struct conf_report *report)
 {
@@ -92,7 +101,8 @@ static void merge_overlaps(struct listeners *listeners, struct conf_report *repo
             *++last = *next;
             continue;
         }
-        report_overlap(last, next, report);
+        if (listeners->transport == CONF_TCP || !met_on_tcp(last, next))
+            report_overlap(last, next, report);
         if (next->last_port > last->last_port) {
             last->last_port = next->last_port;
             last->listen = next->listen; /* the line to name for what overlaps from here on */
@@ -102,13 +112,14 @@ static void merge_overlaps(struct listeners *listeners, struct conf_report *repo
         listeners->n_entries = (size_t)(last - listeners->entries) + 1;
 }
 
-int listeners_init(struct listeners *listeners, const struct conf *conf, struct conf_report *report)
+int listeners_init(struct listeners *listeners, const struct conf *conf,
+                   enum conf_transport transport, struct conf_report *report)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < conf->n_services; i++)
         n += conf->services[i].n_listens;
-    listeners->n_entries = 0;
+    *listeners = (struct listeners){.transport = transport};
     listeners->entries = calloc(2 * n + 1, sizeof(*listeners->entries));
     if (!listeners->entries)
         return -ENOMEM;

@@ -34,6 +34,8 @@ void conf_free(struct conf *conf)
 {
     for (size_t i = 0; i < conf->n_services; i++) {
         free(conf->services[i].listens);
+        free(conf->services[i].check.send);
+        free(conf->services[i].check.expect);
         conf_free_servers(&conf->services[i]);
     }
     free(conf->services);

@@ -27,12 +27,12 @@ static void print_timeouts(const struct conf_timeouts *timeouts, FILE *stream)
     print_duration("    timeout udp", timeouts->udp_ms, stream);
 }
 
-/* A path may hold anything. */
-static void print_quoted(const char *word, const char *text, FILE *stream)
+/* A text may hold anything. */
+static void print_quoted(const char *word, const char *text, size_t n_bytes, FILE *stream)
 {
     fprintf(stream, "%s \"", word);
-    for (; *text; text++) {
-        unsigned char byte = (unsigned char)*text;
+    for (size_t i = 0; i < n_bytes; i++) {
+        unsigned char byte = (unsigned char)text[i];
 
         if (byte == '"' || byte == '\\')
             fprintf(stream, "\\%c", byte);
@@ -41,7 +41,20 @@ static void print_quoted(const char *word, const char *text, FILE *stream)
         else
             fputc(byte, stream);
     }
-    fputs("\"\n", stream);
+    fputc('"', stream);
+}
+
+static const char *transport_word(enum conf_transport transport)
+{
+    switch (transport) {
+    case CONF_TCP:
+        return "tcp";
+    case CONF_UDP:
+        return "udp";
+    case CONF_TCP_AND_UDP:
+        return "both";
+    }
+    return "?";
 }
 
 static void print_listen(const struct conf_listen *listen, FILE *stream)
@@ -53,7 +66,7 @@ static void print_listen(const struct conf_listen *listen, FILE *stream)
         snprintf(text, sizeof(text), ":%u", port);
     else
         addr_format(&listen->addr, text);
-    fprintf(stream, "    listen tcp %s", text);
+    fprintf(stream, "    listen %s %s", transport_word(listen->transport), text);
     if (listen->last_port != port)
         fprintf(stream, "-%u", listen->last_port);
     fputc('\n', stream);
@@ -79,7 +92,25 @@ static void print_server(const struct conf_server *server, FILE *stream)
 static bool is_undecided(const struct conf_service *service)
 {
     return service->check.kind == CONF_CHECK_AUTO && service->n_servers == 1 &&
-           service->servers[0].host;
+           service->servers[0].host && (conf_transports(service) & CONF_TCP);
+}
+
+static void print_check_kind(const struct conf_check *check, FILE *stream)
+{
+    switch (check->kind) {
+    case CONF_CHECK_AUTO:
+    case CONF_CHECK_NONE:
+    case CONF_CHECK_TCP:
+        fputs("    check tcp", stream);
+        break;
+    case CONF_CHECK_SEND:
+        print_quoted("    check send", check->send, check->n_send, stream);
+        print_quoted(" expect", check->expect, check->n_expect, stream);
+        break;
+    case CONF_CHECK_DNS:
+        fprintf(stream, "    check dns %s", check->send);
+        break;
+    }
 }
 
 static void print_check(const struct conf_service *service, FILE *stream)
@@ -95,7 +126,8 @@ static void print_check(const struct conf_service *service, FILE *stream)
         fputs("    check none\n", stream);
         return;
     }
-    fprintf(stream, "    check tcp interval %s timeout %s fall %u rise %u fast %s",
+    print_check_kind(check, stream);
+    fprintf(stream, " interval %s timeout %s fall %u rise %u fast %s",
             number_format_duration(check->interval_ms, interval),
             number_format_duration(check->timeout_ms, timeout), check->fall, check->rise,
             number_format_duration(check->fast_ms, fast));
@@ -119,6 +151,24 @@ static const char *balance_word(enum conf_balance balance)
     return "?";
 }
 
+static void print_udp(const struct conf_udp *udp, FILE *stream)
+{
+    fprintf(stream, "    udp-on-down %s\n", udp->keeps_on_down ? "keep" : "rebind");
+    if (udp->has_responses)
+        fprintf(stream, "    udp-responses %u\n", udp->responses);
+    if (udp->max_sessions != 0)
+        fprintf(stream, "    udp-sessions %u\n", udp->max_sessions);
+}
+
+/* "" = none. A path may hold anything. */
+static void print_address(const char *word, const char *text, FILE *stream)
+{
+    if (text[0] == '\0')
+        return;
+    print_quoted(word, text, strlen(text), stream);
+    fputc('\n', stream);
+}
+
 static void print_service(const struct conf_service *service, FILE *stream)
 {
     fprintf(stream, "service %s {\n", service->name);
@@ -128,6 +178,8 @@ static void print_service(const struct conf_service *service, FILE *stream)
     print_check(service, stream);
     fprintf(stream, "    tries %u\n", service->tries);
     print_timeouts(&service->timeouts, stream);
+    if (conf_transports(service) & CONF_UDP)
+        print_udp(&service->udp, stream);
     for (size_t i = 0; i < service->n_servers; i++)
         print_server(&service->servers[i], stream);
     fputs("}\n", stream);
@@ -143,10 +195,8 @@ void conf_print(const struct conf *conf, FILE *stream)
     if (conf->user[0] != '\0')
         fprintf(stream, "user %s%s%s\n", conf->user, conf->group[0] != '\0' ? ":" : "",
                 conf->group);
-    if (conf->admin[0] != '\0')
-        print_quoted("admin", conf->admin, stream);
-    if (conf->http[0] != '\0')
-        print_quoted("http", conf->http, stream);
+    print_address("admin", conf->admin, stream);
+    print_address("http", conf->http, stream);
     fputs("defaults {\n", stream);
     print_timeouts(&conf->defaults, stream);
     fputs("}\n", stream);

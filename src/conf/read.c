@@ -61,6 +61,24 @@ static void brace_error(struct reader *reader, const struct lex_line *line, cons
     conf_report_error(reader->report, &place, "%s", text);
 }
 
+/* What only the listeners of the whole service can tell. */
+static void judge_claims(struct reader *reader, const struct conf_service *service)
+{
+    unsigned transports = conf_transports(service);
+
+    if (transports == 0)
+        return;
+    for (size_t i = 0; i < reader->n_udp_words && !(transports & CONF_UDP); i++)
+        conf_report_error(reader->report, &reader->udp_words[i].place,
+                          "%s: the service has no UDP listener; add: listen udp ADDRESS:PORT",
+                          reader->udp_words[i].word);
+    if (reader->udp_check.word && (transports & CONF_TCP))
+        conf_report_error(reader->report, &reader->udp_check.place,
+                          "check: '%s' is not in this version for a service that listens on TCP, "
+                          "accepted there: none, tcp",
+                          reader->udp_check.word);
+}
+
 void reader_close_block(struct reader *reader)
 {
     const struct conf_service *service;
@@ -72,6 +90,7 @@ void reader_close_block(struct reader *reader)
             conf_report_error(reader->report, &service->place,
                               "service '%s' has no listener, add: listen tcp ADDRESS:PORT",
                               service->name);
+        judge_claims(reader, service);
         if (service->n_servers == 0)
             conf_report_error(reader->report, &service->place,
                               "service '%s' has no server, add: server NAME HOST:PORT (-s "
@@ -100,6 +119,8 @@ void reader_open_service(struct reader *reader, const struct lex_line *line, siz
     service->place = reader_place(reader, line, i);
     reader->accepts = SECTION_SERVICE;
     reader->seen_in_service = 0;
+    reader->n_udp_words = 0;
+    reader->udp_check.word = NULL;
 }
 
 /* Bit of a directive in seen_outside for the block `defaults`, which may come once: rows are fewer

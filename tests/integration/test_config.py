@@ -22,6 +22,15 @@ def in_service(line):
     return GOOD_SERVICE.replace("}\n", f"    {line}\n}}\n")
 
 
+UDP_SERVICE = """service dns {
+    listen udp :53
+    listen udp [::1]:9000-9100
+    check none
+    server one 127.0.0.1:80
+}
+"""
+
+
 def at_top(line):
     """`line` stands at 1:1."""
     return f"{line}\n{GOOD_SERVICE}"
@@ -125,7 +134,7 @@ BAD = {
                               "'web' is defined already"),
     "server defined twice": (in_service("server one 198.51.100.2:80"), "4:12",
                              "'one' is defined already"),
-    "no transport": (in_service("listen :80"), "4:5", "listen tcp ADDRESS"),
+    "no transport": (in_service("listen :80"), "4:5", "listen tcp|udp|both ADDRESS"),
     "transport unknown": (in_service("listen sctp :80"), "4:12", "one of: tcp, udp, both"),
     "port 0": (in_service("listen tcp :0"), "4:16", "port 0 is outside 1..65535"),
     "port 65536": (in_service("listen tcp :65536"), "4:16", "port 65536 is outside 1..65535"),
@@ -165,20 +174,36 @@ BAD = {
                                   "5:12", "our own listener"),
     "server with the client's port": (in_service("server two 127.0.0.1"), "4:12",
                                       "our own listener"),
+    "listens twice on UDP": (in_service("listen udp :80\n    listen both :80"), "5:17",
+                             "port 80 of this address"),
+    "UDP server is its listener": (in_service("listen udp :80\n    server two 127.0.0.1:80"), "5:12",
+                                   "our own listener"),
+    "UDP word without UDP": (in_service("udp-responses 1"), "4:5", "has no UDP listener"),
+    "UDP sessions 0": (in_service("listen udp :80\n    udp-sessions 0"), "5:18",
+                       "outside 1..10000000"),
+    "UDP responses beyond": (in_service("listen udp :80\n    udp-responses 10000001"), "5:19",
+                             "outside 0..10000000"),
+    "UDP on-down unknown": (in_service("listen udp :80\n    udp-on-down reset"), "5:17",
+                            "one of: rebind, keep"),
+    "DNS check of TCP": (in_service("check dns example.org"), "4:11", "listens on TCP"),
+    "check sends nothing": (UDP_SERVICE.replace("check none", 'check send "" expect "x"'), "4:16",
+                            "accepted: 1..480"),
+    "check sends too much": (UDP_SERVICE.replace("check none", f"check send {'x' * 481} expect x"),
+                             "4:16", "accepted: 1..480"),
     "two services in a circle": (GOOD_SERVICE.replace("198.51.100.1:80", "127.0.0.1:7001") +
                                  "service b {\n listen tcp :7001\n server x 198.51.100.1:1\n}\n",
                                  "3:12", "our own listener"),
 }
 
 NOT_IN_THIS_VERSION = (
-    "listen udp :53", "listen both :53", "listen tcp unix:/run/x", "listen tcp db.example:80",
+    "listen udp unix:/run/x", "listen tcp unix:/run/x", "listen tcp db.example:80",
     "listen tcp :80 accept-proxy from 10.0.0.0/8", "check http /health status 200-399",
     'check send "PING\\r\\n" expect "+PONG"',
     "check redis role master", "check postgres", "check mysql", "check dns example.org",
     "check exec /bin/true", "maxconn 100", "on-down keep", "on-down drain 30s",
-    "udp-on-down rebind", "all-down hold 30s max 1000", "all-down any", "slow-start 30s",
+    "all-down hold 30s max 1000", "all-down any", "slow-start 30s",
     "resolve 30s", "allow 10.0.0.0/8", "deny 2001:db8::/32", "limit per-source 100",
-    "affinity source 60s", "udp-responses 1", "udp-sessions 1000",
+    "affinity source 60s",
     "server two 198.51.100.2:80 backup maxconn 10", "server two 198.51.100.2:80 maxconn 10",
     "server two 198.51.100.2:80 send-proxy v2", "server two unix:/run/x",
 )
@@ -197,6 +222,15 @@ GOOD = {
         "listen tcp :9000-9100\nlisten tcp [::1]:1\nbalance roundrobin\ncheck none\ntries 100\n"
         "timeout connect 1ms\ntimeout half-close 90s\nserver two [2001:db8::1] weight 256\n"
         "server three 198.51.100.3:65535"),
+    "UDP": UDP_SERVICE,
+    "UDP and TCP on one port": in_service("listen udp 127.0.0.1:7000\nlisten both :9000-9100\n"
+                                          "udp-on-down keep\nudp-responses 0\nudp-sessions 1"),
+    "UDP server is a TCP listener": UDP_SERVICE + GOOD_SERVICE.replace(
+        "127.0.0.1:7000", "127.0.0.1:80").replace("198.51.100.1:80", "198.51.100.1:81"),
+    "UDP probes": UDP_SERVICE.replace(
+        "check none", 'check send "PI\\x00NG\\r\\n\\"" expect "" interval 1s'),
+    "UDP probes of DNS": UDP_SERVICE.replace("check none", "check dns example.org port 53"),
+    "UDP, probed by TCP": UDP_SERVICE.replace("check none", "check tcp"),
     "checks": in_service("check tcp interval 2s timeout 1s fall 3 rise 2 fast 1s port 80"),
     "the shortest checks": in_service("check tcp interval 1ms timeout 1ms fall 1 rise 1 fast 1ms"),
     "no check line": in_service("server two 198.51.100.2:80"),

@@ -12,12 +12,15 @@ enum {
     CONF_COUNT_MAX = 100,   /* rise and fall of a check */
     CONF_SERVERS_MAX =
         4096, /* of one service; chosen: the roundrobin sequence stays below 2^20 entries */
-    CONF_SERVICES_MAX = 4096,    /* chosen */
-    CONF_LISTENS_MAX = 1024,     /* listen lines of one service; chosen */
-    CONF_MAXCONN_MAX = 10000000, /* chosen: beyond any RLIMIT_NOFILE (fs.nr_open) in use */
-    CONF_PIPES_MAX = 4096,       /* pipes of one worker; chosen */
-    CONF_PATH_MAX = 107,         /* bytes of a Unix socket's path, unix(7) */
-    CONF_HOST_MAX = 253          /* bytes of a host name, RFC 1035 */
+    CONF_SERVICES_MAX = 4096,      /* chosen */
+    CONF_LISTENS_MAX = 1024,       /* listen lines of one service; chosen */
+    CONF_MAXCONN_MAX = 10000000,   /* chosen: beyond any RLIMIT_NOFILE (fs.nr_open) in use */
+    CONF_PIPES_MAX = 4096,         /* pipes of one worker; chosen */
+    CONF_PATH_MAX = 107,           /* bytes of a Unix socket's path, unix(7) */
+    CONF_HOST_MAX = 253,           /* bytes of a host name, RFC 1035 */
+    CONF_UDP_COUNT_MAX = 10000000, /* answers and sessions; chosen */
+    CONF_TEXT_MAX = 480 /* bytes of what a check sends or expects; chosen: two of them escaped as
+                           \\xHH fit on a line (LEX_LINE_MAX) */
 };
 
 static const uint64_t CONF_DURATION_MAX_MS = 365ull * 24 * 3600 * 1000;

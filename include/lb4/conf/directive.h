@@ -17,6 +17,14 @@
 
 enum section { SECTION_GLOBAL = 1, SECTION_DEFAULTS = 2, SECTION_SERVICE = 4 };
 
+/* A word that only some transports can have, until the end of its service tells which are there. */
+struct reader_claim {
+    const char *word; /* constant */
+    struct conf_place place;
+};
+
+enum { READER_CLAIMS_MAX = 4 }; /* udp-on-down, udp-responses, udp-sessions; one to spare */
+
 /* The reading of one source; conf/read.h drives it. */
 struct reader {
     struct conf *conf;
@@ -28,6 +36,9 @@ struct reader {
     struct conf_place opened_at;  /* the block we are in */
     size_t n_errors_before_block; /* a broken service is not also told to lack a server */
     unsigned skip_depth;          /* blocks entered whose content is not judged */
+    struct reader_claim udp_words[READER_CLAIMS_MAX]; /* of this service: need a UDP listener */
+    size_t n_udp_words;
+    struct reader_claim udp_check; /* a kind of check that needs a service without TCP, or NULL */
 };
 
 typedef void directive_fn(struct reader *reader, const struct lex_line *line);
@@ -66,12 +77,15 @@ void directive_tries(struct reader *reader, const struct lex_line *line);
 void directive_timeout(struct reader *reader, const struct lex_line *line);
 /* directive_check.c: */
 void directive_check(struct reader *reader, const struct lex_line *line);
+/* directive_udp.c: */
+void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
+void directive_udp_responses(struct reader *reader, const struct lex_line *line);
+void directive_udp_sessions(struct reader *reader, const struct lex_line *line);
 /* directive_later.c, of which nothing is built yet: */
 void directive_later_number(struct reader *reader, const struct lex_line *line);
 void directive_later_duration(struct reader *reader, const struct lex_line *line);
 void directive_later_network(struct reader *reader, const struct lex_line *line);
 void directive_on_down(struct reader *reader, const struct lex_line *line);
-void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
 void directive_all_down(struct reader *reader, const struct lex_line *line);
 
 /* For the engine and the handlers. */

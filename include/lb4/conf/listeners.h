@@ -1,5 +1,6 @@
-/* All listeners of a configuration in one sorted table: who listens twice, and is a server one of
- * our own listeners? Internal to conf/. */
+/* All listeners of a configuration on one transport in a sorted table: who listens twice, and is a
+ * server one of our own listeners? A port of TCP and one of UDP have nothing to do with each other;
+ * what listens on both is in both tables. Internal to conf/. */
 #ifndef LB4_CONF_LISTENERS_H
 #define LB4_CONF_LISTENERS_H
 
@@ -20,14 +21,16 @@ struct listen_entry {
 };
 
 struct listeners {
+    enum conf_transport transport;
     struct listen_entry *entries; /* by host, then first_port; no overlaps within a host */
     size_t n_entries;
 };
 
-/* Build the table; listeners that overlap on one host are reported (the later line of the two) and
- * merged. Returns 0 or -ENOMEM. `conf` must outlive the table. */
+/* Build the table of `transport`, CONF_TCP or CONF_UDP; listeners that overlap on one host are
+ * reported (the later line of the two; what meets on TCP is not told again for UDP) and merged.
+ * Returns 0 or -ENOMEM. `conf` must outlive the table. */
 int listeners_init(struct listeners *listeners, const struct conf *conf,
-                   struct conf_report *report);
+                   enum conf_transport transport, struct conf_report *report);
 void listeners_fini(struct listeners *listeners);
 
 /* The listener on exactly this host (whose port is ignored) that has a port in first..last, or

@@ -13,6 +13,7 @@
 
 #include "lb4/base/addr.h"
 #include "lb4/conf/bounds.h"
+#include "lb4/conf/policy.h"
 
 /* Where a word stood. `file` is owned by the struct conf, or is the constant "command line". */
 struct conf_place {
@@ -21,41 +22,10 @@ struct conf_place {
     uint32_t column; /* from 1, in bytes */
 };
 
-enum conf_balance {
-    CONF_BALANCE_LEASTCONN,
-    CONF_BALANCE_ROUNDROBIN,
-    CONF_BALANCE_SOURCE,
-    CONF_BALANCE_RANDOM
-};
-
-enum conf_check_kind {
-    CONF_CHECK_AUTO, /* nothing was written: conf_is_checked() */
-    CONF_CHECK_NONE,
-    CONF_CHECK_TCP /* a connect that succeeds */
-};
-
-/* How the servers of a service are probed. */
-struct conf_check {
-    enum conf_check_kind kind;
-    uint64_t interval_ms; /* from one probe to the next; default 2 s */
-    uint64_t timeout_ms;  /* of one probe; default 1 s */
-    uint64_t fast_ms; /* while a state is changing; 1..interval_ms, default interval / 4, at least
-                         100 ms, at most the interval */
-    uint32_t fall;    /* failures in a row until down, 1..CONF_COUNT_MAX, default 3 */
-    uint32_t rise;    /* successes in a row until up, 1..CONF_COUNT_MAX, default 2 */
-    uint16_t port;    /* 0 = the server's own */
-};
-
-struct conf_timeouts {      /* milliseconds, 1..CONF_DURATION_MAX_MS */
-    uint64_t connect_ms;    /* default 3 s */
-    uint64_t idle_ms;       /* default 1 h */
-    uint64_t half_close_ms; /* default 60 s */
-    uint64_t udp_ms;        /* default 60 s */
-};
-
 /* Where to listen. */
 struct conf_listen {
     struct conf_place place;
+    enum conf_transport transport;
     struct addr addr;   /* the first port of a range is in it */
     uint16_t last_port; /* the same as addr_port(&addr) for a single port */
     bool is_any;        /* ":port": all addresses, IPv4 and IPv6; addr is then [::]:port */
@@ -81,19 +51,33 @@ struct conf_service {
     enum conf_balance balance;
     struct conf_check check;
     uint32_t tries; /* 1..CONF_TRIES_MAX, default 3 */
+    struct conf_udp udp;
     struct conf_timeouts timeouts;
 };
 
-/* Are the servers of the service probed? Without a `check` line: if there are several. With a
- * single one there is nothing to choose, and a probe could only do harm. */
+/* What the listeners of the service take: enum conf_transport bits. */
+static inline unsigned conf_transports(const struct conf_service *service)
+{
+    unsigned transports = 0;
+
+    for (size_t i = 0; i < service->n_listens; i++)
+        transports |= service->listens[i].transport;
+    return transports;
+}
+
+/* Are the servers of the service probed? Without a `check` line: if there are several, and the
+ * service listens on TCP. With a single one there is nothing to choose, and a probe could only do
+ * harm; over UDP there is no question that every server answers. */
 static inline bool conf_is_checked(const struct conf_service *service)
 {
     switch (service->check.kind) {
     case CONF_CHECK_AUTO:
-        return service->n_servers > 1;
+        return service->n_servers > 1 && (conf_transports(service) & CONF_TCP);
     case CONF_CHECK_NONE:
         return false;
     case CONF_CHECK_TCP:
+    case CONF_CHECK_SEND:
+    case CONF_CHECK_DNS:
         return true;
     }
     return false;

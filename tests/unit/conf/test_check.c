@@ -15,6 +15,14 @@ static const char *with(const char *listen, const char *server)
     return text;
 }
 
+static void conf_text_accept_and_free(const char *text)
+{
+    struct conf conf;
+
+    conf_text_accept(text, &conf);
+    conf_free(&conf);
+}
+
 static void test_own_listener(void **state)
 {
     static const struct {
@@ -58,6 +66,39 @@ static void test_foreign_servers(void **state)
         conf_text_accept(with(cases[i].listen, cases[i].server), &conf);
         conf_free(&conf);
     }
+}
+
+static void test_transports(void **state)
+{
+    static const struct {
+        const char *a; /* listens */
+        const char *b;
+        bool is_own; /* a's server, at 81, where b listens */
+    } cases[] = {
+        {"tcp :80", "udp :81", false},  {"udp :80", "tcp :81", false},
+        {"udp :80", "udp :81", true},   {"udp :80", "both :81", true},
+        {"both :80", "udp :81", true},  {"both :80", "tcp :81", true},
+        {"both :80", "both :81", true}, {"tcp :80", "both :81", true},
+    };
+    static struct conf_report report;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[512];
+        struct conf conf;
+
+        snprintf(text, sizeof(text),
+                 "service a {\nlisten %s\nserver s 127.0.0.1:81\n}\n"
+                 "service b {\nlisten %s\nserver s 198.51.100.1:1\n}\n",
+                 cases[i].a, cases[i].b);
+        conf_text_read(text, &conf, &report);
+        assert_int_equal(report.n_errors, cases[i].is_own);
+        conf_free(&conf);
+    }
+    /* without a port: those of the listeners on that transport */
+    conf_text_accept_and_free("service a {\nlisten tcp :80\nlisten udp :81\nserver s 10.9.9.9\n}\n"
+                              "service b {\nlisten udp 127.0.0.1:80\nserver s 10.9.9.9:1\n}\n");
+    conf_text_refuse("service a {\nlisten udp :80\nserver s 127.0.0.1\n}\n", "3:8", "our own");
 }
 
 /* a -> b -> a: each server is judged against the listeners of all services. */
@@ -211,7 +252,7 @@ int main(void)
         cmocka_unit_test(test_chain),        cmocka_unit_test(test_own_addresses),
         cmocka_unit_test(test_names),        cmocka_unit_test(test_hidden_listener),
         cmocka_unit_test(test_many),         cmocka_unit_test(test_backups_only),
-        cmocka_unit_test(test_again),
+        cmocka_unit_test(test_again),        cmocka_unit_test(test_transports),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

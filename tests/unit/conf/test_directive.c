@@ -60,6 +60,13 @@ static void test_accepted(void **state)
         "server two localhost:80",
         "listen tcp 0.0.0.0:1",
         "listen tcp [::1]:1-3",
+        "listen udp :80",
+        "listen udp :7000",
+        "listen both :80-90",
+        "listen udp :80\n udp-on-down keep",
+        "udp-on-down rebind\n listen both :80",
+        "listen udp :80\n udp-responses 0\n udp-sessions 1",
+        "listen udp :80\n udp-responses 10000000\n udp-sessions 10000000",
     };
     struct conf conf;
 
@@ -130,15 +137,18 @@ static void test_refused_in_service(void **state)
         {"tries 101", "4:8", "tries: 101 is outside 1..100"},
         {"balance first", "4:10", "one of: leastconn, roundrobin, source, random"},
         {"balance round", "4:10", "one of: leastconn, roundrobin"},
-        {"listen :80", "4:2", "an argument is missing: listen tcp ADDRESS"},
+        {"listen :80", "4:2", "an argument is missing: listen tcp|udp|both ADDRESS"},
         {"listen sctp :80", "4:9", "one of: tcp, udp, both"},
         {"listen tcp 10.0.0.1", "4:13", "needs a port or a range of ports in 1..65535"},
         {"listen tcp db.example:80", "4:13", "not in this version: give an IP address"},
         {"listen tcp unix:/x", "4:13", "not in this version"},
         {"listen tcp 224.0.0.1:80", "4:13", "unicast"},
-        {"listen udp :80", "4:9", "'udp' is not in this version"},
         {"listen udp :0", "4:13", "port 0 is outside 1..65535"},
-        {"listen both :80-90", "4:9", "'both' is not in this version"},
+        {"listen udp :80 accept-proxy from 10.0.0.0/8", "4:17", "not in this version"},
+        {"udp-on-down keep", "4:2", "udp-on-down: the service has no UDP listener"},
+        {"udp-responses 1", "4:2", "udp-responses: the service has no UDP listener"},
+        {"udp-sessions 1", "4:2", "udp-sessions: the service has no UDP listener; add: listen udp"},
+        {"listen udp :80\n udp-responses 1\n udp-responses 1", "6:2", "is given twice"},
         {"listen tcp :80 accept-proxy from 10.0.0.0/8", "4:17", "not in this version"},
         {"listen tcp :80 accept-proxy from 10.0.0.0/99", "4:35", "outside 0..32"},
         {"listen tcp :80 accept-proxy", "4:17", "accept-proxy from CIDR"},
@@ -307,6 +317,104 @@ static void test_check_values(void **state)
     }
 }
 
+/* `line` stands at 4:2 of a service that listens on UDP only. */
+static const char *in_udp_service(const char *line)
+{
+    static char text[8192];
+
+    snprintf(text, sizeof(text),
+             "service x {\n listen udp :7000\n server one 10.0.0.1:80\n %s\n}\n", line);
+    return text;
+}
+
+static void check_text(const char *found, size_t n_found, const char *wanted, size_t n_wanted)
+{
+    assert_int_equal(!found, !wanted);
+    assert_int_equal(n_found, n_wanted);
+    if (wanted)
+        assert_memory_equal(found, wanted, n_wanted + 1);
+}
+
+static void test_udp_checks(void **state)
+{
+    static const struct {
+        const char *line;
+        enum conf_check_kind kind;
+        const char *send;
+        size_t n_send;
+        const char *expect;
+        size_t n_expect;
+    } cases[] = {
+        {"check send \"a\\x00b\" expect \"\\x00\"", CONF_CHECK_SEND, "a\0b", 3, "\0", 1},
+        {"check send PING expect \"\" fall 1", CONF_CHECK_SEND, "PING", 4, "", 0},
+        {"check dns example.org port 53", CONF_CHECK_DNS, "example.org", 11, NULL, 0},
+        {"check tcp", CONF_CHECK_TCP, NULL, 0, NULL, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct conf_check *found;
+        struct conf conf;
+
+        conf_text_accept(in_udp_service(cases[i].line), &conf);
+        found = &conf.services[0].check;
+        assert_int_equal(found->kind, cases[i].kind);
+        check_text(found->send, found->n_send, cases[i].send, cases[i].n_send);
+        check_text(found->expect, found->n_expect, cases[i].expect, cases[i].n_expect);
+        conf_free(&conf);
+    }
+    conf_text_refuse(in_udp_service("check http /"), "4:8", "'http' is not in this version");
+    conf_text_refuse(in_udp_service("check send \"\" expect x"), "4:13",
+                     "0 bytes, accepted: 1..480");
+    conf_text_refuse(in_udp_service("check dns a..b"), "4:12", "not a host name");
+    conf_text_refuse(in_udp_service("check dns a.b\n listen both :1"), "4:8",
+                     "'dns' is not in this version for a service that listens on TCP");
+}
+
+static void test_length_of_texts(void **state)
+{
+    char line[2048];
+    char text[CONF_TEXT_MAX + 2];
+    struct conf conf;
+
+    (void)state;
+    memset(text, 'a', sizeof(text));
+    text[CONF_TEXT_MAX] = '\0';
+    snprintf(line, sizeof(line), "check send %s expect %s", text, text);
+    conf_text_accept(in_udp_service(line), &conf);
+    conf_free(&conf);
+    memcpy(text + CONF_TEXT_MAX, "a", 2);
+    snprintf(line, sizeof(line), "check send %s expect x", text);
+    conf_text_refuse(in_udp_service(line), "4:13", "send: a text of 481 bytes");
+    snprintf(line, sizeof(line), "check send x expect %s", text);
+    conf_text_refuse(in_udp_service(line), "4:22", "expect: a text of 481 bytes");
+}
+
+static void test_udp_values(void **state)
+{
+    const struct conf_service *service;
+    struct conf conf;
+
+    (void)state;
+    conf_text_accept(in_udp_service("udp-on-down keep\n udp-responses 0\n udp-sessions 7"), &conf);
+    service = &conf.services[0];
+    assert_int_equal(service->listens[0].transport, CONF_UDP);
+    assert_int_equal(conf_transports(service), CONF_UDP);
+    assert_true(service->udp.keeps_on_down);
+    assert_true(service->udp.has_responses);
+    assert_int_equal(service->udp.responses, 0);
+    assert_int_equal(service->udp.max_sessions, 7);
+    conf_free(&conf);
+    conf_text_accept(in_udp_service("listen both :80\n udp-on-down rebind"), &conf);
+    service = &conf.services[0];
+    assert_int_equal(service->listens[1].transport, CONF_TCP_AND_UDP);
+    assert_int_equal(conf_transports(service), CONF_TCP_AND_UDP);
+    assert_false(service->udp.keeps_on_down);
+    assert_int_equal(service->udp.responses, CONF_UDP_ANY_RESPONSES);
+    assert_int_equal(service->udp.max_sessions, 0);
+    conf_free(&conf);
+}
+
 /* Words that are stored, and nothing else. */
 static void test_server_values(void **state)
 {
@@ -331,10 +439,19 @@ static void test_server_values(void **state)
 static void test_later(void **state)
 {
     static const char *const later[] = {
-        "maxconn 1",       "on-down keep",        "on-down drain 30s", "udp-on-down rebind",
-        "all-down refuse", "all-down hold 30s",   "all-down any",      "slow-start 30s",
-        "resolve 30s",     "allow 10.0.0.0/8",    "deny ::/0",         "limit per-source 5",
-        "udp-responses 1", "affinity source 60s", "udp-sessions 9",    "all-down hold 9s max 1",
+        "maxconn 1",
+        "on-down keep",
+        "on-down drain 30s",
+        "limit per-source 5",
+        "all-down refuse",
+        "all-down hold 30s",
+        "all-down any",
+        "slow-start 30s",
+        "resolve 30s",
+        "allow 10.0.0.0/8",
+        "deny ::/0",
+        "affinity source 60s",
+        "all-down hold 9s max 1",
     };
     static const struct {
         const char *line;
@@ -359,6 +476,8 @@ static void test_later(void **state)
         {"limit per-source 0", "4:19", "outside 1..10000000"},
         {"affinity source x", "4:18", "not a duration"},
         {"udp-sessions -1", "4:15", "not a number in 1..10000000"},
+        {"udp-sessions 0", "4:15", "outside 1..10000000"},
+        {"udp-responses 10000001", "4:16", "outside 0..10000000"},
     };
 
     (void)state;
@@ -387,13 +506,11 @@ static void test_warnings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accepted),
-        cmocka_unit_test(test_refused_at_top),
-        cmocka_unit_test(test_refused_in_service),
-        cmocka_unit_test(test_checks),
-        cmocka_unit_test(test_check_values),
-        cmocka_unit_test(test_server_values),
-        cmocka_unit_test(test_later),
+        cmocka_unit_test(test_accepted),           cmocka_unit_test(test_refused_at_top),
+        cmocka_unit_test(test_refused_in_service), cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_check_values),       cmocka_unit_test(test_udp_checks),
+        cmocka_unit_test(test_length_of_texts),    cmocka_unit_test(test_udp_values),
+        cmocka_unit_test(test_server_values),      cmocka_unit_test(test_later),
         cmocka_unit_test(test_warnings),
     };
 

@@ -21,6 +21,8 @@ static void test_grow_and_free(void **state)
         assert_non_null(service);
         assert_int_equal(service->tries, 0);
         service->tries = i;
+        service->check.send = strdup("PING");
+        service->check.expect = i % 2 ? strdup("PONG") : NULL;
         for (uint32_t k = 0; k < i; k++) {
             struct conf_server *server = conf_add_server(service);
 

@@ -99,6 +99,66 @@ static void test_checks(void **state)
                      "    check tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms\n");
 }
 
+static const char *udp_with(const char *in_service)
+{
+    static char text[2048];
+
+    snprintf(text, sizeof(text), "service x {\nlisten udp :7\nserver a 198.51.100.1:80\n%s\n}\n",
+             in_service);
+    return text;
+}
+
+static void test_udp(void **state)
+{
+    (void)state;
+    check_round_trip(udp_with(""), "    listen udp :7\n");
+    check_round_trip(udp_with(""), "    udp-on-down rebind\n");
+    check_round_trip(udp_with("server b 198.51.100.2"), "    check none\n");
+    check_round_trip(udp_with("server b db.example"), "    check none\n");
+    check_round_trip(udp_with("listen both :8-9"), "    listen both :8-9\n");
+    check_round_trip(udp_with("listen udp [::1]:8-9"), "    listen udp [::1]:8-9\n");
+    check_round_trip(udp_with("udp-on-down keep"), "    udp-on-down keep\n");
+    check_round_trip(udp_with("udp-responses 0"), "    udp-responses 0\n");
+    check_round_trip(udp_with("udp-responses 10000000"), "    udp-responses 10000000\n");
+    check_round_trip(udp_with("udp-sessions 5"), "    udp-sessions 5\n");
+    check_round_trip(udp_with("check dns a.example interval 1s port 53"),
+                     "    check dns a.example interval 1s timeout 1s fall 3 rise 2 fast 250ms port "
+                     "53\n");
+    check_round_trip(
+        udp_with("check send \"a\\x00\\r\\n\\\\\\\"\xc3\xbc\\xff #\" expect \"\""),
+        "    check send \"a\\x00\\x0d\\x0a\\\\\\\"\\xc3\\xbc\\xff #\" expect \"\" interval 2s");
+}
+
+/* All of them escaped, they still fit on a line. */
+static void test_longest_texts(void **state)
+{
+    char escaped[4 * CONF_TEXT_MAX + 1];
+    struct conf conf;
+    char *first;
+    char *second;
+
+    (void)state;
+    for (size_t i = 0; i < CONF_TEXT_MAX; i++)
+        memcpy(escaped + 4 * i, "\\x01", 5);
+    conf_text_accept(udp_with("check send x expect y timeout 31535999999ms interval 31535999999ms "
+                              "fast 31535999999ms fall 100 rise 100 port 65535"),
+                     &conf);
+    free(conf.services[0].check.send);
+    free(conf.services[0].check.expect);
+    conf.services[0].check.send = memset(malloc(CONF_TEXT_MAX), 1, CONF_TEXT_MAX);
+    conf.services[0].check.expect = memset(malloc(CONF_TEXT_MAX), 1, CONF_TEXT_MAX);
+    conf.services[0].check.n_send = conf.services[0].check.n_expect = CONF_TEXT_MAX;
+    first = printed(&conf);
+    assert_non_null(strstr(first, escaped));
+    conf_free(&conf);
+    conf_text_accept(first, &conf);
+    second = printed(&conf);
+    assert_string_equal(first, second);
+    conf_free(&conf);
+    free(first);
+    free(second);
+}
+
 static void test_servers(void **state)
 {
     (void)state;
@@ -149,7 +209,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_directive), cmocka_unit_test(test_checks),
         cmocka_unit_test(test_servers),         cmocka_unit_test(test_undecided),
-        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_example),         cmocka_unit_test(test_udp),
+        cmocka_unit_test(test_longest_texts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,26 @@ static void test_over_file(void **state)
     conf_free(&conf);
 }
 
+static void test_transports(void **state)
+{
+    struct conf conf;
+
+    (void)state;
+    accept_command("lb4|-l|udp/:53|-s|198.51.100.1:1|-o|check dns a.b|-o|udp-responses 1|"
+                   "-l|:53|-s|198.51.100.1|-l|both/[::1]:54-60|-s|198.51.100.1|-o|udp-sessions 9",
+                   &conf);
+    assert_int_equal(conf.n_services, 3);
+    assert_int_equal(conf.services[0].listens[0].transport, CONF_UDP);
+    assert_true(conf.services[0].listens[0].is_any);
+    assert_int_equal(conf.services[0].udp.responses, 1);
+    assert_string_equal(conf.services[0].check.send, "a.b");
+    assert_int_equal(conf.services[1].listens[0].transport, CONF_TCP);
+    assert_int_equal(conf.services[2].listens[0].transport, CONF_TCP_AND_UDP);
+    assert_int_equal(conf.services[2].listens[0].last_port, 60);
+    assert_int_equal(conf.services[2].udp.max_sessions, 9);
+    conf_free(&conf);
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -137,8 +157,8 @@ static void test_refused(void **state)
         {"lb4|-l|:0|-s|198.51.100.1:1", "2:1", "port 0 is outside 1..65535"},
         {"lb4|-l:0|-s|198.51.100.1:1", "1:3", "port 0 is outside 1..65535"},
         {"lb4|-l|tcp/:0|-s|198.51.100.1:1", "2:5", "port 0 is outside 1..65535"},
-        {"lb4|-l|udp/:1|-s|198.51.100.1:1", "2:1", "'udp' is not in this version"},
-        {"lb4|-l|both/:1|-s|198.51.100.1:1", "2:1", "'both' is not in this version"},
+        {"lb4|-l|udp/:0|-s|198.51.100.1:1", "2:5", "port 0 is outside 1..65535"},
+        {"lb4|-l|:1|-s|198.51.100.1:1|-o|udp-sessions 1", "6:1", "has no UDP listener"},
         {"lb4|-l|sctp/:1|-s|198.51.100.1:1", "2:1", "one of: tcp, udp, both"},
         {"lb4|-l|unix:/x|-s|198.51.100.1:1", "2:1", "a Unix socket: not in this version"},
         {"lb4|-l||-s|198.51.100.1:1", "2:1", "empty argument"},
@@ -206,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_rules),       cmocka_unit_test(test_options),
         cmocka_unit_test(test_over_file),   cmocka_unit_test(test_refused),
         cmocka_unit_test(test_broken_rule), cmocka_unit_test(test_names_and_checks),
+        cmocka_unit_test(test_transports),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

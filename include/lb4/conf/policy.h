@@ -1,0 +1,61 @@
+/* What a service may say beside its addresses: how servers are chosen and probed, its timeouts, and
+ * its UDP words. Plain data, part of conf/model.h. */
+#ifndef LB4_CONF_POLICY_H
+#define LB4_CONF_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum conf_balance {
+    CONF_BALANCE_LEASTCONN,
+    CONF_BALANCE_ROUNDROBIN,
+    CONF_BALANCE_SOURCE,
+    CONF_BALANCE_RANDOM
+};
+
+enum conf_check_kind {
+    CONF_CHECK_AUTO, /* nothing was written: conf_is_checked() */
+    CONF_CHECK_NONE,
+    CONF_CHECK_TCP,  /* a connect that succeeds */
+    CONF_CHECK_SEND, /* a datagram, and an answer that contains a text; UDP-only services */
+    CONF_CHECK_DNS   /* a DNS query for a name, and any answer to it; over UDP */
+};
+
+/* How the servers of a service are probed. */
+struct conf_check {
+    enum conf_check_kind kind;
+    uint64_t interval_ms; /* from one probe to the next; default 2 s */
+    uint64_t timeout_ms;  /* of one probe; default 1 s */
+    uint64_t fast_ms; /* while a state is changing; 1..interval_ms, default interval / 4, at least
+                         100 ms, at most the interval */
+    uint32_t fall;    /* failures in a row until down, 1..CONF_COUNT_MAX, default 3 */
+    uint32_t rise;    /* successes in a row until up, 1..CONF_COUNT_MAX, default 2 */
+    uint16_t port;    /* 0 = the server's own */
+    char *send;    /* CONF_CHECK_SEND: what is sent; CONF_CHECK_DNS: the name. Owned by the conf */
+    char *expect;  /* CONF_CHECK_SEND: what an answer must contain. Owned by the conf */
+    size_t n_send; /* bytes; either may hold NULs */
+    size_t n_expect;
+};
+
+struct conf_timeouts {      /* milliseconds, 1..CONF_DURATION_MAX_MS */
+    uint64_t connect_ms;    /* default 3 s */
+    uint64_t idle_ms;       /* default 1 h */
+    uint64_t half_close_ms; /* default 60 s */
+    uint64_t udp_ms;        /* default 60 s */
+};
+
+/* Bits, so that "both" is both. */
+enum conf_transport { CONF_TCP = 1, CONF_UDP = 2, CONF_TCP_AND_UDP = CONF_TCP | CONF_UDP };
+
+enum { CONF_UDP_ANY_RESPONSES = UINT32_MAX };
+
+struct conf_udp {
+    bool keeps_on_down;    /* "udp-on-down keep": a session stays on a server that is down */
+    bool has_responses;    /* "udp-responses" was written */
+    uint32_t responses;    /* a session ends after so many answers; 0 = one-way, none is expected;
+                              CONF_UDP_ANY_RESPONSES (the default) = as many as come */
+    uint32_t max_sessions; /* of the service, over all workers; 0 = no limit of its own */
+};
+
+#endif
