@@ -80,10 +80,33 @@ static int policy_init(struct service *service)
     return -EINVAL;
 }
 
-static void check_init(struct service_check *check, const struct conf_service *from)
+static uint8_t *copy_text(const char *text, size_t n_bytes)
+{
+    uint8_t *copy = malloc(n_bytes + 1);
+
+    if (copy)
+        memcpy(copy, text, n_bytes);
+    return copy;
+}
+
+static int texts_init(struct service_check *check, const struct conf_check *from)
+{
+    if (from->send) {
+        check->send = copy_text(from->send, from->n_send);
+        check->n_send = from->n_send;
+    }
+    if (from->expect) {
+        check->expect = copy_text(from->expect, from->n_expect);
+        check->n_expect = from->n_expect;
+    }
+    return (from->send && !check->send) || (from->expect && !check->expect) ? -ENOMEM : 0;
+}
+
+static int check_init(struct service_check *check, const struct conf_service *from)
 {
     *check = (struct service_check){
         .is_probed = conf_is_checked(from),
+        .kind = from->check.kind,
         .fall = from->check.fall,
         .rise = from->check.rise,
         .interval_ns = from->check.interval_ms * CLOCK_NS_PER_MS,
@@ -92,6 +115,7 @@ static void check_init(struct service_check *check, const struct conf_service *f
         .port = from->check.port,
         .default_port = from->n_listens > 0 ? addr_port(&from->listens[0].addr) : 0,
     };
+    return texts_init(check, &from->check);
 }
 
 static int service_init(struct service *service, const struct conf_service *from, size_t first)
@@ -105,9 +129,14 @@ static int service_init(struct service *service, const struct conf_service *from
     service->connect_ns = from->timeouts.connect_ms * CLOCK_NS_PER_MS;
     service->idle_ns = from->timeouts.idle_ms * CLOCK_NS_PER_MS;
     service->half_close_ns = from->timeouts.half_close_ms * CLOCK_NS_PER_MS;
-    check_init(&service->check, from);
+    service->udp_ns = from->timeouts.udp_ms * CLOCK_NS_PER_MS;
+    service->transports = conf_transports(from);
+    service->udp = from->udp;
+    capacity_init(&service->udp_sessions,
+                  from->udp.max_sessions ? from->udp.max_sessions : UINT32_MAX);
     memcpy(service->name, from->name, sizeof(service->name));
-    return policy_init(service);
+    error = check_init(&service->check, from);
+    return error ? error : policy_init(service);
 }
 
 int service_table_init(struct service_table *table, const struct conf *conf)
@@ -139,6 +168,8 @@ void service_table_fini(struct service_table *table)
         free(service->backends);
         free(service->slots);
         free(service->sequence);
+        free(service->check.send);
+        free(service->check.expect);
         maglev_fini(&service->maglev);
     }
     free(table->services);

@@ -27,6 +27,18 @@ const char *close_reason_word(enum close_reason reason)
     return reason_words[reason];
 }
 
+static const char *const drop_words[UDP_DROPS] = {
+    [UDP_DROP_LIMIT] = "limit",   [UDP_DROP_NO_SERVER] = "no_server", [UDP_DROP_DRAIN] = "drain",
+    [UDP_DROP_LOOP] = "loop",     [UDP_DROP_TRUNCATED] = "truncated", [UDP_DROP_FULL] = "full",
+    [UDP_DROP_LARGE] = "large",   [UDP_DROP_REFUSED] = "refused",     [UDP_DROP_ERROR] = "error",
+    [UDP_DROP_KERNEL] = "kernel",
+};
+
+const char *udp_drop_word(enum udp_drop drop)
+{
+    return drop_words[drop];
+}
+
 /* Whole cache lines, so that the blocks of two workers never share one. */
 static void *lines_calloc(size_t n, size_t size)
 {
@@ -79,12 +91,31 @@ static void add_service(const struct stats_service *from, struct stats_service_s
     sum->redispatches += stats_read(&from->redispatches);
 }
 
+/* The ended before the begun, for the same reason. */
+static void add_udp(const struct stats_udp *from, struct stats_udp_sum *sum)
+{
+    uint64_t ended = stats_read(&from->ended);
+    uint64_t sessions = stats_read(&from->sessions);
+
+    sum->sessions += sessions;
+    sum->active += sessions - ended;
+    sum->datagrams_in += stats_read(&from->datagrams_in);
+    sum->datagrams_out += stats_read(&from->datagrams_out);
+    sum->bytes_in += stats_read(&from->bytes_in);
+    sum->bytes_out += stats_read(&from->bytes_out);
+    sum->rebinds += stats_read(&from->rebinds);
+    for (size_t i = 0; i < UDP_DROPS; i++)
+        sum->dropped[i] += stats_read(&from->dropped[i]);
+}
+
 void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t index,
                        struct stats_service_sum *ret)
 {
     *ret = (struct stats_service_sum){0};
-    for (size_t i = 0; i < n_blocks; i++)
+    for (size_t i = 0; i < n_blocks; i++) {
         add_service(&blocks[i].services[index], ret);
+        add_udp(&blocks[i].services[index].udp, &ret->udp);
+    }
 }
 
 void stats_sum_server(const struct stats_block *blocks, size_t n_blocks, size_t index,

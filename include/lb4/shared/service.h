@@ -12,12 +12,18 @@
 
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
+#include "lb4/shared/capacity.h"
 #include "lb4/shared/maglev.h"
 #include "lb4/shared/pick.h"
 
 /* How the servers are probed; for the prober. */
 struct service_check {
     bool is_probed;
+    enum conf_check_kind kind;
+    uint8_t *send; /* of a dialogue by datagrams: the service's copies, NULL without one */
+    uint8_t *expect;
+    size_t n_send;
+    size_t n_expect;
     uint32_t fall;
     uint32_t rise;
     uint64_t interval_ns;
@@ -45,6 +51,10 @@ struct service {
     uint64_t connect_ns;
     uint64_t idle_ns;
     uint64_t half_close_ns;
+    uint64_t udp_ns;
+    unsigned transports; /* that it listens on: enum conf_transport bits */
+    struct conf_udp udp;
+    struct capacity udp_sessions; /* of this service, over all workers */
     struct service_check check;
     char name[CONF_NAME_MAX + 1];
 };

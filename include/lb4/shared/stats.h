@@ -8,9 +8,11 @@
 #define LB4_SHARED_STATS_H
 
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "lb4/shared/counter.h"
+#include "lb4/shared/stats_udp.h"
 
 /* Why a connection ended: the vocabulary of log, counters and tests. The first cause wins. */
 enum close_reason {
@@ -35,14 +37,13 @@ enum close_reason {
 /* "client_fin" ...; "none" for CLOSE_NONE. */
 const char *close_reason_word(enum close_reason reason);
 
-typedef _Atomic uint64_t stats_counter;
-
 struct stats_service {
     stats_counter connections; /* accepted for this service */
     stats_counter closed[CLOSE_REASONS];
     stats_counter bytes_in;     /* client to server, received */
     stats_counter bytes_out;    /* server to client, received */
     stats_counter redispatches; /* connects that went on to another server */
+    struct stats_udp udp;
 };
 
 struct stats_server {
@@ -79,20 +80,6 @@ struct stats_block {
 int stats_block_init(struct stats_block *block, size_t n_services, size_t n_servers);
 void stats_block_fini(struct stats_block *block);
 
-/* Thread: the block's worker. */
-static inline void stats_add(stats_counter *counter, uint64_t n)
-{
-    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-
-    /* Release, so that a reader who sees a close has seen the opening before it. */
-    atomic_store_explicit(counter, value + n, memory_order_release);
-}
-
-static inline uint64_t stats_read(const stats_counter *counter)
-{
-    return atomic_load_explicit(counter, memory_order_acquire);
-}
-
 /* One service summed over all workers. active = connections - sum of closed, never negative. */
 struct stats_service_sum {
     uint64_t connections;
@@ -101,6 +88,7 @@ struct stats_service_sum {
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint64_t redispatches;
+    struct stats_udp_sum udp;
 };
 
 struct stats_server_sum {

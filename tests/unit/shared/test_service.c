@@ -92,9 +92,52 @@ static void test_table_from_conf(void **state)
     assert_null(table.services);
 }
 
+static void test_udp_from_conf(void **state)
+{
+    char send[] = "a\0b";
+    char expect[] = "";
+    struct conf_listen listens[2] = {{.transport = CONF_UDP}, {.transport = CONF_TCP_AND_UDP}};
+    struct conf_service services[2] = {
+        {.servers = conf_servers,
+         .n_servers = 1,
+         .listens = listens,
+         .n_listens = 1,
+         .timeouts = {.udp_ms = 7},
+         .udp = {.keeps_on_down = true, .responses = 3, .max_sessions = 2},
+         .check =
+             {.kind = CONF_CHECK_SEND, .send = send, .n_send = 3, .expect = expect, .n_expect = 0}},
+        {.servers = conf_servers, .n_servers = 1, .listens = &listens[1], .n_listens = 1},
+    };
+    const struct conf conf = {.services = services, .n_services = 2};
+    struct service_table table;
+    const struct service *service;
+
+    (void)state;
+    assert_int_equal(service_table_init(&table, &conf), 0);
+    service = &table.services[0];
+    assert_int_equal(service->udp_ns, 7000000);
+    assert_int_equal(service->transports, CONF_UDP);
+    assert_true(service->udp.keeps_on_down);
+    assert_int_equal(service->udp.responses, 3);
+    assert_int_equal(service->udp_sessions.limit, 2);
+    assert_int_equal(service->check.kind, CONF_CHECK_SEND);
+    assert_true(service->check.is_probed);
+    assert_ptr_not_equal(service->check.send, send);
+    assert_int_equal(service->check.n_send, 3);
+    assert_memory_equal(service->check.send, send, 3);
+    assert_non_null(service->check.expect);
+    assert_int_equal(service->check.n_expect, 0);
+    service = &table.services[1];
+    assert_int_equal(service->transports, CONF_TCP_AND_UDP);
+    assert_int_equal(service->udp_sessions.limit, UINT32_MAX);
+    assert_null(service->check.send);
+    service_table_fini(&table);
+}
+
 /* `auto` probes where there is a choice; the numbers come over in nanoseconds. */
 static void test_check_from_conf(void **state)
 {
+    struct conf_listen listen = {.transport = CONF_TCP};
     struct conf_service services[3] = {
         {.n_servers = 2, .check = {.kind = CONF_CHECK_AUTO, .port = 81}},
         {.n_servers = 1, .check = {.kind = CONF_CHECK_AUTO}},
@@ -106,8 +149,11 @@ static void test_check_from_conf(void **state)
     const struct service_check *check;
 
     (void)state;
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 3; i++) {
         services[i].servers = conf_servers;
+        services[i].listens = &listen;
+        services[i].n_listens = 1;
+    }
     assert_int_equal(service_table_init(&table, &conf), 0);
     assert_true(table.services[0].check.is_probed);
     assert_int_equal(table.services[0].check.port, 81);
@@ -308,9 +354,9 @@ static void test_all_down_is_nobody(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table_from_conf),    cmocka_unit_test(test_check_from_conf),
-        cmocka_unit_test(test_out_of_memory),      cmocka_unit_test(test_policies_against_contract),
-        cmocka_unit_test(test_all_down_is_nobody),
+        cmocka_unit_test(test_table_from_conf),           cmocka_unit_test(test_udp_from_conf),
+        cmocka_unit_test(test_check_from_conf),           cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_policies_against_contract), cmocka_unit_test(test_all_down_is_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

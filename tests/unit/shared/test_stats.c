@@ -41,6 +41,17 @@ static void test_reason_words(void **state)
         assert_string_equal(close_reason_word(cases[i].reason), cases[i].word);
 }
 
+static void test_drop_words(void **state)
+{
+    static const char *const words[] = {"limit", "no_server", "drain",   "loop",  "truncated",
+                                        "full",  "large",     "refused", "error", "kernel"};
+
+    (void)state;
+    assert_int_equal(sizeof(words) / sizeof(words[0]), UDP_DROPS);
+    for (size_t i = 0; i < UDP_DROPS; i++)
+        assert_string_equal(udp_drop_word(i), words[i]);
+}
+
 static void open_blocks(struct stats_block blocks[N_BLOCKS])
 {
     for (size_t i = 0; i < N_BLOCKS; i++)
@@ -103,6 +114,40 @@ static void test_sum_of_service(void **state)
     close_blocks(blocks);
 }
 
+static void test_sum_of_udp(void **state)
+{
+    static struct stats_block blocks[N_BLOCKS];
+    struct stats_service_sum sum;
+
+    (void)state;
+    open_blocks(blocks);
+    for (size_t i = 0; i < N_BLOCKS; i++) {
+        struct stats_udp *udp = &blocks[i].services[1].udp;
+
+        stats_add(&udp->sessions, 10 + i);
+        stats_add(&udp->ended, 1 + i);
+        stats_add(&udp->datagrams_in, 100);
+        stats_add(&udp->datagrams_out, 200);
+        stats_add(&udp->bytes_in, 1000);
+        stats_add(&udp->bytes_out, 2000);
+        stats_add(&udp->rebinds, 5);
+        stats_add(&udp->dropped[UDP_DROP_LIMIT], 1);
+        stats_add(&udp->dropped[UDP_DROP_KERNEL], i);
+    }
+    stats_sum_service(blocks, N_BLOCKS, 1, &sum);
+    assert_int_equal(sum.udp.sessions, 33);
+    assert_int_equal(sum.udp.active, 27);
+    assert_int_equal(sum.udp.datagrams_in, 300);
+    assert_int_equal(sum.udp.datagrams_out, 600);
+    assert_int_equal(sum.udp.bytes_in, 3000);
+    assert_int_equal(sum.udp.bytes_out, 6000);
+    assert_int_equal(sum.udp.rebinds, 15);
+    assert_int_equal(sum.udp.dropped[UDP_DROP_LIMIT], 3);
+    assert_int_equal(sum.udp.dropped[UDP_DROP_KERNEL], 3);
+    assert_int_equal(sum.connections, 0);
+    close_blocks(blocks);
+}
+
 static void test_sum_of_server(void **state)
 {
     static struct stats_block blocks[N_BLOCKS];
@@ -139,9 +184,11 @@ static void *open_and_close(void *arg)
     while (!__atomic_load_n(&writer->is_over, __ATOMIC_RELAXED)) {
         if (n_live < N_LIVE_MAX && (n_live == 0 || seed_next(&writer->seed, 2))) {
             stats_add(&service->connections, 1);
+            stats_add(&service->udp.sessions, 1);
             n_live++;
         } else {
             stats_add(&service->closed[1 + seed_next(&writer->seed, CLOSE_REASONS - 1)], 1);
+            stats_add(&service->udp.ended, 1);
             n_live--;
         }
     }
@@ -168,6 +215,7 @@ static void check_snapshots(const struct stats_block *blocks)
         for (size_t j = 0; j < CLOSE_REASONS; j++)
             closed += sum.closed[j];
         assert_true(sum.active <= UINT64_MAX / 2);
+        assert_true(sum.udp.active <= UINT64_MAX / 2);
         assert_int_equal(sum.connections - closed, sum.active);
         if (i % 8)
             continue;
@@ -203,6 +251,8 @@ int main(void)
         cmocka_unit_test(test_reason_words),
         cmocka_unit_test(test_new_block_is_zero),
         cmocka_unit_test(test_sum_of_service),
+        cmocka_unit_test(test_drop_words),
+        cmocka_unit_test(test_sum_of_udp),
         cmocka_unit_test(test_sum_of_server),
         cmocka_unit_test(test_active_is_never_negative),
     };
