@@ -1,0 +1,14 @@
+/* Who gets a new session: not while draining, not a listener of ours, and only as far as there is
+ * room. When there is none a session goes that is still on trial (udp_table.h), never one that is
+ * established. */
+#ifndef LB4_RELAY_UDP_ADMIT_H
+#define LB4_RELAY_UDP_ADMIT_H
+
+#include "lb4/relay/udp_session.h"
+
+/* A session for the client's first datagram, bound to a server. NULL: there is none, and *ret_drop
+ * says why. No answers wait in the outbox, as those of an evicted session must not. */
+struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener *listener,
+                              const struct udp_key *key, enum udp_drop *ret_drop);
+
+#endif

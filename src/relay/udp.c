@@ -1,0 +1,425 @@
+/* What was received lies in the inbox, and answers stand on the lines of the outbox, until the end
+ * of the turn. Both are cleared early, when an event needs room: settle(). A listener's batch is
+ * sent on before the next event, so only answers ever wait. */
+#include "lb4/relay/udp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/sock.h"
+#include "lb4/base/sock_udp.h"
+#include "lb4/relay/udp_admit.h"
+#include "lb4/relay/udp_session.h"
+#include "lb4/relay/udp_up.h"
+
+static const uint64_t QUIET_NS = 1000 * 1000000ull;  /* DESIGN: drain */
+static const uint64_t PROVEN_NS = 1000 * 1000000ull; /* who sends again after it is no flood */
+static const uint64_t LOOK_NS = 100 * 1000000ull; /* chosen: a reader of the counters is slower */
+
+enum { ANSWERS_MAX = 4 }; /* of one session and event; measured: more starves the others */
+
+/* Setting up --------------------------------------------------------------------------------- */
+
+static struct deadline_list *list_of(struct udp_relay *relay, uint64_t duration_ns,
+                                     uint64_t slack_ns)
+{
+    struct deadline_list *list;
+
+    for (size_t i = 0; i < relay->n_lists; i++) {
+        list = &relay->lists[i];
+        if (list->duration_ns == duration_ns && list->slack_ns == slack_ns)
+            return list;
+    }
+    list = &relay->lists[relay->n_lists++];
+    deadline_list_init(list, duration_ns, slack_ns);
+    return list;
+}
+
+static int services_init(struct udp_relay *relay, const struct service_table *services)
+{
+    relay->lists = calloc(1 + services->n_services, sizeof(*relay->lists));
+    relay->services = calloc(services->n_services, sizeof(*relay->services));
+    if (!relay->lists || !relay->services)
+        return -ENOMEM;
+    relay->quiet = list_of(relay, QUIET_NS, 0);
+    for (size_t i = 0; i < services->n_services; i++) {
+        uint64_t udp_ns = services->services[i].udp_ns;
+
+        relay->services[i].timeout = list_of(relay, udp_ns, deadline_slack_ns(udp_ns));
+        list_init(&relay->services[i].counted);
+    }
+    return 0;
+}
+
+static int ports_init(struct udp_relay *relay, const struct udp_port_range *ports, size_t n_ports)
+{
+    relay->listener_ports = calloc(65536 / 64, sizeof(*relay->listener_ports));
+    if (!relay->listener_ports)
+        return -ENOMEM;
+    for (size_t i = 0; i < n_ports; i++)
+        for (uint32_t port = ports[i].first; port <= ports[i].last; port++)
+            relay->listener_ports[port / 64] |= 1ull << (port % 64);
+    return 0;
+}
+
+static int alloc_all(struct udp_relay *relay, const struct service_table *services, uint32_t cap)
+{
+    int error = services_init(relay, services);
+
+    if (error)
+        return error;
+    relay->inbox = udp_inbox_new();
+    relay->outbox = udp_outbox_new();
+    if (!relay->inbox || !relay->outbox)
+        return -ENOMEM;
+    return udp_table_init(&relay->table, cap);
+}
+
+int udp_relay_init(struct udp_relay *relay, const struct service_table *services, uint32_t cap,
+                   const struct udp_port_range *ports, size_t n_ports)
+{
+    int error;
+
+    *relay = (struct udp_relay){.loop = relay->loop,
+                                .stats = relay->stats,
+                                .prober = relay->prober,
+                                .capacity = relay->capacity};
+    list_init(&relay->live);
+    list_init(&relay->dead);
+    list_init(&relay->touched);
+    list_init(&relay->finished);
+    list_init(&relay->uncounted);
+    deadline_list_init(&relay->looks, LOOK_NS, 0);
+    if (cap == 0)
+        return 0;
+    if (getrandom(&relay->random, sizeof(relay->random), 0) < 0)
+        return -errno;
+    error = ports_init(relay, ports, n_ports);
+    if (!error)
+        error = alloc_all(relay, services, cap);
+    if (error)
+        udp_relay_fini(relay);
+    return error;
+}
+
+void udp_relay_fini(struct udp_relay *relay)
+{
+    udp_table_fini(&relay->table);
+    udp_inbox_free(relay->inbox);
+    udp_outbox_free(relay->outbox);
+    free(relay->lists);
+    free(relay->services);
+    free(relay->listener_ports);
+    relay->inbox = NULL;
+    relay->outbox = NULL;
+    relay->lists = NULL;
+    relay->services = NULL;
+    relay->listener_ports = NULL;
+    relay->n_lists = 0;
+}
+
+/* Counting ----------------------------------------------------------------------------------- */
+
+/* Lines of this service are about to be used. */
+static void note_use(struct udp_relay *relay, const struct service *service)
+{
+    struct udp_service *notes = &relay->services[service->index];
+
+    if (list_is_empty(&notes->counted))
+        list_append(&relay->uncounted, &notes->counted);
+}
+
+static void count_tallies(struct udp_relay *relay)
+{
+    struct list *link;
+
+    while ((link = list_take_first(&relay->uncounted))) {
+        struct udp_service *notes = container_of(link, struct udp_service, counted);
+        stats_counter *dropped = relay->stats->services[notes - relay->services].udp.dropped;
+
+        stats_add(&dropped[UDP_DROP_FULL], notes->tally.n_full);
+        stats_add(&dropped[UDP_DROP_LARGE], notes->tally.n_large);
+        stats_add(&dropped[UDP_DROP_ERROR], notes->tally.n_error);
+        notes->tally = (struct udp_tally){0};
+    }
+}
+
+/* A look at what the kernel dropped is a system call, so it comes some time after a batch, for that
+ * one and all that follow until then. */
+static void plan_look(struct udp_relay *relay, struct udp_listener *listener)
+{
+    if (listener->is_looking)
+        return;
+    listener->is_looking = true;
+    deadline_init(&listener->look);
+    deadline_start(&relay->looks, &listener->look, relay->loop->now_ns);
+}
+
+static void look(struct udp_relay *relay, struct udp_listener *listener)
+{
+    uint32_t n_drops;
+
+    listener->is_looking = false;
+    if (listener->source.fd < 0)
+        return;
+    n_drops = sock_udp_drops(listener->source.fd);
+    udp_count_drop(relay, listener->service, UDP_DROP_KERNEL, n_drops - listener->n_drops);
+    listener->n_drops = n_drops;
+}
+
+static void settle(struct udp_relay *relay)
+{
+    udp_outbox_flush(relay->outbox);
+    udp_inbox_empty(relay->inbox);
+    count_tallies(relay);
+}
+
+static void make_room(struct udp_relay *relay, size_t n_packets)
+{
+    if (udp_inbox_room(relay->inbox) < n_packets)
+        settle(relay);
+}
+
+/* From clients ------------------------------------------------------------------------------- */
+
+/* One batch of one listener. */
+struct batch {
+    struct udp_listener *listener;
+    struct udp_session *last; /* of the datagram before: mostly this one's too */
+    uint64_t n_datagrams;
+    uint64_t n_bytes;
+};
+
+static struct udp_key key_of(const struct udp_listener *listener, const struct udp_packet *packet)
+{
+    struct udp_key key = {.client = packet->peer, .asked = listener->at};
+
+    if (listener->is_wildcard && packet->own.sa.sa_family != AF_UNSPEC) {
+        key.asked = packet->own;
+        addr_set_port(&key.asked, addr_port(&listener->at));
+    }
+    return key;
+}
+
+/* NULL: *ret_drop says why. */
+static struct udp_session *find_session(struct udp_relay *relay, const struct batch *batch,
+                                        const struct udp_packet *packet, enum udp_drop *ret_drop)
+{
+    struct udp_key key = key_of(batch->listener, packet);
+    struct udp_entry *entry;
+
+    if (batch->last && addr_equal(&batch->last->entry.key.client, &key.client) &&
+        addr_equal(&batch->last->entry.key.asked, &key.asked))
+        return batch->last;
+    entry = udp_table_find(&relay->table, &key);
+    if (entry)
+        return container_of(entry, struct udp_session, entry);
+    return udp_admit(relay, batch->listener, &key, ret_drop);
+}
+
+static void take_packet(struct udp_relay *relay, struct batch *batch, struct udp_packet *packet)
+{
+    enum udp_drop drop = packet->is_truncated ? UDP_DROP_TRUNCATED : UDP_DROP_LOOP;
+    uint32_t n_datagrams = udp_packet_count(packet);
+    struct udp_session *session = NULL;
+
+    batch->n_datagrams += n_datagrams;
+    batch->n_bytes += packet->n_bytes;
+    if (!packet->is_truncated && addr_port(&packet->peer) != 0)
+        session = find_session(relay, batch, packet, &drop);
+    batch->last = session;
+    if (!session) {
+        udp_count_drop(relay, batch->listener->service, drop, n_datagrams);
+        return;
+    }
+    session->n_datagrams_in += n_datagrams;
+    session->bytes_in += packet->n_bytes;
+    udp_line_append(&session->up, packet);
+    if (list_is_empty(&session->touched))
+        list_append(&relay->touched, &session->touched);
+}
+
+/* A client that comes back after a second is no spoofed one of a flood: so that flows which nobody
+ * answers are safe from it too. */
+static void send_touched(struct udp_relay *relay)
+{
+    struct list *link;
+
+    while ((link = list_take_first(&relay->touched))) {
+        struct udp_session *session = container_of(link, struct udp_session, touched);
+
+        udp_up_send(relay, session);
+        udp_session_touch(relay, session);
+        if (relay->loop->now_ns - session->began_ns >= PROVEN_NS)
+            udp_table_establish(&relay->table, &session->entry);
+    }
+}
+
+void udp_on_listener(struct udp_relay *relay, struct udp_listener *listener)
+{
+    struct stats_udp *stats = udp_stats(relay, listener->service);
+    struct batch batch = {.listener = listener};
+    struct udp_packet *packets;
+    int n;
+
+    make_room(relay, UDP_INBOX_MAX);
+    n = udp_inbox_receive(relay->inbox, listener->source.fd, UDP_INBOX_MAX, &packets);
+    if (n <= 0)
+        return;
+    note_use(relay, listener->service);
+    plan_look(relay, listener);
+    for (int i = 0; i < n; i++)
+        take_packet(relay, &batch, &packets[i]);
+    send_touched(relay);
+    udp_inbox_empty(relay->inbox);
+    stats_add(&stats->datagrams_in, batch.n_datagrams);
+    stats_add(&stats->bytes_in, batch.n_bytes);
+}
+
+/* From servers ------------------------------------------------------------------------------- */
+
+/* Each datagram of the client is owed so many answers: one that asks twice before the first answer
+ * (a resolver does, for A and AAAA) is to get both. */
+static bool has_all_answers(const struct udp_session *session)
+{
+    uint32_t responses = session->service->udp.responses;
+
+    return responses > 0 && responses != CONF_UDP_ANY_RESPONSES &&
+           session->n_datagrams_out / responses >= session->n_datagrams_in;
+}
+
+static void count_answers(struct udp_relay *relay, struct udp_session *session,
+                          uint64_t n_datagrams, uint64_t n_bytes)
+{
+    struct stats_udp *stats = udp_stats(relay, session->service);
+
+    session->n_datagrams_out += n_datagrams;
+    session->bytes_out += n_bytes;
+    stats_add(&stats->datagrams_out, n_datagrams);
+    stats_add(&stats->bytes_out, n_bytes);
+}
+
+static void pass_answers(struct udp_relay *relay, struct udp_session *session,
+                         struct udp_packet *packets, int n)
+{
+    uint64_t n_datagrams = 0;
+    uint64_t n_bytes = 0;
+
+    if (n <= 0)
+        return;
+    note_use(relay, session->service);
+    for (int i = 0; i < n; i++) {
+        n_datagrams += udp_packet_count(&packets[i]);
+        n_bytes += packets[i].n_bytes;
+        if (packets[i].is_truncated)
+            udp_count_drop(relay, session->service, UDP_DROP_TRUNCATED,
+                           udp_packet_count(&packets[i]));
+        else
+            udp_outbox_add(relay->outbox, &session->down, &packets[i]);
+    }
+    count_answers(relay, session, n_datagrams, n_bytes);
+    udp_session_forget(session);
+    pick_set_free(&session->tried);
+    udp_session_touch(relay, session);
+    udp_table_establish(&relay->table, &session->entry);
+    if (list_is_empty(&session->finished) && has_all_answers(session))
+        list_append(&relay->finished, &session->finished);
+}
+
+/* The kernel tells an error before what it received earlier, and a server that has gone may have
+ * answered until then. */
+static void on_error(struct udp_relay *relay, struct udp_session *session, int error)
+{
+    struct udp_packet *packets;
+    int n;
+
+    make_room(relay, UDP_INBOX_MAX);
+    n = udp_inbox_receive_connected(relay->inbox, session->source.fd, UDP_INBOX_MAX, &packets);
+    pass_answers(relay, session, packets, n);
+    note_use(relay, session->service);
+    if (!sock_connect_error_is_local(error))
+        udp_up_refused(relay, session, error);
+}
+
+/* The bits may be those of a socket that this session had before: only the socket itself is asked.
+ */
+void udp_on_server(struct udp_relay *relay, struct source *source, uint32_t bits)
+{
+    struct udp_session *session = container_of(source, struct udp_session, source);
+    struct udp_packet *packets;
+    int n;
+
+    (void)bits;
+    make_room(relay, ANSWERS_MAX);
+    n = udp_inbox_receive_connected(relay->inbox, source->fd, ANSWERS_MAX, &packets);
+    if (n < 0)
+        on_error(relay, session, -n);
+    else
+        pass_answers(relay, session, packets, n);
+}
+
+/* The end of a turn -------------------------------------------------------------------------- */
+
+/* A client that has asked again since is owed more. */
+static void close_finished(struct udp_relay *relay)
+{
+    struct list *link;
+
+    while ((link = list_take_first(&relay->finished))) {
+        struct udp_session *session = container_of(link, struct udp_session, finished);
+
+        if (has_all_answers(session))
+            udp_session_close(relay, session, UDP_END_RESPONSES);
+    }
+}
+
+void udp_end_turn(struct udp_relay *relay)
+{
+    if (!relay->inbox)
+        return;
+    settle(relay);
+    close_finished(relay);
+}
+
+void udp_expire(struct udp_relay *relay)
+{
+    enum udp_end reason = relay->is_draining ? UDP_END_DRAIN : UDP_END_IDLE;
+    struct deadline *deadline;
+
+    for (size_t i = 0; i < relay->n_lists; i++)
+        while ((deadline = deadline_expire(&relay->lists[i], relay->loop->told_ns)))
+            udp_session_close(relay, container_of(deadline, struct udp_session, deadline), reason);
+    while ((deadline = deadline_expire(&relay->looks, relay->loop->now_ns)))
+        look(relay, container_of(deadline, struct udp_listener, look));
+}
+
+void udp_reap(struct udp_relay *relay)
+{
+    udp_session_reap(relay);
+}
+
+uint64_t udp_next_due_ns(const struct udp_relay *relay)
+{
+    uint64_t due_ns = deadline_earliest(&relay->looks, UINT64_MAX);
+
+    for (size_t i = 0; i < relay->n_lists; i++)
+        due_ns = deadline_earliest(&relay->lists[i], due_ns);
+    return due_ns;
+}
+
+void udp_start_draining(struct udp_relay *relay)
+{
+    relay->is_draining = true;
+    for (struct list *link = relay->live.next; link != &relay->live; link = link->next)
+        udp_session_touch(relay, container_of(link, struct udp_session, link));
+}
+
+void udp_end_all(struct udp_relay *relay)
+{
+    udp_end_turn(relay);
+    while (!list_is_empty(&relay->live))
+        udp_session_close(relay, container_of(relay->live.next, struct udp_session, link),
+                          UDP_END_DRAIN);
+}

@@ -1,0 +1,175 @@
+#include "lb4/relay/udp_session.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/log.h"
+#include "lb4/base/sock_udp.h"
+
+static const char *const end_words[] = {
+    [UDP_END_IDLE] = "idle",   [UDP_END_RESPONSES] = "responses", [UDP_END_EVICTED] = "evicted",
+    [UDP_END_DRAIN] = "drain", [UDP_END_ERROR] = "error",
+};
+
+static void give_back_places(struct udp_relay *relay, struct service *service)
+{
+    capacity_release(relay->capacity);
+    capacity_release(&service->udp_sessions);
+}
+
+/* A wildcard's answers leave from the very address that was asked; without PKTINFO nobody knows it.
+ */
+static void lines_init(struct udp_relay *relay, struct udp_session *session,
+                       const struct udp_listener *listener)
+{
+    struct udp_tally *tally = &relay->services[session->service->index].tally;
+    struct addr *asked = &session->entry.key.asked;
+
+    session->up = (struct udp_line){.fd = -1, .segment_max = UDP_SEGMENT_ANY, .tally = tally};
+    session->down = (struct udp_line){
+        .fd = listener->source.fd,
+        .segment_max = UDP_SEGMENT_ANY,
+        .to = &session->entry.key.client,
+        .from = listener->is_wildcard && !addr_is_wildcard(asked) ? asked : NULL,
+        .tally = tally,
+    };
+}
+
+struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_listener *listener,
+                                    const struct udp_key *key)
+{
+    struct udp_session *session = calloc(1, sizeof(*session));
+
+    if (!session) {
+        give_back_places(relay, listener->service);
+        return NULL;
+    }
+    source_init(&session->source, SOURCE_UDP_SERVER, -1);
+    deadline_init(&session->deadline);
+    list_init(&session->touched);
+    list_init(&session->finished);
+    session->service = listener->service;
+    session->began_ns = relay->loop->now_ns;
+    udp_table_add(&relay->table, &session->entry, key);
+    lines_init(relay, session, listener);
+    list_append(&relay->live, &session->link);
+    relay->n_live++;
+    udp_session_touch(relay, session);
+    return session;
+}
+
+/* While nobody has answered, nothing can have been dropped on the way back. */
+static void close_socket(struct udp_relay *relay, const struct udp_session *session, int fd)
+{
+    if (fd < 0)
+        return;
+    if (session->n_datagrams_out > 0)
+        udp_count_drop(relay, session->service, UDP_DROP_KERNEL, sock_udp_drops(fd));
+    close(fd);
+}
+
+/* The batch may still hold an event of the old socket, which is then taken for one of the new one:
+ * a look in vain, as no event is believed before the socket was asked. */
+int udp_session_bind(struct udp_relay *relay, struct udp_session *session, struct backend *backend,
+                     int fd)
+{
+    struct source old = session->source;
+    int error;
+
+    source_init(&session->source, SOURCE_UDP_SERVER, fd);
+    error = loop_add(relay->loop, &session->source, LOOP_LEVEL);
+    if (error) {
+        session->source = old;
+        return error;
+    }
+    close_socket(relay, session, old.fd);
+    if (session->backend) {
+        backend_release(session->backend);
+        stats_add(&udp_stats(relay, session->service)->rebinds, 1);
+    } else {
+        stats_add(&udp_stats(relay, session->service)->sessions, 1);
+    }
+    session->backend = backend;
+    session->up.fd = fd;
+    session->up.segment_max = UDP_SEGMENT_ANY;
+    stats_add(&relay->stats->servers[backend->stats_index].connections, 1);
+    return 0;
+}
+
+void udp_session_forget(struct udp_session *session)
+{
+    free(session->kept);
+    session->kept = NULL;
+}
+
+void udp_session_keep(struct udp_session *session, const uint8_t *bytes, uint32_t n_bytes)
+{
+    uint8_t *kept = NULL;
+
+    if (n_bytes <= UDP_KEPT_MAX)
+        kept = realloc(session->kept, n_bytes ? n_bytes : 1);
+    if (!kept) {
+        udp_session_forget(session);
+        return;
+    }
+    memcpy(kept, bytes, n_bytes);
+    session->kept = kept;
+    session->n_kept = n_bytes;
+}
+
+void udp_session_touch(struct udp_relay *relay, struct udp_session *session)
+{
+    struct deadline_list *list = relay->services[session->service->index].timeout;
+
+    if (relay->is_draining && relay->quiet->duration_ns < list->duration_ns)
+        list = relay->quiet;
+    deadline_touch(list, &session->deadline, relay->loop->now_ns);
+}
+
+static void log_close(const struct udp_session *session, enum udp_end reason, uint64_t now_ns)
+{
+    char client[ADDR_TEXT_MAX];
+    char asked[ADDR_TEXT_MAX];
+
+    log_debug("udp session closed service=%s server=%s client=%s asked=%s reason=%s in=%llu "
+              "out=%llu datagrams_in=%llu datagrams_out=%llu ms=%llu",
+              session->service->name, session->backend->name,
+              addr_format(&session->entry.key.client, client),
+              addr_format(&session->entry.key.asked, asked), end_words[reason],
+              (unsigned long long)session->bytes_in, (unsigned long long)session->bytes_out,
+              (unsigned long long)session->n_datagrams_in,
+              (unsigned long long)session->n_datagrams_out,
+              (unsigned long long)((now_ns - session->began_ns) / CLOCK_NS_PER_MS));
+}
+
+void udp_session_close(struct udp_relay *relay, struct udp_session *session, enum udp_end reason)
+{
+    assert(session->up.first == NULL && session->down.first == NULL);
+    close_socket(relay, session, source_take_fd(&session->source));
+    if (session->backend) {
+        backend_release(session->backend);
+        stats_add(&udp_stats(relay, session->service)->ended, 1);
+        log_close(session, reason, relay->loop->now_ns);
+    }
+    udp_session_forget(session);
+    pick_set_free(&session->tried);
+    deadline_stop(&session->deadline);
+    list_remove(&session->touched);
+    list_remove(&session->finished);
+    udp_table_remove(&relay->table, &session->entry);
+    list_remove(&session->link);
+    relay->n_live--;
+    list_append(&relay->dead, &session->link);
+    give_back_places(relay, session->service);
+}
+
+void udp_session_reap(struct udp_relay *relay)
+{
+    struct list *link;
+
+    while ((link = list_take_first(&relay->dead)))
+        free(container_of(link, struct udp_session, link));
+}

@@ -1,0 +1,172 @@
+/* Who may be asked again, and when it ends: a server that refuses joins session->tried, which only
+ * grows until the client sends again or a server answers. So a datagram goes to each server once at
+ * most, however the refusals arrive, and the datagram after it finds all of them open again. When
+ * nobody is left the session stays at the last server; the socket is as good as new, since the
+ * error of a UDP socket is told once (FAULTS.md K16). */
+#include "lb4/relay/udp_up.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "lb4/base/sock.h"
+#include "lb4/base/sock_udp.h"
+
+/* splitmix64, as in connect.c */
+static uint32_t next_random(struct udp_relay *relay)
+{
+    uint64_t z = relay->random += 0x9e3779b97f4a7c15u;
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    return (uint32_t)(z >> 32);
+}
+
+/* A server without a port of its own is not judged, as in connect.c. */
+static void blame(struct udp_relay *relay, struct backend *backend)
+{
+    stats_add(&relay->stats->servers[backend->stats_index].connect_failures, 1);
+    if (addr_port(&backend->addr) == 0)
+        return;
+    if (!(backend_set(backend, PICK_SUSPECT) & PICK_SUSPECT))
+        mailbox_post(relay->prober, MAILBOX_SUSPECT);
+}
+
+static int connect_to(const struct backend *backend, uint16_t asked_port)
+{
+    struct addr to = backend->addr;
+    int fd;
+
+    if (addr_port(&to) == 0)
+        addr_set_port(&to, asked_port);
+    fd = sock_udp_connect(&to);
+    if (fd >= 0 && backend->is_local && sock_is_self_connected(fd)) {
+        close(fd);
+        return -ECONNREFUSED;
+    }
+    return fd;
+}
+
+/* Returns 0 or -errno; on error the place on the server is given back. */
+static int bind_to(struct udp_relay *relay, struct udp_session *session, struct backend *backend)
+{
+    int fd = connect_to(backend, addr_port(&session->entry.key.asked));
+    int error = fd < 0 ? fd : udp_session_bind(relay, session, backend, fd);
+
+    if (!error)
+        return 0;
+    if (fd >= 0)
+        close(fd);
+    backend_release(backend);
+    return error;
+}
+
+static enum udp_drop trouble_word(int error)
+{
+    if (sock_out_of_resources(error) || error == -EADDRNOTAVAIL)
+        return UDP_DROP_LIMIT;
+    return UDP_DROP_ERROR;
+}
+
+bool udp_up_bind(struct udp_relay *relay, struct udp_session *session, enum udp_drop *ret_drop)
+{
+    for (;;) {
+        const struct service_client client = {.addr = &session->entry.key.client,
+                                              .tried = &session->tried,
+                                              .random = next_random(relay)};
+        struct backend *backend = service_choose(session->service, &client);
+        int error;
+
+        *ret_drop = session->tried.bits ? UDP_DROP_REFUSED : UDP_DROP_NO_SERVER;
+        if (!backend)
+            return false;
+        error = bind_to(relay, session, backend);
+        if (!error)
+            return true;
+        *ret_drop = trouble_word(error);
+        if (sock_connect_error_is_local(error))
+            return false;
+        blame(relay, backend);
+        if (pick_set_add(&session->tried, backend->index, session->service->n_backends))
+            return false;
+    }
+}
+
+/* The kept datagram stands before what came after it, unless it stands there already. */
+static void put_kept_first(struct udp_session *session, struct udp_packet *kept)
+{
+    struct udp_line *line = &session->up;
+
+    if (!session->kept || line->first == kept)
+        return;
+    *kept = (struct udp_packet){.next = line->first,
+                                .bytes = session->kept,
+                                .n_bytes = session->n_kept,
+                                .segment_bytes = session->n_kept};
+    if (!line->first)
+        line->last = kept;
+    line->first = kept;
+}
+
+/* Leave a server that refuses. False: there is nobody else, or no means to get there. */
+static bool leave(struct udp_relay *relay, struct udp_session *session, enum udp_drop *ret_drop)
+{
+    blame(relay, session->backend);
+    *ret_drop = UDP_DROP_ERROR;
+    if (pick_set_add(&session->tried, session->backend->index, session->service->n_backends))
+        return false;
+    return udp_up_bind(relay, session, ret_drop);
+}
+
+bool udp_up_refused(struct udp_relay *relay, struct udp_session *session, int error)
+{
+    struct udp_packet kept;
+    enum udp_drop drop = UDP_DROP_ERROR;
+
+    while (error && !sock_connect_error_is_local(error)) {
+        put_kept_first(session, &kept);
+        if (!leave(relay, session, &drop))
+            break;
+        drop = UDP_DROP_ERROR;
+        error = -udp_send(relay->outbox, &session->up);
+    }
+    if (!error)
+        return true;
+    udp_count_drop(relay, session->service, drop, udp_line_clear(&session->up));
+    udp_session_forget(session);
+    return false;
+}
+
+static bool is_to_leave(const struct udp_session *session)
+{
+    return !session->service->udp.keeps_on_down &&
+           backend_standing(session->backend) & (PICK_DOWN | PICK_MAINT);
+}
+
+struct datagram {
+    const uint8_t *bytes;
+    uint32_t n_bytes;
+};
+
+static struct datagram last_of(const struct udp_line *line)
+{
+    const struct udp_packet *packet = line->last;
+    uint32_t n_before = (udp_packet_count(packet) - 1) * packet->segment_bytes;
+
+    return (struct datagram){packet->bytes + n_before, packet->n_bytes - n_before};
+}
+
+/* What was sent still lies in the inbox: hence the copy after it. */
+void udp_up_send(struct udp_relay *relay, struct udp_session *session)
+{
+    const struct datagram last = last_of(&session->up);
+    enum udp_drop drop;
+    int error;
+
+    pick_set_free(&session->tried);
+    if (is_to_leave(session))
+        udp_up_bind(relay, session, &drop);
+    error = -udp_send(relay->outbox, &session->up);
+    if (error && !udp_up_refused(relay, session, error))
+        return;
+    if (session->n_datagrams_out == 0)
+        udp_session_keep(session, last.bytes, last.n_bytes);
+}
