@@ -4,14 +4,15 @@
 #include <sys/socket.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/probe/datagram.h"
 
 /* What a server may say to a probe before it is hung up on, a reset or not; chosen: far beyond any
  * greeting. */
 enum { ATTEMPT_DRAIN_MAX = 64 * 1024 };
 
-void attempt_init(struct attempt *attempt, bool is_local)
+void attempt_init(struct attempt *attempt, const struct service_check *check, bool is_local)
 {
-    *attempt = (struct attempt){.is_local = is_local};
+    *attempt = (struct attempt){.check = check, .is_local = is_local};
     source_init(&attempt->source, SOURCE_PROBE, -1);
 }
 
@@ -29,25 +30,51 @@ static enum health_outcome fail(struct attempt *attempt, int error)
     return outcome_of(error);
 }
 
-bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr *to, bool watches,
-                   enum health_outcome *ret_outcome)
+/* The socket is the attempt's from here on. */
+static int listen_to(struct attempt *attempt, struct loop *loop, int fd, enum loop_trigger trigger)
+{
+    source_init(&attempt->source, SOURCE_PROBE, fd);
+    return loop_add(loop, &attempt->source, trigger);
+}
+
+static int start_connect(struct attempt *attempt, struct loop *loop, const struct addr *to)
 {
     int fd;
     int error = sock_connect(to, &fd);
 
+    if (error)
+        return error;
+    attempt->state = ATTEMPT_CONNECTING;
+    return listen_to(attempt, loop, fd, LOOP_EDGE);
+}
+
+static int start_dialogue(struct attempt *attempt, struct loop *loop, const struct addr *to)
+{
+    int fd = datagram_open(attempt, to);
+    int error;
+
+    if (fd < 0)
+        return fd;
+    attempt->state = ATTEMPT_ASKING;
+    error = listen_to(attempt, loop, fd, LOOP_LEVEL);
+    return error ? error : datagram_ask(attempt);
+}
+
+bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr *to, bool watches,
+                   enum health_outcome *ret_outcome)
+{
+    int error;
+
     attempt->error = 0;
+    attempt->reason = NULL;
     attempt->n_drained = 0;
     attempt->watches = watches;
-    if (!error) {
-        source_init(&attempt->source, SOURCE_PROBE, fd);
-        error = loop_add(loop, &attempt->source, LOOP_EDGE);
-    }
-    if (error) {
+    attempt->has_strays = false;
+    error = attempt_is_dialogue(attempt->check) ? start_dialogue(attempt, loop, to)
+                                                : start_connect(attempt, loop, to);
+    if (error)
         *ret_outcome = fail(attempt, -error);
-        return false;
-    }
-    attempt->state = ATTEMPT_CONNECTING;
-    return true;
+    return !error;
 }
 
 /* Read until there is nothing left. The server's FIN, a reset, or a server that does not stop
@@ -110,7 +137,7 @@ static bool watch(struct attempt *attempt, enum health_outcome *ret_outcome)
     return true;
 }
 
-static bool finish_connect(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome)
+static bool end_connect(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome)
 {
     int error = take_result(attempt, bits);
 
@@ -126,16 +153,32 @@ static bool finish_connect(struct attempt *attempt, uint32_t bits, enum health_o
     return true;
 }
 
+static bool end_dialogue(struct attempt *attempt, enum health_outcome *ret_outcome)
+{
+    int error = datagram_hear(attempt);
+
+    if (error && sock_would_block(error))
+        return false;
+    if (error) {
+        *ret_outcome = fail(attempt, -error);
+        return true;
+    }
+    attempt_close(attempt);
+    *ret_outcome = HEALTH_OK;
+    return true;
+}
+
 bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome)
 {
     switch (attempt->state) {
     case ATTEMPT_IDLE:
         return false;
     case ATTEMPT_CONNECTING:
-        return bits & (EPOLLOUT | EPOLLERR | EPOLLHUP) &&
-               finish_connect(attempt, bits, ret_outcome);
+        return bits & (EPOLLOUT | EPOLLERR | EPOLLHUP) && end_connect(attempt, bits, ret_outcome);
     case ATTEMPT_WATCHING:
         return watch(attempt, ret_outcome);
+    case ATTEMPT_ASKING:
+        return end_dialogue(attempt, ret_outcome);
     case ATTEMPT_LINGERING:
         drain(attempt);
         return false;
@@ -143,8 +186,20 @@ bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcom
     return false;
 }
 
+/* What stands at the socket comes first: a send would take the error of an ICMP message for its
+ * own. An error of the send itself is no news, as the first question is on its way. */
+bool attempt_repeat(struct attempt *attempt, enum health_outcome *ret_outcome)
+{
+    if (end_dialogue(attempt, ret_outcome))
+        return true;
+    datagram_ask(attempt);
+    return false;
+}
+
 enum health_outcome attempt_give_up(struct attempt *attempt)
 {
+    if (attempt->has_strays)
+        attempt->reason = "no answer to the query, only other datagrams";
     return fail(attempt, ETIMEDOUT);
 }
 

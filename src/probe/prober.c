@@ -2,7 +2,8 @@
  *
  *            due, room             answered             FIN, or no more time
  *     idle ------------> connecting --------> lingering --------------------> idle
- *      |  ^                  | failed, timed out                               ^
+ *      |  ^            or asking |                                             ^
+ *      |  |                  | failed, timed out; any outcome of a dialogue    |
  *      |  |                  +-------------------------------------------------+
  *      |  due, no room
  *      +--------------> waiting (idle, on prober->waiting)
@@ -54,7 +55,8 @@ static void probe_init(struct prober *prober, struct service *service, struct ba
     struct probe *probe = &prober->probes[backend->stats_index];
 
     schedule_entry_init(&probe->entry);
-    attempt_init(&probe->attempt, true); /* any address may become one of ours while we run */
+    attempt_init(&probe->attempt, check,
+                 true); /* any address may become one of ours while we run */
     schedule_slots_init(&probe->slots, check->interval_ns, backend->stats_index, prober->random);
     list_init(&probe->queue);
     probe->service = service;
@@ -190,6 +192,9 @@ static void arm(struct prober *prober, struct probe *probe)
     case ATTEMPT_CONNECTING:
         due_ns = earlier(due_ns, probe->attempt_by_ns);
         break;
+    case ATTEMPT_ASKING:
+        due_ns = earlier(due_ns, earlier(probe->repeat_ns, probe->attempt_by_ns));
+        break;
     case ATTEMPT_WATCHING:
         due_ns = earlier(due_ns, probe->watch_by_ns);
         break;
@@ -233,6 +238,7 @@ static bool is_in_doubt(const struct probe *probe)
 
 static void start(struct prober *prober, struct probe *probe)
 {
+    uint64_t timeout_ns = probe->service->check.timeout_ns;
     enum health_outcome outcome;
     bool is_under_way;
 
@@ -250,8 +256,8 @@ static void start(struct prober *prober, struct probe *probe)
     /* Read after connect(2): a process that was stopped before it has taken none of its time. */
     probe->started_ns = clock_now_ns();
     probe->late_ns = probe->started_ns - probe->next_ns;
-    probe->attempt_by_ns =
-        schedule_round_up(&probe->slots, probe->started_ns + probe->service->check.timeout_ns);
+    probe->repeat_ns = schedule_round_up(&probe->slots, probe->started_ns + timeout_ns / 2);
+    probe->attempt_by_ns = schedule_round_up(&probe->slots, probe->started_ns + timeout_ns);
     probe->next_ns = UINT64_MAX;
     if (probe->is_prompted)
         probe->prompted_ns = probe->started_ns;
@@ -288,6 +294,21 @@ static void unmark(struct probe *probe, uint64_t now_ns)
 
 /* --- what is due ------------------------------------------------------------------------------ */
 
+static void finish(struct prober *prober, struct probe *probe, enum health_outcome outcome)
+{
+    account(prober, probe);
+    conclude(prober, probe, outcome);
+}
+
+static void repeat(struct prober *prober, struct probe *probe)
+{
+    enum health_outcome outcome;
+
+    probe->repeat_ns = UINT64_MAX;
+    if (attempt_repeat(&probe->attempt, &outcome))
+        finish(prober, probe, outcome);
+}
+
 /* Attempts run out by told_ns, as their answer may wait in the kernel. */
 static void serve(struct prober *prober, struct probe *probe)
 {
@@ -300,20 +321,18 @@ static void serve(struct prober *prober, struct probe *probe)
     case ATTEMPT_IDLE:
         break;
     case ATTEMPT_CONNECTING:
-        if (is_over) {
-            enum health_outcome outcome = attempt_give_up(&probe->attempt);
-
-            account(prober, probe);
-            conclude(prober, probe, outcome);
-        }
+        if (is_over)
+            finish(prober, probe, attempt_give_up(&probe->attempt));
+        break;
+    case ATTEMPT_ASKING:
+        if (is_over)
+            finish(prober, probe, attempt_give_up(&probe->attempt));
+        else if (probe->repeat_ns <= prober->loop.told_ns)
+            repeat(prober, probe);
         break;
     case ATTEMPT_WATCHING:
-        if (probe->watch_by_ns <= prober->loop.told_ns) {
-            enum health_outcome outcome = attempt_settle(&probe->attempt);
-
-            account(prober, probe);
-            conclude(prober, probe, outcome);
-        }
+        if (probe->watch_by_ns <= prober->loop.told_ns)
+            finish(prober, probe, attempt_settle(&probe->attempt));
         break;
     case ATTEMPT_LINGERING:
         if (is_over || probe->next_ns <= now_ns)
@@ -392,9 +411,10 @@ static void notice(struct prober *prober, struct probe *probe)
     } else {
         probe->is_spared = true;
         probe->unmark_ns = now_ns + SPARED_NS;
-        log_warn("server %s/%s: a client's connect failed, and no probe tells more: for %d s it is "
-                 "chosen last",
-                 probe->service->name, probe->backend->name, (int)(SPARED_NS / CLOCK_NS_PER_S));
+        log_warn(
+            "server %s/%s: a client could not reach it, and no probe tells more: for %d s it is "
+            "chosen last",
+            probe->service->name, probe->backend->name, (int)(SPARED_NS / CLOCK_NS_PER_S));
     }
     arm(prober, probe);
 }
@@ -434,6 +454,8 @@ static void dispatch(struct prober *prober, const struct loop_event *event)
     case SOURCE_LISTENER:
     case SOURCE_CLIENT:
     case SOURCE_SERVER:
+    case SOURCE_UDP_LISTENER:
+    case SOURCE_UDP_SERVER:
     case SOURCE_SIGNAL:
         abort(); /* of other threads */
     }

@@ -70,6 +70,8 @@ static const char *reason_text(const struct probe *probe, uint64_t now_ns,
     uint64_t took_ns = now_ns - probe->started_ns;
     uint64_t timeout_ns = probe->service->check.timeout_ns;
 
+    if (probe->attempt.reason)
+        return probe->attempt.reason;
     return error_text(probe->attempt.error, took_ns < timeout_ns ? took_ns : timeout_ns, text);
 }
 
@@ -210,7 +212,8 @@ static void log_service(struct prober *prober, const struct probe *probe, uint64
                  verdict_duration(now_ns - told->lost_told_ns, lasted));
         told->is_told_lost = false;
     } else if (!told->has_told || now_ns - told->lost_told_ns >= hold_ns) {
-        log_error("service %s: no server is up, clients are reset", service->name);
+        log_error("service %s: no server is up, clients %s", service->name,
+                  attempt_is_dialogue(&service->check) ? "get no answer" : "are reset");
         *told =
             (struct prober_service){.is_told_lost = true, .has_told = true, .lost_told_ns = now_ns};
     }

@@ -1,6 +1,12 @@
-/* One probe of one server: a TCP connect, from its start to its last descriptor.
+/* One probe of one server, from its start to its last descriptor: a TCP connect, or a dialogue of
+ * datagrams.
  *
- * An attempt that connected has its outcome at once, but lingers: it sends its FIN, discards what
+ * A dialogue is a question and the first answer to it (probe/datagram.h); it is over with its
+ * outcome. Datagrams get lost, and nobody but us would send them again: attempt_repeat() does, once
+ * in an attempt (the prober: at half of its time). Rise and fall would forgive a lost one, but not
+ * the first probe of all, which decides alone.
+ *
+ * A connect that succeeded has its outcome at once, but lingers: it sends its FIN, discards what
  * the server says and waits for the server's FIN, because close(2) with unread input, or input
  * after it, would be answered by a reset, which servers log (FAULTS.md K27). Owned by the prober,
  * used by its thread alone. A server that does not hang up after our FIN is the prober's to close.
@@ -14,26 +20,48 @@
 #include "lb4/base/addr.h"
 #include "lb4/loop/loop.h"
 #include "lb4/probe/health.h"
+#include "lb4/shared/service.h"
 
 enum attempt_state {
     ATTEMPT_IDLE,
     ATTEMPT_CONNECTING,
+    ATTEMPT_ASKING,   /* the question of a dialogue was sent */
     ATTEMPT_WATCHING, /* connected; a reset without a word would be a failure */
     ATTEMPT_LINGERING /* the outcome was told; it only takes leave */
 };
 
 struct attempt {
-    struct source source; /* SOURCE_PROBE */
+    struct source source;              /* SOURCE_PROBE */
+    const struct service_check *check; /* what is tried; the service's */
+    const char *reason;                /* of a failure, a constant; NULL = `error` says it all */
     enum attempt_state state;
-    int error;          /* errno of a failed one; ETIMEDOUT for one that was given up; 0 = none */
+    int error;          /* errno of a failed one; ETIMEDOUT for one that was given up; EBADMSG for
+                           a wrong answer; 0 = none */
     uint32_t n_drained; /* bytes that the server said; it is hung up on when they are too many */
+    uint16_t query_id;  /* of a DNS query */
+    bool has_strays;    /* datagrams came that answered nothing */
     bool is_local;      /* to an address of this machine: it may end up at itself (K15) */
     bool watches;       /* looks closer: see attempt_start() */
 };
 
-void attempt_init(struct attempt *attempt, bool is_local);
+/* Does the probe speak UDP? */
+static inline bool attempt_is_dialogue(const struct service_check *check)
+{
+    switch (check->kind) {
+    case CONF_CHECK_AUTO:
+    case CONF_CHECK_NONE:
+    case CONF_CHECK_TCP:
+        return false;
+    case CONF_CHECK_SEND:
+    case CONF_CHECK_DNS:
+        return true;
+    }
+    return false;
+}
 
-/* Begin a connect; the attempt is idle, and no batch of the loop is being worked off, as it may
+void attempt_init(struct attempt *attempt, const struct service_check *check, bool is_local);
+
+/* Begin; the attempt is idle, and no batch of the loop is being worked off, as it may
  * hold an event of the attempt before. true: it is under way. false: it is over already,
  * *ret_outcome says how.
  *
@@ -46,10 +74,13 @@ bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr
 /* An event of its source. true: the outcome is there now; an attempt gives one outcome only. */
 bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome);
 
+/* Ask again, in a dialogue that waits for its answer. true: there is an outcome instead. */
+bool attempt_repeat(struct attempt *attempt, enum health_outcome *ret_outcome);
+
 /* One that watches has seen nothing wrong for long enough: HEALTH_OK, and it takes leave. */
 enum health_outcome attempt_settle(struct attempt *attempt);
 
-/* The time of one that is connecting is over: HEALTH_FAILED with ETIMEDOUT. */
+/* The time of one that has no outcome yet is over: HEALTH_FAILED with ETIMEDOUT. */
 enum health_outcome attempt_give_up(struct attempt *attempt);
 
 /* End it in any state, without an outcome. */

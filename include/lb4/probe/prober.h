@@ -35,6 +35,7 @@ struct probe {
     struct backend *backend;
     struct addr addr;       /* with the port that is probed */
     uint64_t next_ns;       /* the next start is due; UINT64_MAX = none */
+    uint64_t repeat_ns;     /* a dialogue asks again; UINT64_MAX = not any more */
     uint64_t attempt_by_ns; /* the attempt's time is over */
     uint64_t watch_by_ns;   /* a closer look has seen enough */
     uint64_t unmark_ns;     /* PICK_FRESH, or the PICK_SUSPECT of one that is spared, ends;

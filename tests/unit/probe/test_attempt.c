@@ -10,6 +10,7 @@
 static struct {
     struct loop loop;
     struct attempt attempt;
+    struct service_check check;
     enum health_outcome outcome;
     size_t n_outcomes;
     bool watches;
@@ -24,7 +25,8 @@ static int rig_open(void **state)
     rig.watches = false;
     loop_clear(&rig.loop);
     assert_int_equal(loop_init(&rig.loop), 0);
-    attempt_init(&rig.attempt, true);
+    rig.check = (struct service_check){.kind = CONF_CHECK_TCP};
+    attempt_init(&rig.attempt, &rig.check, true);
     return 0;
 }
 

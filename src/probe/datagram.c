@@ -1,0 +1,109 @@
+#include "lb4/probe/datagram.h"
+
+#include <errno.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/sock.h"
+#include "lb4/base/sock_udp.h"
+#include "lb4/probe/dialogue_dns.h"
+
+enum {
+    HEARD_MAX = 16
+}; /* datagrams of one event: a flood of strays must not keep the prober from
+      its other servers; chosen */
+
+/* The largest datagram of IPv4 or IPv6 without jumbograms is smaller. Too large for a stack, and
+ * between two calls nothing is kept in it. */
+static uint8_t heard[65536];
+
+int datagram_open(struct attempt *attempt, const struct addr *to)
+{
+    int fd = sock_udp_connect(to);
+    int off = 0;
+
+    if (fd < 0)
+        return fd;
+    if (attempt->is_local && sock_is_self_connected(fd)) {
+        close(fd);
+        return -ECONNREFUSED;
+    }
+    /* Joined datagrams would be judged as one. */
+    setsockopt(fd, IPPROTO_UDP, UDP_GRO, &off, sizeof(off));
+    if (getrandom(&attempt->query_id, sizeof(attempt->query_id), 0) < 0)
+        attempt->query_id = (uint16_t)clock_now_ns();
+    return fd;
+}
+
+static int send_bytes(int fd, const uint8_t *bytes, size_t n_bytes)
+{
+    return send(fd, bytes, n_bytes, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static void build_query(const struct attempt *attempt, struct dialogue_dns_query *query)
+{
+    dialogue_dns_build(query, attempt->check->send, attempt->check->n_send, attempt->query_id);
+}
+
+int datagram_ask(const struct attempt *attempt)
+{
+    struct dialogue_dns_query query;
+
+    if (attempt->check->kind != CONF_CHECK_DNS)
+        return send_bytes(attempt->source.fd, attempt->check->send, attempt->check->n_send);
+    build_query(attempt, &query);
+    if (query.n_bytes == 0)
+        return -EINVAL;
+    return send_bytes(attempt->source.fd, query.bytes, query.n_bytes);
+}
+
+static enum dialogue_verdict judge_text(struct attempt *attempt, size_t n_heard)
+{
+    const struct service_check *check = attempt->check;
+
+    if (check->n_expect == 0 || memmem(heard, n_heard, check->expect, check->n_expect))
+        return DIALOGUE_GOOD;
+    attempt->reason = "unexpected answer";
+    return DIALOGUE_WRONG;
+}
+
+static enum dialogue_verdict judge(struct attempt *attempt, size_t n_heard)
+{
+    struct dialogue_dns_query query;
+
+    if (attempt->check->kind != CONF_CHECK_DNS)
+        return judge_text(attempt, n_heard);
+    build_query(attempt, &query);
+    return dialogue_dns_judge(&query, heard, n_heard, &attempt->reason);
+}
+
+/* An ICMPv6 message that a filter on the way sent is EACCES, which of our own calls would be a
+ * filter here; IPv4 calls the same EHOSTUNREACH. */
+static int hear_error(int error)
+{
+    return error == EACCES ? -EHOSTUNREACH : -error;
+}
+
+int datagram_hear(struct attempt *attempt)
+{
+    for (int i = 0; i < HEARD_MAX; i++) {
+        ssize_t n = recv(attempt->source.fd, heard, sizeof(heard), 0);
+
+        if (n < 0)
+            return hear_error(errno);
+        switch (judge(attempt, (size_t)n)) {
+        case DIALOGUE_STRAY:
+            attempt->has_strays = true;
+            break;
+        case DIALOGUE_GOOD:
+            return 0;
+        case DIALOGUE_WRONG:
+            return -EBADMSG;
+        }
+    }
+    return -EAGAIN;
+}
