@@ -160,10 +160,22 @@ static int build_services(struct lifecycle *self)
     return error ? fail("services", error) : 0;
 }
 
+/* No more descriptors are set aside than all services together may use. */
+static uint64_t count_udp_sessions(const struct service_table *services)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < services->n_services; i++)
+        if (services->services[i].transports & CONF_UDP)
+            n += services->services[i].udp_sessions.limit;
+    return n;
+}
+
 static int share_descriptors(struct lifecycle *self)
 {
     struct limits_wish wish = {.n_workers = (uint32_t)self->n_workers,
                                .n_listeners = listener_count(self->conf) * self->n_workers,
+                               .udp_sessions = count_udp_sessions(&self->services),
                                .n_probed = prober_count(&self->services),
                                .maxconn = self->conf->maxconn,
                                .pipes = self->conf->splice ? self->conf->pipes : 0,
@@ -207,6 +219,7 @@ static int build_workers(struct lifecycle *self)
         .control = &self->mailbox,
         .prober = &self->prober.mailbox,
         .maxconn = self->budget.maxconn,
+        .udp_sessions = self->budget.udp_sessions,
         .relay = {.max_pipes = self->budget.pipes_per_worker, .n_prepared_pipes = PREPARED_PIPES}};
     int error = worker_group_init(&self->group, self->n_workers, &options);
 
@@ -301,10 +314,24 @@ static void report_totals(const struct lifecycle *self)
         .services = &self->services, .group = &self->group, .prober = &self->prober});
 }
 
+enum { LIVE_TEXT_MAX = 64 };
+
+static const char *format_live(const struct lifecycle *self, char text[static LIVE_TEXT_MAX])
+{
+    int n = snprintf(text, LIVE_TEXT_MAX, "%u connections", capacity_used(&self->group.capacity));
+
+    if (self->budget.udp_sessions > 0)
+        snprintf(text + n, LIVE_TEXT_MAX - (size_t)n, ", %u UDP sessions",
+                 capacity_used(&self->group.udp_sessions));
+    return text;
+}
+
 static void start_draining(struct lifecycle *self, const char *signal_name)
 {
-    log_info("%s: draining, at most %llu ms for %u connections", signal_name,
-             (unsigned long long)self->conf->drain_ms, capacity_used(&self->group.capacity));
+    char text[LIVE_TEXT_MAX];
+
+    log_info("%s: draining, at most %llu ms for %s", signal_name,
+             (unsigned long long)self->conf->drain_ms, format_live(self, text));
     self->state = LIFECYCLE_DRAINING;
     self->drain_by_ns = self->loop.now_ns + self->conf->drain_ms * CLOCK_NS_PER_MS;
     worker_group_post(&self->group, MAILBOX_DRAIN);
@@ -312,8 +339,9 @@ static void start_draining(struct lifecycle *self, const char *signal_name)
 
 static void stop_now(struct lifecycle *self, const char *why)
 {
-    log_info("%s: stopping now, %u connections are reset", why,
-             capacity_used(&self->group.capacity));
+    char text[LIVE_TEXT_MAX];
+
+    log_info("%s: stopping now, %s are reset", why, format_live(self, text));
     self->state = LIFECYCLE_STOPPING;
     worker_group_post(&self->group, MAILBOX_RESET | MAILBOX_DRAIN);
 }
@@ -380,6 +408,8 @@ static void dispatch(struct lifecycle *self, const struct loop_event *event)
     case SOURCE_LISTENER:
     case SOURCE_CLIENT:
     case SOURCE_SERVER:
+    case SOURCE_UDP_LISTENER:
+    case SOURCE_UDP_SERVER:
     case SOURCE_PROBE:
         abort(); /* workers' and the prober's own */
     }

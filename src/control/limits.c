@@ -21,8 +21,11 @@ enum {
     RESERVE_PART = 64,       /* of the limit; chosen */
     PROBES_PART = 8,         /* of the limit; chosen: beyond it probes wait for each other */
     PIPES_PART = 16,         /* of the limit; chosen: pipes are lent, connections last */
+    UDP_PART = 4,            /* of the limit; chosen */
     PIPE_SOFT_PAGES = 16384, /* defaults of the kernel, pipe(7) */
-    PIPE_MAX_BYTES = 1024 * 1024
+    PIPE_MAX_BYTES = 1024 * 1024,
+    FIRST_PORT = 32768, /* the same, ip(7) */
+    LAST_PORT = 60999
 };
 
 int limits_raise_descriptors(uint64_t *ret_limit)
@@ -39,21 +42,43 @@ int limits_raise_descriptors(uint64_t *ret_limit)
     return 0;
 }
 
-static uint64_t read_proc_number(const char *path, uint64_t fallback)
+enum { PROC_TEXT_MAX = 32 };
+
+/* The first line; "" if it cannot be read. */
+static void read_proc(const char *path, char text[static PROC_TEXT_MAX])
 {
     scope_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char text[32];
-    uint64_t number;
-    ssize_t n;
+    ssize_t n = fd < 0 ? 0 : read(fd, text, PROC_TEXT_MAX - 1);
 
-    if (fd < 0)
-        return fallback;
-    n = read(fd, text, sizeof(text) - 1);
-    if (n <= 0)
-        return fallback;
-    text[n] = '\0';
+    text[n > 0 ? n : 0] = '\0';
     text[strcspn(text, "\n")] = '\0';
+}
+
+static uint64_t read_proc_number(const char *path, uint64_t fallback)
+{
+    char text[PROC_TEXT_MAX];
+    uint64_t number;
+
+    read_proc(path, text);
     return number_parse(text, 0, UINT64_MAX, &number) < 0 ? fallback : number;
+}
+
+/* "32768\t60999" */
+static uint64_t read_port_count(void)
+{
+    char text[PROC_TEXT_MAX];
+    char *last;
+    uint64_t from;
+    uint64_t to;
+
+    read_proc("/proc/sys/net/ipv4/ip_local_port_range", text);
+    last = text + strcspn(text, "\t ");
+    if (*last)
+        *last++ = '\0';
+    if (number_parse(text, 0, UINT16_MAX, &from) < 0 ||
+        number_parse(last, from, UINT16_MAX, &to) < 0)
+        return LAST_PORT - FIRST_PORT + 1;
+    return to - from + 1;
 }
 
 void limits_read_kernel(struct limits_kernel *ret)
@@ -61,6 +86,7 @@ void limits_read_kernel(struct limits_kernel *ret)
     ret->pipe_soft_pages = read_proc_number("/proc/sys/fs/pipe-user-pages-soft", PIPE_SOFT_PAGES);
     ret->pipe_max_bytes = read_proc_number("/proc/sys/fs/pipe-max-size", PIPE_MAX_BYTES);
     ret->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    ret->n_ports = read_port_count();
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -98,10 +124,22 @@ static void share_pipes(const struct limits_wish *wish, const struct limits_kern
     budget->pipes_per_worker = (uint32_t)pipes;
 }
 
+/* At least one for each worker, whose table cannot be empty. */
+static void share_udp(const struct limits_wish *wish, const struct limits_kernel *kernel,
+                      struct limits_budget *budget)
+{
+    uint64_t sessions = min_u64(wish->descriptors / UDP_PART, kernel->n_ports);
+
+    sessions = min_u64(min_u64(sessions, wish->udp_sessions), CONF_UDP_COUNT_MAX);
+    if (wish->udp_sessions > 0 && sessions < wish->n_workers)
+        sessions = wish->n_workers;
+    budget->udp_sessions = (uint32_t)sessions;
+}
+
 /* How many connections the limit pays for when all else has got its share. */
 static uint64_t largest_maxconn(const struct limits_wish *wish, const struct limits_budget *budget)
 {
-    uint64_t taken = budget->n_fixed + budget->n_reserve +
+    uint64_t taken = budget->n_fixed + budget->n_reserve + budget->udp_sessions +
                      (uint64_t)budget->pipes_per_worker * FDS_PIPE * wish->n_workers;
 
     return wish->descriptors <= taken ? 0 : (wish->descriptors - taken) / LIMITS_CONNECTION_FDS;
@@ -113,8 +151,8 @@ static int choose_maxconn(uint64_t wanted, uint64_t largest, struct limits_budge
     if (largest == 0) {
         snprintf(reterr, LIMITS_TEXT_MAX,
                  "RLIMIT_NOFILE %" PRIu64 " is too small for even one connection: lb4 itself needs "
-                 "%" PRIu64 " descriptors and %" PRIu64 " in reserve",
-                 budget->descriptors, budget->n_fixed, budget->n_reserve);
+                 "%" PRIu64 " descriptors and %" PRIu64 " in reserve, UDP sessions %" PRIu32,
+                 budget->descriptors, budget->n_fixed, budget->n_reserve, budget->udp_sessions);
         return -EMFILE;
     }
     if (wanted > largest) {
@@ -157,6 +195,7 @@ int limits_compute(const struct limits_wish *wish, const struct limits_kernel *k
     ret->n_fixed = FDS_PROCESS + FDS_PROBER + ret->probes + (uint64_t)FDS_WORKER * wish->n_workers +
                    wish->n_listeners;
     share_pipes(wish, kernel, ret);
+    share_udp(wish, kernel, ret);
     return choose_maxconn(wish->maxconn, largest_maxconn(wish, ret), ret, reterr);
 }
 
@@ -181,6 +220,9 @@ const char *limits_explain(const struct limits_budget *budget, char text[static 
 
     n = snprintf(text, LIMITS_TEXT_MAX, "maxconn %" PRIu32 ", limited by %s %" PRIu64,
                  budget->maxconn, limits_bound_name(budget->bound), value);
+    if (budget->udp_sessions > 0)
+        n += snprintf(text + n, LIMITS_TEXT_MAX - (size_t)n, "; udp sessions %" PRIu32,
+                      budget->udp_sessions);
     if (budget->pipes_per_worker == 0)
         snprintf(text + n, LIMITS_TEXT_MAX - (size_t)n, "; no pipes, bytes are copied");
     else

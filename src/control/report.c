@@ -7,6 +7,7 @@
 
 enum {
     REPORT_REASONS_MAX = CLOSE_REASONS * 40, /* " connect_failed=18446744073709551615" each */
+    REPORT_DROPS_MAX = UDP_DROPS * 40,       /* " drop_no_server=18446744073709551615" each */
     REPORT_WAIT_MS = 1000                    /* for the log's reader, in all; chosen */
 };
 
@@ -41,6 +42,38 @@ static void log_service(const struct service *service, const struct worker_group
              (number)sum.bytes_in, (number)sum.bytes_out, (number)sum.redispatches, reasons);
 }
 
+static uint64_t format_drops(const struct stats_udp_sum *sum, char *text, size_t cap)
+{
+    uint64_t dropped = 0;
+    size_t at = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < UDP_DROPS; i++) {
+        if (!sum->dropped[i])
+            continue;
+        dropped += sum->dropped[i];
+        at += (size_t)snprintf(text + at, cap - at, " drop_%s=%llu", udp_drop_word(i),
+                               (number)sum->dropped[i]);
+    }
+    return dropped;
+}
+
+static void log_udp(const struct service *service, const struct worker_group *group)
+{
+    struct stats_service_sum sum;
+    const struct stats_udp_sum *udp = &sum.udp;
+    char drops[REPORT_DROPS_MAX];
+    uint64_t dropped;
+
+    stats_sum_service(group->stats, group->n_workers, service->index, &sum);
+    dropped = format_drops(udp, drops, sizeof(drops));
+    log_info("udp %s: total=%llu active=%llu datagrams_in=%llu datagrams_out=%llu in=%llu out=%llu "
+             "rebinds=%llu dropped=%llu%s",
+             service->name, (number)udp->sessions, (number)udp->active, (number)udp->datagrams_in,
+             (number)udp->datagrams_out, (number)udp->bytes_in, (number)udp->bytes_out,
+             (number)udp->rebinds, (number)dropped, drops);
+}
+
 static void log_server(const struct service *service, const struct backend *backend,
                        const struct report_sources *from)
 {
@@ -67,8 +100,8 @@ static void log_worker(const struct worker_group *group, size_t index)
              (number)stats_read(&stats->splice_refused), (number)stats_read(&stats->accept_pauses));
 }
 
-/* Thousands of servers have more to say than the ring holds. The whole is given a second, as control
- * has signals to obey; what a slow reader then misses is counted as dropped. */
+/* Thousands of servers have more to say than the ring holds. The whole is given a second, as
+ * control has signals to obey; what a slow reader then misses is counted as dropped. */
 static void wait_room(uint64_t until_ns)
 {
     uint64_t now_ns = clock_now_ns();
@@ -86,6 +119,10 @@ void report_log_totals(const struct report_sources *from)
 
         wait_room(until_ns);
         log_service(service, from->group);
+        if (service->transports & CONF_UDP) {
+            wait_room(until_ns);
+            log_udp(service, from->group);
+        }
         for (size_t j = 0; j < service->n_backends; j++) {
             wait_room(until_ns);
             log_server(service, &service->backends[j], from);

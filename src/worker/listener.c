@@ -9,6 +9,14 @@
 
 #include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
+#include "lb4/base/sock_udp.h"
+
+enum {
+    UDP_BUFFER_BYTES = 2 * 1024 * 1024, /* chosen: with what the kernel adds to each, 12 ms of 1,200
+                                           B datagrams at 150,000/s; root gets it, others what
+                                           rmem_max allows */
+    DISCARD_MAX = 65536 /* more datagrams than such a buffer holds; a flood has no end */
+};
 
 static size_t range_length(const struct conf_listen *listen)
 {
@@ -20,40 +28,56 @@ size_t listener_count(const struct conf *conf)
     size_t n = 0;
 
     for (size_t i = 0; i < conf->n_services; i++) {
-        for (size_t j = 0; j < conf->services[i].n_listens; j++)
-            n += range_length(&conf->services[i].listens[j]);
+        for (size_t j = 0; j < conf->services[i].n_listens; j++) {
+            const struct conf_listen *listen = &conf->services[i].listens[j];
+
+            n += range_length(listen) * (listen->transport == CONF_TCP_AND_UDP ? 2 : 1);
+        }
     }
     return n;
 }
 
-static void add_range(struct listener_table *table, const struct conf_listen *from,
-                      struct service *service, bool has_ipv6)
+/* `model` is the first listener of the range. */
+static void add_range(struct listener_table *table, const struct listener *model, size_t n)
 {
-    uint16_t first = addr_port(&from->addr);
+    uint16_t first = addr_port(&model->addr);
 
-    for (size_t i = 0; i < range_length(from); i++) {
+    for (size_t i = 0; i < n; i++) {
         struct listener *listener = &table->listeners[table->n_listeners++];
 
-        listener->addr = from->addr;
-        listener->service = service;
-        listener->is_dual_stack = from->is_any && has_ipv6;
-        if (from->is_any && !has_ipv6)
-            addr_any(AF_INET, 0, &listener->addr);
+        *listener = *model;
         addr_set_port(&listener->addr, (uint16_t)(first + i));
+    }
+}
+
+static void add_service(struct listener_table *table, const struct conf_service *from,
+                        struct service *service, enum conf_transport transport)
+{
+    bool has_ipv6 = sock_has_ipv6();
+
+    for (size_t i = 0; i < from->n_listens; i++) {
+        const struct conf_listen *listen = &from->listens[i];
+        struct listener model = {.transport = transport,
+                                 .addr = listen->addr,
+                                 .service = service,
+                                 .is_dual_stack = listen->is_any && has_ipv6};
+
+        if (!(listen->transport & transport))
+            continue;
+        if (listen->is_any && !has_ipv6)
+            addr_any(AF_INET, addr_port(&listen->addr), &model.addr);
+        add_range(table, &model, range_length(listen));
     }
 }
 
 static void add_all(struct listener_table *table, const struct conf *conf,
                     const struct service_table *services)
 {
-    bool has_ipv6 = sock_has_ipv6();
-
-    for (size_t i = 0; i < conf->n_services; i++) {
-        const struct conf_service *from = &conf->services[i];
-
-        for (size_t j = 0; j < from->n_listens; j++)
-            add_range(table, &from->listens[j], &services->services[i], has_ipv6);
-    }
+    for (size_t i = 0; i < conf->n_services; i++)
+        add_service(table, &conf->services[i], &services->services[i], CONF_TCP);
+    table->n_tcp = table->n_listeners;
+    for (size_t i = 0; i < conf->n_services; i++)
+        add_service(table, &conf->services[i], &services->services[i], CONF_UDP);
 }
 
 static int failed(const struct listener *listener, int error,
@@ -61,29 +85,57 @@ static int failed(const struct listener *listener, int error,
 {
     char text[ADDR_TEXT_MAX];
     const char *hint = "";
+    bool is_udp = listener->transport == CONF_UDP;
 
     if (error == -EADDRINUSE)
-        hint = " (another process listens there; see ss -ltnp)";
+        hint = is_udp ? " (another process listens there; see ss -lunp)"
+                      : " (another process listens there; see ss -ltnp)";
     else if (error == -EACCES)
         hint =
             " (ports below net.ipv4.ip_unprivileged_port_start need root or CAP_NET_BIND_SERVICE)";
     else if (error == -EADDRNOTAVAIL)
         hint = " (no interface of this machine has the address)";
-    snprintf(reterr, LISTENER_ERROR_MAX, "cannot listen on %s of service %s: %s%s",
-             addr_format(&listener->addr, text), listener->service->name, strerror(-error), hint);
+    snprintf(reterr, LISTENER_ERROR_MAX, "cannot listen on %s%s of service %s: %s%s",
+             is_udp ? "udp " : "", addr_format(&listener->addr, text), listener->service->name,
+             strerror(-error), hint);
     return error;
+}
+
+static int bind_one(const struct listener *listener, bool reuse_port)
+{
+    const struct sock_listen_options tcp = {.reuse_port = reuse_port,
+                                            .dual_stack = listener->is_dual_stack};
+    const struct sock_udp_options udp = {.reuse_port = reuse_port,
+                                         .dual_stack = listener->is_dual_stack,
+                                         .buffer_bytes = UDP_BUFFER_BYTES};
+
+    if (listener->transport == CONF_UDP)
+        return sock_udp_listen(&listener->addr, &udp);
+    return sock_listen(&listener->addr, &tcp);
+}
+
+static int probe_one(const struct listener *listener)
+{
+    const struct sock_listen_options options = {.dual_stack = listener->is_dual_stack};
+    int fd;
+
+    if (listener->transport == CONF_TCP)
+        return sock_probe_listen(&listener->addr, &options);
+    fd = bind_one(listener, false);
+    if (fd < 0)
+        return fd;
+    close(fd);
+    return 0;
 }
 
 /* First all without SO_REUSEPORT: what is in use shows before anything of ours is bound. */
 static int probe_all(const struct listener_table *table, char reterr[static LISTENER_ERROR_MAX])
 {
     for (size_t i = 0; i < table->n_listeners; i++) {
-        const struct listener *listener = &table->listeners[i];
-        struct sock_listen_options options = {.dual_stack = listener->is_dual_stack};
-        int error = sock_probe_listen(&listener->addr, &options);
+        int error = probe_one(&table->listeners[i]);
 
         if (error)
-            return failed(listener, error, reterr);
+            return failed(&table->listeners[i], error, reterr);
     }
     return 0;
 }
@@ -94,14 +146,11 @@ static int probe_all(const struct listener_table *table, char reterr[static LIST
  * from the start. */
 static int bind_first(const struct listener *listener)
 {
-    struct sock_listen_options options = {.dual_stack = listener->is_dual_stack};
-    int fd = sock_listen(&listener->addr, &options);
+    int fd = bind_one(listener, false);
     int error;
 
-    if (fd == -EADDRINUSE && listener->shares_port) {
-        options.reuse_port = true;
-        return sock_listen(&listener->addr, &options);
-    }
+    if (fd == -EADDRINUSE && listener->shares_port)
+        return bind_one(listener, true);
     if (fd < 0)
         return fd;
     error = sock_share_port(fd);
@@ -112,19 +161,11 @@ static int bind_first(const struct listener *listener)
     return fd;
 }
 
-static int bind_further(const struct listener *listener)
-{
-    struct sock_listen_options options = {.reuse_port = true,
-                                          .dual_stack = listener->is_dual_stack};
-
-    return sock_listen(&listener->addr, &options);
-}
-
 static int bind_all(struct listener_table *table, char reterr[static LISTENER_ERROR_MAX])
 {
     for (size_t i = 0; i < table->n_listeners * table->n_workers; i++) {
         const struct listener *listener = &table->listeners[i % table->n_listeners];
-        int fd = i < table->n_listeners ? bind_first(listener) : bind_further(listener);
+        int fd = i < table->n_listeners ? bind_first(listener) : bind_one(listener, true);
 
         if (fd < 0)
             return failed(listener, fd, reterr);
@@ -133,22 +174,34 @@ static int bind_all(struct listener_table *table, char reterr[static LISTENER_ER
     return 0;
 }
 
+static void discard(int fd)
+{
+    for (int i = 0; i < DISCARD_MAX; i++)
+        if (recv(fd, NULL, 0, MSG_TRUNC) < 0)
+            return;
+}
+
+/* Only now that every group is whole, a flow comes to the worker that will keep it. */
+static void discard_early(const struct listener_table *table)
+{
+    for (size_t i = 0; i < table->n_listeners * table->n_workers; i++)
+        if (table->listeners[i % table->n_listeners].transport == CONF_UDP)
+            discard(table->fds[i]);
+}
+
 /* A port that stands in the table more than once may be on a wildcard of ours beside an address. */
-static void mark_shared_ports(struct listener_table *table)
+static void mark_shared_ports(struct listener *listeners, size_t n)
 {
     static uint8_t n_uses[UINT16_MAX + 1];
 
     memset(n_uses, 0, sizeof(n_uses));
-    for (size_t i = 0; i < table->n_listeners; i++) {
-        uint8_t *uses = &n_uses[addr_port(&table->listeners[i].addr)];
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *uses = &n_uses[addr_port(&listeners[i].addr)];
 
         *uses = *uses < 2 ? *uses + 1 : 2;
     }
-    for (size_t i = 0; i < table->n_listeners; i++) {
-        struct listener *listener = &table->listeners[i];
-
-        listener->shares_port = n_uses[addr_port(&listener->addr)] > 1;
-    }
+    for (size_t i = 0; i < n; i++)
+        listeners[i].shares_port = n_uses[addr_port(&listeners[i].addr)] > 1;
 }
 
 static int table_alloc(struct listener_table *table, size_t n_listeners, size_t n_workers)
@@ -177,12 +230,15 @@ int listener_table_open(struct listener_table *table, const struct conf *conf,
         return error;
     }
     add_all(table, conf, services);
-    mark_shared_ports(table);
+    mark_shared_ports(table->listeners, table->n_tcp);
+    mark_shared_ports(table->listeners + table->n_tcp, table->n_listeners - table->n_tcp);
     error = probe_all(table, reterr);
     if (!error)
         error = bind_all(table, reterr);
     if (error)
         listener_table_close(table);
+    else
+        discard_early(table);
     return error;
 }
 

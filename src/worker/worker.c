@@ -20,11 +20,11 @@ static const uint64_t PAUSE_LOG_NS = 10 * 1000000000ull;     /* a line about it 
 
 static int listeners_init(struct worker *worker, struct listener_table *table)
 {
-    worker->listeners = calloc(table->n_listeners, sizeof(*worker->listeners));
+    worker->listeners = calloc(table->n_tcp + 1, sizeof(*worker->listeners));
     if (!worker->listeners)
         return -ENOMEM;
-    worker->n_listeners = table->n_listeners;
-    for (size_t i = 0; i < table->n_listeners; i++) {
+    worker->n_listeners = table->n_tcp;
+    for (size_t i = 0; i < table->n_tcp; i++) {
         struct worker_listener *listener = &worker->listeners[i];
 
         source_init(&listener->source, SOURCE_LISTENER,
@@ -49,6 +49,21 @@ static int listeners_add(struct worker *worker)
     return 0;
 }
 
+static int udp_init(struct worker *worker, const struct worker_group_options *options)
+{
+    struct worker_group *group = worker->group;
+    const struct udp_side_options udp = {
+        .loop = &worker->loop,
+        .stats = &group->stats[worker->index],
+        .prober = options->prober,
+        .capacity = &group->udp_sessions,
+        .services = options->services,
+        .worker = worker->index,
+        .cap = (uint32_t)((options->udp_sessions + group->n_workers - 1) / group->n_workers)};
+
+    return udp_side_init(&worker->udp, options->listeners, &udp);
+}
+
 static int worker_init(struct worker *worker, const struct worker_group_options *options)
 {
     int error = loop_init(&worker->loop);
@@ -57,6 +72,8 @@ static int worker_init(struct worker *worker, const struct worker_group_options 
         error = mailbox_init(&worker->mailbox);
     if (!error)
         error = listeners_init(worker, options->listeners);
+    if (!error)
+        error = udp_init(worker, options);
     if (error)
         return error;
     worker->relay.loop = &worker->loop;
@@ -76,6 +93,7 @@ static void worker_fini(struct worker *worker)
     for (size_t i = 0; i < worker->n_listeners; i++)
         loop_close(&worker->listeners[i].source);
     free(worker->listeners);
+    udp_side_fini(&worker->udp);
     tcp_relay_fini(&worker->relay);
     mailbox_fini(&worker->mailbox);
     loop_fini(&worker->loop);
@@ -117,6 +135,7 @@ int worker_group_init(struct worker_group *group, size_t n_workers,
 
     *group = (struct worker_group){.control = options->control};
     capacity_init(&group->capacity, options->maxconn);
+    capacity_init(&group->udp_sessions, options->udp_sessions);
     error = group_alloc(group, n_workers, options);
     for (size_t i = 0; !error && i < n_workers; i++)
         error = worker_init(&group->workers[i], options);
@@ -301,6 +320,7 @@ static void start_draining(struct worker *worker)
         list_remove(&listener->paused);
         loop_close(&listener->source);
     }
+    udp_side_start_draining(&worker->udp);
     mailbox_mark_done(&worker->mailbox, MAILBOX_DRAIN);
 }
 
@@ -334,6 +354,12 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
     case SOURCE_LISTENER:
         on_listener(worker, container_of(source, struct worker_listener, source));
         break;
+    case SOURCE_UDP_LISTENER:
+        udp_on_listener(&worker->udp.relay, container_of(source, struct udp_listener, source));
+        break;
+    case SOURCE_UDP_SERVER:
+        udp_on_server(&worker->udp.relay, source, event->bits);
+        break;
     case SOURCE_MAILBOX:
         on_mailbox(worker);
         break;
@@ -346,20 +372,48 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
 static int wait_ms(const struct worker *worker)
 {
     uint64_t due_ns = tcp_next_due_ns(&worker->relay);
+    uint64_t udp_due_ns = udp_side_next_due_ns(&worker->udp);
 
+    if (udp_due_ns < due_ns)
+        due_ns = udp_due_ns;
     if (!list_is_empty(&worker->paused) && worker->resume_ns < due_ns)
         due_ns = worker->resume_ns;
     return deadline_wait_ms(due_ns, clock_now_ns());
 }
 
+static bool all_are_draining(const struct worker_group *group)
+{
+    for (size_t i = 0; i < group->n_workers; i++) {
+        if (!mailbox_is_done(&group->workers[i].mailbox, MAILBOX_DRAIN))
+            return false;
+    }
+    return true;
+}
+
+/* Answers leave by the listening UDP sockets, and one that goes moves the flows of the others to
+ * workers that do not know them (FAULTS.md K12). So all stay until no session of the group is left.
+ * Who finds that out wakes the next worker to do the same. */
+static void close_udp(struct worker *worker)
+{
+    struct worker_group *group = worker->group;
+
+    if (!worker->is_draining || !udp_side_is_open(&worker->udp) || !all_are_draining(group) ||
+        capacity_used(&group->udp_sessions) > 0)
+        return;
+    udp_side_close_listeners(&worker->udp);
+    mailbox_post(&group->workers[(worker->index + 1) % group->n_workers].mailbox, MAILBOX_DRAIN);
+}
+
 static void end_turn(struct worker *worker)
 {
+    udp_side_end_turn(&worker->udp, worker->is_resetting);
+    close_udp(worker);
     tcp_expire(&worker->relay);
     if (worker->is_resetting)
         tcp_reset_all(&worker->relay, CLOSE_DRAIN);
     tcp_reap(&worker->relay);
     accept_resume(worker);
-    if (worker->is_draining && worker->relay.n_live == 0)
+    if (worker->is_draining && worker->relay.n_live == 0 && worker->udp.relay.n_live == 0)
         mailbox_post(worker->group->control, MAILBOX_PROGRESS);
 }
 
@@ -390,9 +444,6 @@ void worker_group_post(struct worker_group *group, uint32_t requests)
 /* A connection on its way between two workers holds its place of maxconn all the time. */
 bool worker_group_is_drained(const struct worker_group *group)
 {
-    for (size_t i = 0; i < group->n_workers; i++) {
-        if (!mailbox_is_done(&group->workers[i].mailbox, MAILBOX_DRAIN))
-            return false;
-    }
-    return capacity_used(&group->capacity) == 0;
+    return all_are_draining(group) && capacity_used(&group->capacity) == 0 &&
+           capacity_used(&group->udp_sessions) == 0;
 }

@@ -1,7 +1,9 @@
-/* How many connections and pipes the descriptors of this process pay for.
+/* How many connections, UDP sessions and pipes the descriptors of this process pay for.
  *
- * A live connection costs two descriptors. Beside them: a fixed number for standard streams,
- * threads, listeners, probes and the pid file; a reserve for what comes and goes; and the pipes. */
+ * A live connection costs two descriptors, a UDP session one. Beside them: a fixed number for
+ * standard streams, threads, listeners, probes and the pid file; a reserve for what comes and goes;
+ * and the pipes. Sessions have a share of their own, so that a flood of datagrams, which anybody
+ * can send in anybody's name, takes nothing from connections. */
 #ifndef LB4_CONTROL_LIMITS_H
 #define LB4_CONTROL_LIMITS_H
 
@@ -17,20 +19,23 @@ enum {
     LIMITS_CONNECTION_FDS = 2
 };
 
-/* What this kernel grants for pipes to a user without privileges, pipe(7). */
+/* What this kernel grants: for pipes, to a user without privileges (pipe(7)); and local ports. */
 struct limits_kernel {
     uint64_t pipe_soft_pages; /* of all pipes of one user; 0 = no limit */
     uint64_t pipe_max_bytes;  /* of one pipe */
     uint64_t page_bytes;
+    uint64_t n_ports; /* of ip_local_port_range (ip(7)): each UDP session binds one of them,
+                         whatever it is connected to */
 };
 
 struct limits_wish {
-    uint64_t descriptors; /* what limits_raise_descriptors() told */
-    uint32_t n_workers;   /* 1.. */
-    uint64_t n_listeners; /* listening sockets of all workers together */
-    uint64_t n_probed;    /* servers that are probed */
-    uint32_t maxconn;     /* 0 = auto */
-    uint32_t pipes;       /* most pipes of a worker, unless pipes_auto */
+    uint64_t descriptors;  /* what limits_raise_descriptors() told */
+    uint32_t n_workers;    /* 1.. */
+    uint64_t n_listeners;  /* listening sockets of all workers together, of TCP and UDP */
+    uint64_t udp_sessions; /* the most that the services may have; 0 = none listens on UDP */
+    uint64_t n_probed;     /* servers that are probed */
+    uint32_t maxconn;      /* 0 = auto */
+    uint32_t pipes;        /* most pipes of a worker, unless pipes_auto */
     bool pipes_auto;
 };
 
@@ -45,6 +50,7 @@ struct limits_budget {
     uint64_t n_fixed;          /* descriptors that are there without a connection */
     uint64_t n_reserve;        /* descriptors kept free for what comes and goes */
     uint32_t maxconn;          /* 1..CONF_MAXCONN_MAX */
+    uint32_t udp_sessions;     /* of all workers; 0 = no service listens on UDP */
     uint32_t probes;           /* at a time, in n_fixed; 1.. */
     uint32_t pipes_per_worker; /* 0 = copy only */
     uint32_t pipe_bytes;       /* to ask for with F_SETPIPE_SZ; the kernel may grant less */
@@ -55,7 +61,7 @@ struct limits_budget {
  * was refused. Returns 0 or -errno of getrlimit(2). */
 int limits_raise_descriptors(uint64_t *ret_limit);
 
-/* Read /proc/sys/fs/pipe-*; what cannot be read gets the kernel's default. */
+/* Read /proc/sys; what cannot be read gets the kernel's default. */
 void limits_read_kernel(struct limits_kernel *ret);
 
 /* Share the descriptors out. Pure. Returns 0, or -EMFILE with a sentence in `reterr`: the limit
@@ -66,8 +72,8 @@ int limits_compute(const struct limits_wish *wish, const struct limits_kernel *k
 
 const char *limits_bound_name(enum limits_bound bound);
 
-/* For the start log: "maxconn 9870, limited by RLIMIT_NOFILE 20000; 64 pipes of 1024 KiB a worker";
- * returns `text`. */
+/* For the start log: "maxconn 9870, limited by RLIMIT_NOFILE 20000; udp sessions 5000; at most 64
+ * pipes of up to 1024 KiB a worker"; returns `text`. */
 const char *limits_explain(const struct limits_budget *budget, char text[static LIMITS_TEXT_MAX]);
 
 #endif

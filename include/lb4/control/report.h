@@ -16,10 +16,14 @@ struct report_sources {
     const struct prober *prober;
 };
 
-/* A line for each service, followed by one for each of its servers, then one for each worker.
+/* A line for each service, or two, followed by one for each of its servers; then one for each
+ * worker. A server's total and active count connections and UDP sessions.
  *
  * - service S: total=N active=N closed=N in=BYTES out=BYTES redispatches=N, and REASON=N for each
  *   reason that occurred
+ * - udp S: total=SESSIONS active=N datagrams_in=N datagrams_out=N in=BYTES out=BYTES rebinds=N
+ *   dropped=DATAGRAMS, and drop_REASON=N for each reason that occurred; of services that listen on
+ *   UDP
  * - server S/N: total=N active=N connect_failures=N checks_ok=N checks_failed=N checks_unknown=N
  * - worker N: total=N handed_over=N copied=BYTES spliced=BYTES dropped=BYTES splice_refused=N
  *   pauses=N */

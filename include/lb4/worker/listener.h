@@ -1,6 +1,7 @@
-/* The listening sockets: for each address (each port of a range) one SO_REUSEPORT socket for each
- * worker, all bound before any worker runs, so that the kernel spreads connections over a group
- * that does not change.
+/* The listening sockets, of TCP and of UDP: for each address (each port of a range) one
+ * SO_REUSEPORT socket for each worker, all bound before any worker runs, so that the kernel spreads
+ * connections and flows over a group that does not change (FAULTS.md K12). Datagrams that came
+ * while a group grew may lie at the wrong worker: they are discarded.
  *
  * The table is built by control and constant while workers run. A socket is handed to its worker
  * with listener_table_take(); what was not taken is closed by listener_table_close(). */
@@ -16,8 +17,9 @@
 
 enum { LISTENER_ERROR_MAX = 256 }; /* bytes of an error text with its NUL */
 
-/* One address and port. */
+/* One address and port of one transport. */
 struct listener {
+    enum conf_transport transport; /* CONF_TCP or CONF_UDP */
     struct addr addr;
     struct service *service;
     bool is_dual_stack; /* [::]: takes IPv4 too */
@@ -25,8 +27,9 @@ struct listener {
 };
 
 struct listener_table {
-    struct listener *listeners;
+    struct listener *listeners; /* first those of TCP, then those of UDP */
     size_t n_listeners;
+    size_t n_tcp; /* of them */
     size_t n_workers;
     int *fds; /* [worker * n_listeners + listener], -1 once taken */
 };

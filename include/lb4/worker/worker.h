@@ -1,4 +1,5 @@
-/* A worker: one thread with its own loop, its own listening sockets and its own connections.
+/* A worker: one thread with its own loop, its own listening sockets, its own connections and its
+ * own UDP sessions.
  *
  * All workers of the process are a group, built before any thread runs. The fields belong to the
  * worker's thread once it runs; others reach it only through its mailbox, and read its counters. */
@@ -16,10 +17,11 @@
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
 #include "lb4/worker/listener.h"
+#include "lb4/worker/udp_side.h"
 
 struct worker_group;
 
-/* One listening socket of one worker. */
+/* One listening TCP socket of one worker. */
 struct worker_listener {
     struct source source;
     struct list paused; /* on worker->paused while it is out of the loop */
@@ -34,12 +36,13 @@ struct worker {
     struct mailbox mailbox;
     struct loop loop;
     struct tcp_relay relay;
+    struct udp_side udp;
     struct source mailbox_source;
     struct worker_listener *listeners;
     size_t n_listeners;
     struct worker_group *group;
     uint32_t index;
-    bool is_draining;  /* accepts no more; the listeners are closed */
+    bool is_draining;  /* accepts no more; the TCP listeners are closed */
     bool is_resetting; /* ends what still comes in */
     bool is_exiting;
     struct list paused;       /* of struct worker_listener: maxconn, or no descriptors */
@@ -53,7 +56,8 @@ struct worker_group {
     size_t n_workers;
     struct stats_block *stats; /* one for each worker */
     struct capacity capacity;
-    struct mailbox *control; /* gets MAILBOX_PROGRESS from workers that drain */
+    struct capacity udp_sessions; /* of the process */
+    struct mailbox *control;      /* gets MAILBOX_PROGRESS from workers that drain */
 };
 
 struct worker_group_options {
@@ -62,6 +66,7 @@ struct worker_group_options {
     struct mailbox *control;
     struct mailbox *prober;
     uint32_t maxconn;
+    uint32_t udp_sessions; /* of all workers together; 0 = no service listens on UDP */
     struct tcp_relay_options relay;
 };
 
@@ -78,7 +83,7 @@ void worker_run(struct worker *worker);
 /* Control's thread: the same requests to all. */
 void worker_group_post(struct worker_group *group, uint32_t requests);
 /* Have all workers stopped to accept, and has every connection ended, those on their way between
- * workers too? */
+ * workers too, and every UDP session? */
 bool worker_group_is_drained(const struct worker_group *group);
 
 #endif

@@ -13,7 +13,7 @@
 #include "lb4/conf/model.h"
 
 static const struct limits_kernel USUAL = {
-    .pipe_soft_pages = 16384, .pipe_max_bytes = 1024 * 1024, .page_bytes = 4096};
+    .pipe_soft_pages = 16384, .pipe_max_bytes = 1024 * 1024, .page_bytes = 4096, .n_ports = 28232};
 
 static struct limits_budget computed(const struct limits_wish *wish)
 {
@@ -27,7 +27,7 @@ static struct limits_budget computed(const struct limits_wish *wish)
 
 static uint64_t n_used(const struct limits_wish *wish, const struct limits_budget *budget)
 {
-    return budget->n_fixed + budget->n_reserve + 2ull * budget->maxconn +
+    return budget->n_fixed + budget->n_reserve + budget->udp_sessions + 2ull * budget->maxconn +
            2ull * budget->pipes_per_worker * wish->n_workers;
 }
 
@@ -117,6 +117,48 @@ static void test_probes_have_descriptors_of_their_own(void **state)
     assert_int_equal(computed(&wish).probes, 8);
 }
 
+struct udp_case {
+    uint64_t descriptors;
+    uint64_t wished;
+    uint32_t n_workers;
+    uint32_t sessions;
+};
+
+/* A quarter, no more than there are ports or than is wished, one for each worker at least. */
+static void test_udp_has_a_share_of_its_own(void **state)
+{
+    static const struct udp_case CASES[] = {
+        {20000, 0, 2, 0},
+        {20000, UINT64_MAX, 2, 5000},
+        {20000, 4999, 2, 4999},
+        {1 << 20, 1 << 20, 2, 28232},
+        {20000, 1, 2, 2},
+        {64, UINT64_MAX, 2, 16},
+        {UINT64_MAX, UINT64_MAX, 1, 28232},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        struct limits_wish wish = {
+            .descriptors = CASES[i].descriptors, .n_workers = CASES[i].n_workers, .n_listeners = 2};
+        struct limits_budget without = computed(&wish);
+        struct limits_budget with;
+        char text[LIMITS_TEXT_MAX];
+        char expected[64];
+
+        wish.udp_sessions = CASES[i].wished;
+        with = computed(&wish);
+        assert_int_equal(with.udp_sessions, CASES[i].sessions);
+        if (with.bound == LIMITS_BOUND_DESCRIPTORS) {
+            assert_in_range(without.maxconn - with.maxconn, CASES[i].sessions / 2,
+                            (CASES[i].sessions + 1) / 2);
+            assert_true(n_used(&wish, &with) <= wish.descriptors);
+        }
+        snprintf(expected, sizeof(expected), "; udp sessions %u;", CASES[i].sessions);
+        assert_int_equal(!strstr(limits_explain(&with, text), expected), CASES[i].sessions == 0);
+    }
+}
+
 static void test_huge_limit_is_capped(void **state)
 {
     const struct limits_wish wish = {
@@ -139,41 +181,47 @@ static void test_pipes(void **state)
 {
     static const struct pipes_case CASES[] = {
         /* no quota: the cap of auto */
-        {{0, 1 << 20, 4096},
+        {{0, 1 << 20, 4096, 0},
          {.descriptors = 20000, .n_workers = 2, .pipes_auto = true},
          64,
          1 << 20},
         /* the quota divided by many workers: one each, though small */
-        {{16384, 1 << 20, 4096},
+        {{16384, 1 << 20, 4096, 0},
          {.descriptors = 20000, .n_workers = 64, .pipes_auto = true},
          1,
          1 << 20},
         /* smaller pipes, more of them */
-        {{16384, 1 << 18, 4096},
+        {{16384, 1 << 18, 4096, 0},
          {.descriptors = 20000, .n_workers = 4, .pipes_auto = true},
          48,
          1 << 18},
         /* pages of 64 KiB */
-        {{1024, 1 << 20, 65536},
+        {{1024, 1 << 20, 65536, 0},
          {.descriptors = 20000, .n_workers = 2, .pipes_auto = true},
          24,
          1 << 20},
         /* one sixteenth of the descriptors, over all workers */
-        {{0, 1 << 20, 4096}, {.descriptors = 256, .n_workers = 2, .pipes_auto = true}, 4, 1 << 20},
-        {{0, 1 << 20, 4096}, {.descriptors = 64, .n_workers = 8, .pipes_auto = true}, 0, 1 << 20},
+        {{0, 1 << 20, 4096, 0},
+         {.descriptors = 256, .n_workers = 2, .pipes_auto = true},
+         4,
+         1 << 20},
+        {{0, 1 << 20, 4096, 0},
+         {.descriptors = 64, .n_workers = 8, .pipes_auto = true},
+         0,
+         1 << 20},
         /* a wish goes beyond the quota but not beyond the descriptors */
-        {{16384, 1 << 20, 4096}, {.descriptors = 20000, .n_workers = 2, .pipes = 0}, 0, 1 << 20},
-        {{16384, 1 << 20, 4096}, {.descriptors = 20000, .n_workers = 2, .pipes = 1}, 1, 1 << 20},
-        {{16384, 1 << 20, 4096},
+        {{16384, 1 << 20, 4096, 0}, {.descriptors = 20000, .n_workers = 2, .pipes = 0}, 0, 1 << 20},
+        {{16384, 1 << 20, 4096, 0}, {.descriptors = 20000, .n_workers = 2, .pipes = 1}, 1, 1 << 20},
+        {{16384, 1 << 20, 4096, 0},
          {.descriptors = 20000, .n_workers = 2, .pipes = 300},
          300,
          1 << 20},
-        {{16384, 1 << 20, 4096},
+        {{16384, 1 << 20, 4096, 0},
          {.descriptors = 20000, .n_workers = 2, .pipes = 4096},
          312,
          1 << 20},
         /* nonsense from /proc divides nothing by zero */
-        {{1, 1, 4096}, {.descriptors = 20000, .n_workers = 2, .pipes_auto = true}, 1, 4096},
+        {{1, 1, 4096, 0}, {.descriptors = 20000, .n_workers = 2, .pipes_auto = true}, 1, 4096},
     };
 
     (void)state;
@@ -200,6 +248,7 @@ static void test_random_budgets_fit(void **state)
             .descriptors = (uint64_t)random() >> (random() % 31),
             .n_workers = 1 + (uint32_t)random() % CONF_WORKERS_MAX,
             .n_listeners = (uint64_t)random() % 64,
+            .udp_sessions = random() % 2 ? 0 : (uint64_t)random(),
             .maxconn = random() % 2 ? 0 : (uint32_t)random() >> (random() % 31),
             .pipes = (uint32_t)random() % CONF_PIPES_MAX,
             .pipes_auto = random() % 2,
@@ -214,6 +263,7 @@ static void test_random_budgets_fit(void **state)
         n_fine++;
         assert_in_range(budget.maxconn, 1, wish.maxconn ? wish.maxconn : CONF_MAXCONN_MAX);
         assert_true(n_used(&wish, &budget) <= wish.descriptors);
+        assert_int_equal(!budget.udp_sessions, !wish.udp_sessions);
         assert_true(2ull * budget.pipes_per_worker * wish.n_workers <= wish.descriptors / 16);
         if (budget.bound == LIMITS_BOUND_DESCRIPTORS)
             assert_true(n_used(&wish, &budget) + 2 > wish.descriptors);
@@ -240,12 +290,19 @@ static void test_raise_reaches_the_hard_limit(void **state)
 static void test_kernel_values_are_sane(void **state)
 {
     struct limits_kernel kernel = {.pipe_soft_pages = 12345678901};
+    FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "r");
+    unsigned from;
+    unsigned to;
 
     (void)state;
     limits_read_kernel(&kernel);
     assert_true(kernel.pipe_soft_pages != 12345678901);
     assert_true(kernel.page_bytes >= 4096);
     assert_true(kernel.pipe_max_bytes >= kernel.page_bytes);
+    assert_non_null(range);
+    assert_int_equal(fscanf(range, "%u %u", &from, &to), 2);
+    fclose(range);
+    assert_int_equal(kernel.n_ports, to - from + 1);
 }
 
 int main(void)
@@ -256,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_explicit_maxconn),
         cmocka_unit_test(test_limit_without_a_connection),
         cmocka_unit_test(test_probes_have_descriptors_of_their_own),
+        cmocka_unit_test(test_udp_has_a_share_of_its_own),
         cmocka_unit_test(test_huge_limit_is_capped),
         cmocka_unit_test(test_pipes),
         cmocka_unit_test(test_random_budgets_fit),

@@ -44,6 +44,7 @@ static inline void build_tables(void)
     crew.server_fd = sockets_listen(&server.addr);
     for (size_t i = 0; i < N_LISTENERS; i++) {
         crew.fronts[i] = sockets_closed_port();
+        listens[i].transport = CONF_TCP;
         listens[i].addr = crew.fronts[i];
         listens[i].last_port = addr_port(&crew.fronts[i]);
     }

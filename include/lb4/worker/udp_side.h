@@ -1,0 +1,54 @@
+/* UDP in a worker: its listening sockets, and the relay behind them. Where no service listens on
+ * UDP all of it is empty and costs nothing.
+ *
+ * Embedded in the worker; its thread alone, once it runs. Events go to the relay directly
+ * (worker.c's switch). */
+#ifndef LB4_WORKER_UDP_SIDE_H
+#define LB4_WORKER_UDP_SIDE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/loop/loop.h"
+#include "lb4/relay/udp.h"
+#include "lb4/shared/capacity.h"
+#include "lb4/shared/mailbox.h"
+#include "lb4/shared/service.h"
+#include "lb4/shared/stats.h"
+#include "lb4/worker/listener.h"
+
+struct udp_side {
+    struct udp_relay relay;
+    struct udp_listener *listeners;
+    size_t n_listeners; /* 0: no UDP, or closed */
+};
+
+struct udp_side_options {
+    struct loop *loop;
+    struct stats_block *stats;
+    struct mailbox *prober;
+    struct capacity *capacity; /* UDP sessions of the process */
+    const struct service_table *services;
+    size_t worker; /* whose sockets of the table */
+    uint32_t cap;  /* sessions of this worker */
+};
+
+/* Takes the worker's UDP sockets of the table into the loop. Returns 0 or -errno; udp_side_fini()
+ * is due in any case. */
+int udp_side_init(struct udp_side *side, struct listener_table *table,
+                  const struct udp_side_options *options);
+/* All sessions have ended. Also of a side that is all zero. */
+void udp_side_fini(struct udp_side *side);
+
+/* Once a turn, behind its events. */
+void udp_side_end_turn(struct udp_side *side, bool is_resetting);
+uint64_t udp_side_next_due_ns(const struct udp_side *side);
+
+/* No new sessions; the sockets stay open. */
+void udp_side_start_draining(struct udp_side *side);
+/* No session is left, here or in any worker. */
+void udp_side_close_listeners(struct udp_side *side);
+bool udp_side_is_open(const struct udp_side *side);
+
+#endif
