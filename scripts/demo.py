@@ -41,15 +41,16 @@ def read_all(client):
     return b"".join(chunks)
 
 
-def demand_free_port(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def demand_free_port(port, kind):
+    with socket.socket(type=kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise DemoError(
                 f"127.0.0.1:{port} is in use by another program "
-                f"(as root, ss -ltnp 'sport = :{port}' tells which): {error.strerror}"
+                f"(as root, ss -ltunp 'sport = :{port}' tells which): {error.strerror}"
             ) from None
 
 
@@ -65,7 +66,8 @@ class Demo(contextlib.ExitStack):
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(1))
         for port in (LISTEN_PORT, *SERVERS.values()):
-            demand_free_port(port)
+            demand_free_port(port, socket.SOCK_STREAM)
+            demand_free_port(port, socket.SOCK_DGRAM)
         return super().__enter__()
 
     def start(self, *command, **options):

@@ -5,11 +5,15 @@ echo      sends back all that follows
 sum       reads until the client's FIN, and only then answers: name, number of bytes, SHA-256
 slow      answers its name, then waits for a line and answers 'done'
 other     the server's name
+
+A datagram is answered on the same port: the server's name, and the datagram.
 """
 
 import hashlib
+import socket
 import socketserver
 import sys
+import threading
 
 CHUNK_BYTES = 256 * 1024
 
@@ -55,8 +59,17 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 1024
 
 
+def answer_datagrams(datagrams, name):
+    while True:
+        datagram, client = datagrams.recvfrom(CHUNK_BYTES)
+        datagrams.sendto(name.encode() + b" " + datagram, client)
+
+
 def main():
     name, port = sys.argv[1], int(sys.argv[2])
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind(("127.0.0.1", port))
+    threading.Thread(target=answer_datagrams, args=(datagrams, name), daemon=True).start()
     with Server(("127.0.0.1", port), Handler) as server:
         server.name = name
         server.serve_forever()

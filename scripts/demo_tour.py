@@ -16,9 +16,11 @@ import threading
 import time
 
 import demo
+import demo_datagrams
 import demo_traffic
 
 PER_SECOND = 300
+N_DATAGRAM_CLIENTS = 20
 WATCH_S = 1.5
 BAR_WIDTH = 50
 HOLD_S = 5.5  # two falls of one server within 5 s are called flapping, with these checks
@@ -40,6 +42,7 @@ class Stage:
         self.servers = processes.start_servers()
         self.lb4, self.log = processes.start_lb4()
         self.traffic = demo_traffic.Traffic(PER_SECOND)
+        self.datagrams = demo_datagrams.Clients(N_DATAGRAM_CLIENTS)
         self.cut = set()  # clients whose server died while it served them
         self.reset = set()  # clients who came while no server was up
         self.fell = 0.0  # when web2 was logged to be down
@@ -140,6 +143,19 @@ def show_balance(stage):
     check(set(answers) == set(demo.SERVERS), "every server got its share")
 
 
+def show_datagrams(stage):
+    title(f"UDP, on the same port: {N_DATAGRAM_CLIENTS} clients ask by a datagram each")
+    clients = stage.datagrams.ask()
+    answers = show_shares(clients)
+    check_answered(clients)
+    check(set(answers) == set(demo.SERVERS), "every server got its share")
+
+
+def check_answered(clients):
+    n_answered = sum(bool(client.name) for client in clients)
+    check(n_answered == len(clients), f"{n_answered} of {len(clients)} clients were answered")
+
+
 def show_kill(stage):
     title("A server dies: kill -9 of web2, with clients on it")
     sent, gone = stage.kill("web2")
@@ -154,6 +170,18 @@ def show_kill(stage):
     say(f"lost, as their connection to web2 existed when it died, by lb4's log: {len(stage.cut)}")
     check_served(clients, "no other client failed: who was sent to web2 got another server")
     check("web2" not in {client.name for client in later}, "the other two serve alone")
+
+
+def show_datagrams_move(stage):
+    title("UDP: the same clients ask again, and web2 is still dead")
+    n_had = sum(client.name == "web2" for client in stage.datagrams.all)
+    clients = stage.datagrams.ask()
+    show_shares(clients)
+    n_again = sum(client.n_asked > 1 for client in clients)
+    say(f"{n_had} clients had web2, which now refuses their datagrams (ICMP): that moves them;")
+    say(f"{n_again} asked again, as clients do whose datagram is lost")
+    check_answered(clients)
+    check("web2" not in {client.name for client in clients}, "the other two serve all of them")
 
 
 def show_return(stage):
@@ -287,7 +315,9 @@ def main():
         stage = Stage(processes)
         with stage.traffic:
             show_balance(stage)
+            show_datagrams(stage)
             show_kill(stage)
+            show_datagrams_move(stage)
             show_return(stage)
             show_transfer()
             show_half_close()
