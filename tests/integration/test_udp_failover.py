@@ -156,7 +156,8 @@ def test_one_way_flows_outlive_a_killed_server(start_lb4):
             first = {f: reports.by_flow[f][-1][0] for f in range(N_FLOWS)}
             n_moving = list(first.values()).count("s1")
             assert n_moving >= N_FLOWS / 3 * 0.8
-            assert all(len({server for server, _ in got}) == 1 for got in reports.by_flow.values())
+            for got in reports.by_flow.values():
+                assert len({server for server, _ in got}) == 1
             servers[0].kill()
             run(20)
             deadline = time.monotonic() + 5
@@ -164,7 +165,7 @@ def test_one_way_flows_outlive_a_killed_server(start_lb4):
                 assert time.monotonic() < deadline, "a flow is stuck"
                 time.sleep(0.01)
         lost = {f: flows.n_sent[f] - len(reports.by_flow[f]) for f in range(N_FLOWS)}
-        print(f"{n_moving} moved, lost by flow: most {max(lost.values())}, all {sum(lost.values())}")
+        print(f"{n_moving} moved; a flow lost at most {max(lost.values())}")
         assert {got[-1][0] for got in reports.by_flow.values()} == {"s2", "s3"}
         for flow, server in first.items():
             if server != "s1":
