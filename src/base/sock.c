@@ -77,7 +77,10 @@ bool sock_is_local(const struct addr *addr)
     scope_close int fd = open_tcp(at.sa.sa_family);
 
     addr_set_port(&at, 0);
-    return fd >= 0 && bind(fd, &at.sa, addr_length(&at)) == 0;
+    if (fd < 0)
+        return false;
+    /* EADDRINUSE: ours, but every local port is taken or rests in TIME_WAIT. */
+    return bind(fd, &at.sa, addr_length(&at)) == 0 || errno == EADDRINUSE;
 }
 
 bool sock_is_self_connected(int fd)

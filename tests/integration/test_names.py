@@ -183,6 +183,21 @@ def test_localhost(start):
         assert {ask(port) for _ in range(4)} == {"127.0.0.1", "::1"}
 
 
+def test_localhost_where_no_port_is_free(start):
+    """Whether an address is ours must not hang on a free local port: all five are taken here."""
+    port, at = namespace.take_port(), namespace.take_port()
+    with namespace.sysctl("net.ipv4.ip_local_port_range", "50000 50004"), \
+            contextlib.ExitStack() as stack:
+        for taken in range(50000, 50005):
+            holder = stack.enter_context(socket.socket())
+            holder.bind(("127.0.0.1", taken))
+        lb4 = start("-l", f"127.0.0.1:{port}", "-s", f"localhost:{at}", "-o", "check none")
+        stack.close()
+        lb4.finish()
+    names = {name for kind, name in lb4.summary() if kind == "server"}
+    assert names == {"rule1/s1", "rule1/s1-2"}
+
+
 def test_localhost_without_ipv6(start):
     """The hosts file still says ::1, which would be a server that nobody can reach."""
     port, at = namespace.take_port(), namespace.take_port()
