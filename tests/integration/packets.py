@@ -32,6 +32,7 @@ class PacketWatch:
         self.port = port
         self.syns = []  # seconds of the wall clock
         self.resets = []
+        self.seen = set()
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
         code, length = _filter_of(port)
         buffer = ctypes.create_string_buffer(code)
@@ -58,7 +59,13 @@ class PacketWatch:
             if source == self.port and flags & RST:
                 self.resets.append(stamp)
             elif source != self.port and flags & (SYN | ACK) == SYN:
-                self.syns.append(stamp)
+                self.add_syn(source, data[24:28], stamp)
+
+    def add_syn(self, source, sequence, stamp):
+        """A busy machine's kernel repeats a SYN some 10 ms later: that is not another connect."""
+        if (source, sequence) not in self.seen:
+            self.seen.add((source, sequence))
+            self.syns.append(stamp)
 
     def __enter__(self):
         self.thread.start()

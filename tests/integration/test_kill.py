@@ -59,9 +59,7 @@ class Round:
         if late and late[-1] > AVOIDED_BAR_S:
             print(f"{self.victim.name}: clients' connects at {late}, probes at "
                   f"{[round(began - refused[0], 4) for began in probes]} s after the first refusal")
-        # On a busy machine one stray SYN beside a later probe was seen, in 3 of 80 rounds, and is not
-        # explained yet: a full run shows it, and where processors are shared one is let pass.
-        return max(late if drill.IS_STRICT else late[:-1], default=0.0)
+        return max(late, default=0.0)
 
     def share(self):
         """Of the clients of its first second."""
