@@ -115,6 +115,24 @@ bool addr_equal(const struct addr *a, const struct addr *b)
     return addr_equal_host(a, b) && addr_port(a) == addr_port(b);
 }
 
+int addr_compare_host(const struct addr *a, const struct addr *b)
+{
+    if (a->sa.sa_family != b->sa.sa_family)
+        return a->sa.sa_family < b->sa.sa_family ? -1 : 1;
+    if (a->sa.sa_family == AF_INET)
+        return memcmp(&a->in4.sin_addr, &b->in4.sin_addr, sizeof(a->in4.sin_addr));
+    if (a->in6.sin6_scope_id != b->in6.sin6_scope_id)
+        return a->in6.sin6_scope_id < b->in6.sin6_scope_id ? -1 : 1;
+    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr));
+}
+
+int addr_compare(const struct addr *a, const struct addr *b)
+{
+    int order = addr_compare_host(a, b);
+
+    return order != 0 ? order : (int)addr_port(a) - (int)addr_port(b);
+}
+
 bool addr_is_wildcard(const struct addr *addr)
 {
     if (addr->sa.sa_family == AF_INET6)

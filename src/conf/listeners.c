@@ -4,22 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare_hosts(const struct addr *a, const struct addr *b)
-{
-    if (a->sa.sa_family != b->sa.sa_family)
-        return a->sa.sa_family < b->sa.sa_family ? -1 : 1;
-    if (a->sa.sa_family == AF_INET)
-        return memcmp(&a->in4.sin_addr, &b->in4.sin_addr, sizeof(a->in4.sin_addr));
-    if (a->in6.sin6_scope_id != b->in6.sin6_scope_id)
-        return a->in6.sin6_scope_id < b->in6.sin6_scope_id ? -1 : 1;
-    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr));
-}
-
 static int compare_entries(const void *left, const void *right)
 {
     const struct listen_entry *a = left;
     const struct listen_entry *b = right;
-    int order = compare_hosts(&a->host, &b->host);
+    int order = addr_compare_host(&a->host, &b->host);
 
     if (order != 0)
         return order;
@@ -97,7 +86,8 @@ static void merge_overlaps(struct listeners *listeners, struct conf_report *repo
     for (size_t i = 1; i < n; i++) {
         const struct listen_entry *next = &listeners->entries[i];
 
-        if (compare_hosts(&last->host, &next->host) != 0 || next->first_port > last->last_port) {
+        if (addr_compare_host(&last->host, &next->host) != 0 ||
+            next->first_port > last->last_port) {
             *++last = *next;
             continue;
         }
@@ -157,7 +147,7 @@ const struct conf_listen *listeners_find(const struct listeners *listeners, cons
     if (low == 0)
         return NULL;
     found = &listeners->entries[low - 1];
-    if (compare_hosts(&found->host, host) != 0 || found->last_port < first_port)
+    if (addr_compare_host(&found->host, host) != 0 || found->last_port < first_port)
         return NULL;
     return found->listen;
 }

@@ -57,7 +57,7 @@ static const char *transport_word(enum conf_transport transport)
     return "?";
 }
 
-static void print_listen(const struct conf_listen *listen, FILE *stream)
+void conf_print_listen(const struct conf_listen *listen, FILE *stream)
 {
     char text[ADDR_TEXT_MAX];
     uint16_t port = addr_port(&listen->addr);
@@ -66,10 +66,9 @@ static void print_listen(const struct conf_listen *listen, FILE *stream)
         snprintf(text, sizeof(text), ":%u", port);
     else
         addr_format(&listen->addr, text);
-    fprintf(stream, "    listen %s %s", transport_word(listen->transport), text);
+    fprintf(stream, "%s %s", transport_word(listen->transport), text);
     if (listen->last_port != port)
         fprintf(stream, "-%u", listen->last_port);
-    fputc('\n', stream);
 }
 
 static void print_server(const struct conf_server *server, FILE *stream)
@@ -169,23 +168,31 @@ static void print_address(const char *word, const char *text, FILE *stream)
     fputc('\n', stream);
 }
 
-static void print_service(const struct conf_service *service, FILE *stream)
+void conf_print_policy(const struct conf_service *service, FILE *stream)
 {
-    fprintf(stream, "service %s {\n", service->name);
-    for (size_t i = 0; i < service->n_listens; i++)
-        print_listen(&service->listens[i], stream);
     fprintf(stream, "    balance %s\n", balance_word(service->balance));
     print_check(service, stream);
     fprintf(stream, "    tries %u\n", service->tries);
     print_timeouts(&service->timeouts, stream);
     if (conf_transports(service) & CONF_UDP)
         print_udp(&service->udp, stream);
+}
+
+static void print_service(const struct conf_service *service, FILE *stream)
+{
+    fprintf(stream, "service %s {\n", service->name);
+    for (size_t i = 0; i < service->n_listens; i++) {
+        fputs("    listen ", stream);
+        conf_print_listen(&service->listens[i], stream);
+        fputc('\n', stream);
+    }
+    conf_print_policy(service, stream);
     for (size_t i = 0; i < service->n_servers; i++)
         print_server(&service->servers[i], stream);
     fputs("}\n", stream);
 }
 
-void conf_print(const struct conf *conf, FILE *stream)
+void conf_print_globals(const struct conf *conf, FILE *stream)
 {
     print_auto("workers", conf->workers, conf->workers == 0, stream);
     print_auto("maxconn", conf->maxconn, conf->maxconn == 0, stream);
@@ -197,6 +204,11 @@ void conf_print(const struct conf *conf, FILE *stream)
                 conf->group);
     print_address("admin", conf->admin, stream);
     print_address("http", conf->http, stream);
+}
+
+void conf_print(const struct conf *conf, FILE *stream)
+{
+    conf_print_globals(conf, stream);
     fputs("defaults {\n", stream);
     print_timeouts(&conf->defaults, stream);
     fputs("}\n", stream);

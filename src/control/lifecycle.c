@@ -166,8 +166,8 @@ static uint64_t count_udp_sessions(const struct service_table *services)
     uint64_t n = 0;
 
     for (size_t i = 0; i < services->n_services; i++)
-        if (services->services[i].transports & CONF_UDP)
-            n += services->services[i].udp_sessions.limit;
+        if (service_plan(&services->services[i])->transports & CONF_UDP)
+            n += capacity_limit(&services->services[i].udp_sessions);
     return n;
 }
 

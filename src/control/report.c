@@ -74,18 +74,29 @@ static void log_udp(const struct service *service, const struct worker_group *gr
              (number)udp->rebinds, (number)dropped, drops);
 }
 
+void report_sum_server(const struct report_sources *from, const struct backend *backend,
+                       struct stats_server_sum *ret)
+{
+    const struct stats_checks *checks = &from->prober->checks[backend->stats_index];
+
+    stats_sum_server(from->group->stats, from->group->n_workers, backend->stats_index, ret);
+    ret->checks_ok = stats_read(&checks->ok);
+    ret->checks_failed = stats_read(&checks->failed);
+    ret->checks_unknown = stats_read(&checks->unknown);
+    stats_carry_server(ret, &backend->carried);
+}
+
 static void log_server(const struct service *service, const struct backend *backend,
                        const struct report_sources *from)
 {
-    const struct stats_checks *checks = &from->prober->checks[backend->stats_index];
     struct stats_server_sum sum;
 
-    stats_sum_server(from->group->stats, from->group->n_workers, backend->stats_index, &sum);
+    report_sum_server(from, backend, &sum);
     log_info("server %s/%s: total=%llu active=%u connect_failures=%llu checks_ok=%llu "
              "checks_failed=%llu checks_unknown=%llu",
              service->name, backend->name, (number)sum.connections, backend_active(backend),
-             (number)sum.connect_failures, (number)stats_read(&checks->ok),
-             (number)stats_read(&checks->failed), (number)stats_read(&checks->unknown));
+             (number)sum.connect_failures, (number)sum.checks_ok, (number)sum.checks_failed,
+             (number)sum.checks_unknown);
 }
 
 static void log_worker(const struct worker_group *group, size_t index)
@@ -117,13 +128,17 @@ void report_log_totals(const struct report_sources *from)
     for (size_t i = 0; i < from->services->n_services; i++) {
         const struct service *service = &from->services->services[i];
 
+        if (!service->is_used)
+            continue;
         wait_room(until_ns);
         log_service(service, from->group);
-        if (service->transports & CONF_UDP) {
+        if (service_plan(service)->transports & CONF_UDP) {
             wait_room(until_ns);
             log_udp(service, from->group);
         }
-        for (size_t j = 0; j < service->n_backends; j++) {
+        for (size_t j = 0; j < service->n_places; j++) {
+            if (service->backends[j].state == BACKEND_NONE)
+                continue;
             wait_room(until_ns);
             log_server(service, &service->backends[j], from);
         }

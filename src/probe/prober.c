@@ -19,6 +19,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
 #include "lb4/loop/deadline.h"
+#include "lb4/probe/roster.h"
 #include "lb4/probe/verdict.h"
 
 enum { PROBER_STARTS_MAX = 64 }; /* in one turn, so that answers are taken in between; chosen */
@@ -38,57 +39,6 @@ static const uint64_t SPARED_NS = 10 * 1000000000ull;    /* a suspect that nobod
 
 /* --- building --------------------------------------------------------------------------------- */
 
-size_t prober_count(const struct service_table *services)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < services->n_services; i++) {
-        if (services->services[i].check.is_probed)
-            n += services->services[i].n_backends;
-    }
-    return n;
-}
-
-static void probe_init(struct prober *prober, struct service *service, struct backend *backend)
-{
-    const struct service_check *check = &service->check;
-    struct probe *probe = &prober->probes[backend->stats_index];
-
-    schedule_entry_init(&probe->entry);
-    attempt_init(&probe->attempt, check,
-                 true); /* any address may become one of ours while we run */
-    schedule_slots_init(&probe->slots, check->interval_ns, backend->stats_index, prober->random);
-    list_init(&probe->queue);
-    probe->service = service;
-    probe->backend = backend;
-    probe->addr = backend->addr;
-    if (check->port)
-        addr_set_port(&probe->addr, check->port);
-    else if (addr_port(&probe->addr) == 0)
-        addr_set_port(&probe->addr, check->default_port);
-    probe->next_ns = UINT64_MAX;
-    probe->unmark_ns = UINT64_MAX;
-}
-
-static int probes_init(struct prober *prober, struct service_table *services)
-{
-    size_t n = services->n_backends;
-
-    prober->probes = calloc(n, sizeof(*prober->probes));
-    prober->checks = calloc(n, sizeof(*prober->checks));
-    prober->services_told = calloc(services->n_services, sizeof(*prober->services_told));
-    if (!prober->probes || !prober->checks || !prober->services_told)
-        return -ENOMEM;
-    prober->n_probes = n;
-    for (size_t i = 0; i < services->n_services; i++) {
-        struct service *service = &services->services[i];
-
-        for (size_t k = 0; k < service->n_backends; k++)
-            probe_init(prober, service, &service->backends[k]);
-    }
-    return schedule_init(&prober->schedule, n);
-}
-
 void prober_clear(struct prober *prober)
 {
     *prober = (struct prober){.mailbox.event_fd = -1};
@@ -102,12 +52,11 @@ int prober_init(struct prober *prober, struct service_table *services, uint32_t 
     prober_clear(prober);
     prober->services = services;
     prober->max_open = max_open;
-    prober->n_unjudged = (uint32_t)prober_count(services);
     list_init(&prober->waiting);
     list_init(&prober->lingering);
     if (getrandom(&prober->random, sizeof(prober->random), 0) < 0)
         prober->random = clock_now_ns();
-    error = probes_init(prober, services);
+    error = roster_init(prober, services);
     if (!error)
         error = mailbox_init(&prober->mailbox);
     if (!error)
@@ -122,14 +71,7 @@ int prober_init(struct prober *prober, struct service_table *services, uint32_t 
 
 void prober_fini(struct prober *prober)
 {
-    schedule_fini(&prober->schedule);
-    free(prober->probes);
-    free(prober->checks);
-    free(prober->services_told);
-    prober->probes = NULL;
-    prober->checks = NULL;
-    prober->services_told = NULL;
-    prober->n_probes = 0;
+    roster_fini(prober);
     mailbox_fini(&prober->mailbox);
     loop_fini(&prober->loop);
 }
@@ -172,7 +114,7 @@ static void account(struct prober *prober, struct probe *probe)
         list_append(&prober->lingering, &probe->queue);
 }
 
-static void close_attempt(struct prober *prober, struct probe *probe)
+void prober_close_attempt(struct prober *prober, struct probe *probe)
 {
     attempt_close(&probe->attempt);
     account(prober, probe);
@@ -180,7 +122,7 @@ static void close_attempt(struct prober *prober, struct probe *probe)
 
 /* Put it where it comes up next. What is due and could not be done yet comes up in the next turn.
  */
-static void arm(struct prober *prober, struct probe *probe)
+void prober_arm(struct prober *prober, struct probe *probe)
 {
     uint64_t due_ns = probe->unmark_ns;
 
@@ -209,7 +151,7 @@ static void arm(struct prober *prober, struct probe *probe)
  * to start there is never more than an interval, or the time-out if that is longer. */
 static uint64_t plan(struct prober *prober, const struct probe *probe, enum health_outcome outcome)
 {
-    const struct service_check *check = &probe->service->check;
+    const struct service_check *check = probe_check(probe);
     uint64_t slot_ns;
 
     if (outcome == HEALTH_UNKNOWN)
@@ -238,7 +180,7 @@ static bool is_in_doubt(const struct probe *probe)
 
 static void start(struct prober *prober, struct probe *probe)
 {
-    uint64_t timeout_ns = probe->service->check.timeout_ns;
+    uint64_t timeout_ns = probe_check(probe)->timeout_ns;
     enum health_outcome outcome;
     bool is_under_way;
 
@@ -249,7 +191,7 @@ static void start(struct prober *prober, struct probe *probe)
         return;
     }
     if (prober->n_open == prober->max_open)
-        close_attempt(prober, probe_of(list_take_first(&prober->lingering)));
+        prober_close_attempt(prober, probe_of(list_take_first(&prober->lingering)));
     is_under_way =
         attempt_start(&probe->attempt, &prober->loop, &probe->addr, is_in_doubt(probe), &outcome);
     account(prober, probe);
@@ -336,13 +278,13 @@ static void serve(struct prober *prober, struct probe *probe)
         break;
     case ATTEMPT_LINGERING:
         if (is_over || probe->next_ns <= now_ns)
-            close_attempt(prober, probe);
+            prober_close_attempt(prober, probe);
         break;
     }
     if (probe->attempt.state == ATTEMPT_IDLE && probe->next_ns <= now_ns &&
         list_is_empty(&probe->queue))
         start_or_wait(prober, probe);
-    arm(prober, probe);
+    prober_arm(prober, probe);
 }
 
 static void serve_waiting(struct prober *prober)
@@ -353,7 +295,7 @@ static void serve_waiting(struct prober *prober)
         if (!first)
             return;
         start(prober, probe_of(first));
-        arm(prober, probe_of(first));
+        prober_arm(prober, probe_of(first));
     }
 }
 
@@ -390,7 +332,7 @@ static void on_probe(struct prober *prober, struct probe *probe, uint32_t bits)
     account(prober, probe);
     if (is_there)
         conclude(prober, probe, outcome);
-    arm(prober, probe);
+    prober_arm(prober, probe);
 }
 
 /* An attempt that is under way may have been answered before the client failed: a new one decides.
@@ -400,12 +342,12 @@ static void notice(struct prober *prober, struct probe *probe)
     uint64_t now_ns = prober->loop.now_ns;
 
     log_debug("suspect server=%s/%s", probe->service->name, probe->backend->name);
-    if (probe->service->check.is_probed) {
+    if (probe_check(probe)->is_probed) {
         bool is_relapse = probe->cleared_ns && now_ns - probe->cleared_ns < RELAPSE_NS;
 
         probe->n_relapses = is_relapse ? probe->n_relapses + 1 : 0;
         probe->is_prompted = true;
-        close_attempt(prober, probe);
+        prober_close_attempt(prober, probe);
         probe->next_ns =
             probe->prompted_ns ? later(now_ns, probe->prompted_ns + PROMPT_GAP_NS) : now_ns;
     } else {
@@ -416,7 +358,7 @@ static void notice(struct prober *prober, struct probe *probe)
             "chosen last",
             probe->service->name, probe->backend->name, (int)(SPARED_NS / CLOCK_NS_PER_S));
     }
-    arm(prober, probe);
+    prober_arm(prober, probe);
 }
 
 static void notice_suspects(struct prober *prober)
@@ -424,16 +366,24 @@ static void notice_suspects(struct prober *prober)
     for (size_t i = 0; i < prober->n_probes; i++) {
         struct probe *probe = &prober->probes[i];
 
-        if (!probe->is_prompted && !probe->is_spared &&
+        if (probe->backend && !probe->is_prompted && !probe->is_spared &&
             backend_standing(probe->backend) & (PICK_SUSPECT | PICK_DOUBT))
             notice(prober, probe);
     }
+}
+
+void prober_take_change(struct prober *prober, const struct prober_change *change)
+{
+    prober->change = change;
+    mailbox_post(&prober->mailbox, MAILBOX_CHANGE);
 }
 
 static void on_mailbox(struct prober *prober)
 {
     uint32_t requests = mailbox_take(&prober->mailbox);
 
+    if (requests & MAILBOX_CHANGE)
+        roster_change(prober, prober->change);
     if (requests & MAILBOX_SUSPECT)
         notice_suspects(prober);
     if (requests & MAILBOX_EXIT)
@@ -463,23 +413,9 @@ static void dispatch(struct prober *prober, const struct loop_event *event)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
-static void begin(struct prober *prober)
-{
-    uint64_t now_ns = clock_now_ns();
-
-    for (size_t i = 0; i < prober->n_probes; i++) {
-        struct probe *probe = &prober->probes[i];
-
-        health_init(&probe->health, now_ns);
-        if (probe->service->check.is_probed)
-            probe->next_ns = now_ns;
-        arm(prober, probe);
-    }
-}
-
 void prober_run(struct prober *prober)
 {
-    begin(prober);
+    roster_begin(prober);
     while (!prober->is_exiting) {
         size_t n = loop_wait(&prober->loop, wait_ms(prober));
 
@@ -490,7 +426,10 @@ void prober_run(struct prober *prober)
                 dispatch(prober, event);
         }
         serve_due(prober);
+        if (mailbox_answer(&prober->mailbox) && prober->control)
+            mailbox_post(prober->control, MAILBOX_PROGRESS);
     }
     for (size_t i = 0; i < prober->n_probes; i++)
-        close_attempt(prober, &prober->probes[i]);
+        if (prober->probes[i].backend)
+            prober_close_attempt(prober, &prober->probes[i]);
 }

@@ -68,7 +68,7 @@ static const char *reason_text(const struct probe *probe, uint64_t now_ns,
                                char text[static REASON_MAX])
 {
     uint64_t took_ns = now_ns - probe->started_ns;
-    uint64_t timeout_ns = probe->service->check.timeout_ns;
+    uint64_t timeout_ns = probe_check(probe)->timeout_ns;
 
     if (probe->attempt.reason)
         return probe->attempt.reason;
@@ -104,13 +104,27 @@ static void log_outcome(const struct probe *probe, enum health_outcome outcome, 
 
 /* --- changes ---------------------------------------------------------------------------------- */
 
+/* Servers of the service that lack these flags. */
+static size_t count_without(const struct service *service, uint32_t flags)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++) {
+        uint32_t standing = atomic_load_explicit(&service->slots[i].standing, memory_order_relaxed);
+
+        n += !(standing & flags);
+    }
+    return n;
+}
+
 static size_t count_up(const struct service *service)
 {
-    size_t n_up = 0;
+    return count_without(service, PICK_GONE | PICK_NEW | PICK_DOWN);
+}
 
-    for (size_t i = 0; i < service->n_backends; i++)
-        n_up += !(backend_standing(&service->backends[i]) & PICK_DOWN);
-    return n_up;
+static size_t count_all(const struct service *service)
+{
+    return count_without(service, PICK_GONE);
 }
 
 /* What a change is told with. */
@@ -135,7 +149,7 @@ static void log_down(const struct probe *probe, const struct change *change)
     log_warn("server %s/%s is DOWN: %s%s; %s; %zu of %zu servers of %s are up", service->name,
              probe->backend->name, change->reason, change->hint,
              change->is_first ? "this was its first probe" : before, count_up(service),
-             service->n_backends, service->name);
+             count_all(service), service->name);
 }
 
 static void log_up(const struct probe *probe, const struct change *change)
@@ -146,7 +160,7 @@ static void log_up(const struct probe *probe, const struct change *change)
     log_info("server %s/%s is UP; it was down for %s; %zu of %zu servers of %s are up",
              service->name, probe->backend->name,
              verdict_duration(change->now_ns - change->before_ns, lasted), count_up(service),
-             service->n_backends, service->name);
+             count_all(service), service->name);
 }
 
 static void log_flapping(const struct probe *probe, const struct change *change)
@@ -160,7 +174,7 @@ static void log_flapping(const struct probe *probe, const struct change *change)
              service->name, probe->backend->name, change->reason, change->hint,
              verdict_duration(change->now_ns - change->before_ns, lasted),
              verdict_duration(change->now_ns - probe->health.fell_ns, since), count_up(service),
-             service->n_backends, service->name);
+             count_all(service), service->name);
 }
 
 static void log_steady(const struct probe *probe, const struct change *change)
@@ -172,7 +186,7 @@ static void log_steady(const struct probe *probe, const struct change *change)
              "%s are up",
              service->name, probe->backend->name, probe->health.n_falls,
              verdict_duration(change->now_ns - probe->health.fell_ns, lasted), count_up(service),
-             service->n_backends, service->name);
+             count_all(service), service->name);
 }
 
 static void log_report(const struct probe *probe, enum health_report report,
@@ -213,7 +227,8 @@ static void log_service(struct prober *prober, const struct probe *probe, uint64
         told->is_told_lost = false;
     } else if (!told->has_told || now_ns - told->lost_told_ns >= hold_ns) {
         log_error("service %s: no server is up, clients %s", service->name,
-                  attempt_is_dialogue(&service->check) ? "get no answer" : "are reset");
+                  attempt_is_dialogue(service_plan(service)->check) ? "get no answer"
+                                                                    : "are reset");
         *told =
             (struct prober_service){.is_told_lost = true, .has_told = true, .lost_told_ns = now_ns};
     }
@@ -241,8 +256,11 @@ static void log_first_round(const struct prober *prober)
     size_t n_up = 0;
 
     for (size_t i = 0; i < prober->n_probes; i++) {
-        n_probed += prober->probes[i].service->check.is_probed;
-        n_up += prober->probes[i].service->check.is_probed && prober->probes[i].health.is_usable;
+        const struct probe *probe = &prober->probes[i];
+        bool is_probed = probe->backend && probe->attempt.check->is_probed;
+
+        n_probed += is_probed;
+        n_up += is_probed && probe->health.is_usable;
     }
     log_info("first probes are done: %zu of %zu servers are up", n_up, n_probed);
 }
@@ -311,13 +329,20 @@ static void note_unknown(struct probe *probe, enum health_outcome outcome, const
     probe->n_unknown = 0;
 }
 
-static void note_first(struct prober *prober, struct probe *probe)
+void verdict_note_judged(struct prober *prober, struct probe *probe)
 {
-    if (probe->has_outcome)
+    if (!probe->is_unjudged)
         return;
-    probe->has_outcome = true;
+    probe->is_unjudged = false;
     if (--prober->n_unjudged == 0)
         log_first_round(prober);
+}
+
+/* One that had to wait for its first probe waits no more; one that failed it is down by now. */
+static void admit(const struct probe *probe, enum health_outcome outcome)
+{
+    if (outcome != HEALTH_UNKNOWN && backend_standing(probe->backend) & PICK_NEW)
+        backend_clear(probe->backend, PICK_NEW);
 }
 
 /* What the outcome means for the marks that clients' trouble has left. */
@@ -341,7 +366,7 @@ static void weigh_marks(struct probe *probe, enum health_outcome outcome, uint64
 void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
                   uint64_t now_ns)
 {
-    const struct service_check *check = &probe->service->check;
+    const struct service_check *check = probe_check(probe);
     const struct health_rules rules = {check->fall, check->rise, check->interval_ns};
     const struct health before = probe->health;
     bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
@@ -365,5 +390,6 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
     log_report(probe, report, &change);
     if (probe->health.is_usable != before.is_usable || report != HEALTH_NOTHING)
         log_service(prober, probe, health_hold_ns(&rules), now_ns);
-    note_first(prober, probe);
+    admit(probe, outcome);
+    verdict_note_judged(prober, probe);
 }

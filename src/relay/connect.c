@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/shared/choose.h"
 
 static const uint64_t SPURNED_NS = 1000 * 1000000ull; /* chosen: some round trips, and far less than
                                                          a server's own log-in time-out */
@@ -65,7 +66,7 @@ static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
     }
     conn->connect_error = error;
     conn_drop_server(conn);
-    return pick_set_add(&conn->tried, index, conn->service->n_backends);
+    return pick_set_add(&conn->tried, index, SERVICE_BACKENDS_MAX);
 }
 
 /* Begin a connect to the server held. Returns 0 or -errno. */
@@ -156,7 +157,7 @@ enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn
 enum connect_result connect_on_timeout(struct tcp_relay *relay, struct conn *conn)
 {
     conn->n_timeouts++;
-    if (conn->n_timeouts < conn->service->tries)
+    if (conn->n_timeouts < service_plan(conn->service)->tries)
         return try_next(relay, conn, ETIMEDOUT);
     if (leave_server(relay, conn, ETIMEDOUT))
         return give_up(relay, conn, CLOSE_ERROR);

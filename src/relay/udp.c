@@ -13,6 +13,7 @@
 #include "lb4/relay/udp_admit.h"
 #include "lb4/relay/udp_session.h"
 #include "lb4/relay/udp_up.h"
+#include "lb4/shared/reserve.h"
 
 static const uint64_t QUIET_NS = 1000 * 1000000ull;  /* DESIGN: drain */
 static const uint64_t PROVEN_NS = 1000 * 1000000ull; /* who sends again after it is no flood */
@@ -22,35 +23,44 @@ enum { ANSWERS_MAX = 4 }; /* of one session and event; measured: more starves th
 
 /* Setting up --------------------------------------------------------------------------------- */
 
-static struct deadline_list *list_of(struct udp_relay *relay, uint64_t duration_ns,
-                                     uint64_t slack_ns)
+int udp_relay_adopt(struct udp_relay *relay, const struct service *service)
 {
-    struct deadline_list *list;
+    uint64_t udp_ns = service_plan(service)->udp_ns;
+    struct deadline_list *timeout =
+        deadline_set_list(&relay->deadlines, udp_ns, deadline_slack_ns(udp_ns));
 
-    for (size_t i = 0; i < relay->n_lists; i++) {
-        list = &relay->lists[i];
-        if (list->duration_ns == duration_ns && list->slack_ns == slack_ns)
-            return list;
-    }
-    list = &relay->lists[relay->n_lists++];
-    deadline_list_init(list, duration_ns, slack_ns);
-    return list;
+    if (!timeout)
+        return -ENOMEM;
+    if (!relay->services[service->index].timeout)
+        list_init(&relay->services[service->index].counted);
+    relay->services[service->index].timeout = timeout;
+    return 0;
 }
 
 static int services_init(struct udp_relay *relay, const struct service_table *services)
 {
-    relay->lists = calloc(1 + services->n_services, sizeof(*relay->lists));
-    relay->services = calloc(services->n_services, sizeof(*relay->services));
-    if (!relay->lists || !relay->services)
+    relay->services = reserve_memory(SERVICE_TABLE_MAX, sizeof(*relay->services));
+    relay->quiet = deadline_set_list(&relay->deadlines, QUIET_NS, 0);
+    if (!relay->quiet || !relay->services)
         return -ENOMEM;
-    relay->quiet = list_of(relay, QUIET_NS, 0);
     for (size_t i = 0; i < services->n_services; i++) {
-        uint64_t udp_ns = services->services[i].udp_ns;
+        const struct service *service = &services->services[i];
+        int error = service_plan(service) ? udp_relay_adopt(relay, service) : 0;
 
-        relay->services[i].timeout = list_of(relay, udp_ns, deadline_slack_ns(udp_ns));
-        list_init(&relay->services[i].counted);
+        if (error)
+            return error;
     }
     return 0;
+}
+
+void udp_relay_note_port(struct udp_relay *relay, uint16_t port, bool is_ours)
+{
+    uint64_t bit = 1ull << (port % 64);
+
+    if (is_ours)
+        relay->listener_ports[port / 64] |= bit;
+    else
+        relay->listener_ports[port / 64] &= ~bit;
 }
 
 static int ports_init(struct udp_relay *relay, const struct udp_port_range *ports, size_t n_ports)
@@ -60,7 +70,7 @@ static int ports_init(struct udp_relay *relay, const struct udp_port_range *port
         return -ENOMEM;
     for (size_t i = 0; i < n_ports; i++)
         for (uint32_t port = ports[i].first; port <= ports[i].last; port++)
-            relay->listener_ports[port / 64] |= 1ull << (port % 64);
+            udp_relay_note_port(relay, (uint16_t)port, true);
     return 0;
 }
 
@@ -109,15 +119,13 @@ void udp_relay_fini(struct udp_relay *relay)
     udp_table_fini(&relay->table);
     udp_inbox_free(relay->inbox);
     udp_outbox_free(relay->outbox);
-    free(relay->lists);
-    free(relay->services);
+    deadline_set_fini(&relay->deadlines);
+    reserve_release(relay->services, SERVICE_TABLE_MAX, sizeof(*relay->services));
     free(relay->listener_ports);
     relay->inbox = NULL;
     relay->outbox = NULL;
-    relay->lists = NULL;
     relay->services = NULL;
     relay->listener_ports = NULL;
-    relay->n_lists = 0;
 }
 
 /* Counting ----------------------------------------------------------------------------------- */
@@ -203,6 +211,18 @@ static struct udp_key key_of(const struct udp_listener *listener, const struct u
     return key;
 }
 
+/* A reload has given the listener to another service: sessions follow with their next datagram. */
+static bool is_moved(struct udp_relay *relay, const struct udp_listener *listener,
+                     struct udp_entry *entry)
+{
+    struct udp_session *session = container_of(entry, struct udp_session, entry);
+
+    if (session->service == listener->service)
+        return false;
+    udp_session_close(relay, session, UDP_END_DRAIN);
+    return true;
+}
+
 /* NULL: *ret_drop says why. */
 static struct udp_session *find_session(struct udp_relay *relay, const struct batch *batch,
                                         const struct udp_packet *packet, enum udp_drop *ret_drop)
@@ -214,7 +234,7 @@ static struct udp_session *find_session(struct udp_relay *relay, const struct ba
         addr_equal(&batch->last->entry.key.asked, &key.asked))
         return batch->last;
     entry = udp_table_find(&relay->table, &key);
-    if (entry)
+    if (entry && !is_moved(relay, batch->listener, entry))
         return container_of(entry, struct udp_session, entry);
     return udp_admit(relay, batch->listener, &key, ret_drop);
 }
@@ -284,7 +304,7 @@ void udp_on_listener(struct udp_relay *relay, struct udp_listener *listener)
  * (a resolver does, for A and AAAA) is to get both. */
 static bool has_all_answers(const struct udp_session *session)
 {
-    uint32_t responses = session->service->udp.responses;
+    uint32_t responses = service_plan(session->service)->udp.responses;
 
     return responses > 0 && responses != CONF_UDP_ANY_RESPONSES &&
            session->n_datagrams_out / responses >= session->n_datagrams_in;
@@ -387,10 +407,10 @@ void udp_expire(struct udp_relay *relay)
 {
     enum udp_end reason = relay->is_draining ? UDP_END_DRAIN : UDP_END_IDLE;
     struct deadline *deadline;
+    size_t at = 0;
 
-    for (size_t i = 0; i < relay->n_lists; i++)
-        while ((deadline = deadline_expire(&relay->lists[i], relay->loop->told_ns)))
-            udp_session_close(relay, container_of(deadline, struct udp_session, deadline), reason);
+    while ((deadline = deadline_set_expire(&relay->deadlines, &at, relay->loop->told_ns)))
+        udp_session_close(relay, container_of(deadline, struct udp_session, deadline), reason);
     while ((deadline = deadline_expire(&relay->looks, relay->loop->now_ns)))
         look(relay, container_of(deadline, struct udp_listener, look));
 }
@@ -402,11 +422,7 @@ void udp_reap(struct udp_relay *relay)
 
 uint64_t udp_next_due_ns(const struct udp_relay *relay)
 {
-    uint64_t due_ns = deadline_earliest(&relay->looks, UINT64_MAX);
-
-    for (size_t i = 0; i < relay->n_lists; i++)
-        due_ns = deadline_earliest(&relay->lists[i], due_ns);
-    return due_ns;
+    return deadline_set_earliest(&relay->deadlines, deadline_earliest(&relay->looks, UINT64_MAX));
 }
 
 void udp_start_draining(struct udp_relay *relay)
@@ -422,4 +438,19 @@ void udp_end_all(struct udp_relay *relay)
     while (!list_is_empty(&relay->live))
         udp_session_close(relay, container_of(relay->live.next, struct udp_session, link),
                           UDP_END_DRAIN);
+}
+
+void udp_end_of_listener(struct udp_relay *relay, const struct udp_listener *listener)
+{
+    struct list *link;
+
+    udp_end_turn(relay);
+    link = relay->live.next;
+    while (link != &relay->live) {
+        struct udp_session *session = container_of(link, struct udp_session, link);
+
+        link = link->next;
+        if (session->down.fd == listener->source.fd)
+            udp_session_close(relay, session, UDP_END_DRAIN);
+    }
 }

@@ -78,7 +78,7 @@ struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener
     struct udp_session *session = NULL;
 
     *ret_drop = UDP_DROP_DRAIN;
-    if (relay->is_draining)
+    if (relay->is_draining || listener->is_leaving)
         return NULL;
     *ret_drop = UDP_DROP_LOOP;
     if (is_loop(relay, &key->client))

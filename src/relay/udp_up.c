@@ -10,6 +10,7 @@
 
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
+#include "lb4/shared/choose.h"
 
 /* splitmix64, as in connect.c */
 static uint32_t next_random(struct udp_relay *relay)
@@ -85,7 +86,7 @@ bool udp_up_bind(struct udp_relay *relay, struct udp_session *session, enum udp_
         if (sock_connect_error_is_local(error))
             return false;
         blame(relay, backend);
-        if (pick_set_add(&session->tried, backend->index, session->service->n_backends))
+        if (pick_set_add(&session->tried, backend->index, SERVICE_BACKENDS_MAX))
             return false;
     }
 }
@@ -111,7 +112,7 @@ static bool leave(struct udp_relay *relay, struct udp_session *session, enum udp
 {
     blame(relay, session->backend);
     *ret_drop = UDP_DROP_ERROR;
-    if (pick_set_add(&session->tried, session->backend->index, session->service->n_backends))
+    if (pick_set_add(&session->tried, session->backend->index, SERVICE_BACKENDS_MAX))
         return false;
     return udp_up_bind(relay, session, ret_drop);
 }
@@ -137,8 +138,8 @@ bool udp_up_refused(struct udp_relay *relay, struct udp_session *session, int er
 
 static bool is_to_leave(const struct udp_session *session)
 {
-    return !session->service->udp.keeps_on_down &&
-           backend_standing(session->backend) & (PICK_DOWN | PICK_MAINT);
+    return !service_plan(session->service)->udp.keeps_on_down &&
+           backend_standing(session->backend) & (PICK_DOWN | PICK_MAINT | PICK_GONE);
 }
 
 struct datagram {

@@ -12,6 +12,9 @@ int mailbox_init(struct mailbox *mailbox)
 {
     atomic_init(&mailbox->pending, 0);
     atomic_init(&mailbox->done, 0);
+    atomic_init(&mailbox->asked, 0);
+    atomic_init(&mailbox->answered, 0);
+    mailbox->heard = 0;
     atomic_init(&mailbox->tail, 0);
     atomic_init(&mailbox->head, 0);
     for (uint64_t i = 0; i < MAILBOX_RING; i++)
@@ -47,10 +50,34 @@ void mailbox_post(struct mailbox *mailbox, uint32_t requests)
 uint32_t mailbox_take(struct mailbox *mailbox)
 {
     uint64_t count;
+    uint32_t requests;
 
     if (read(mailbox->event_fd, &count, sizeof(count)) < 0)
         count = 0;
-    return atomic_exchange_explicit(&mailbox->pending, 0, memory_order_acq_rel);
+    requests = atomic_exchange_explicit(&mailbox->pending, 0, memory_order_acq_rel);
+    if (requests & MAILBOX_SYNC)
+        mailbox->heard = atomic_load_explicit(&mailbox->asked, memory_order_relaxed);
+    return requests;
+}
+
+void mailbox_ask(struct mailbox *mailbox, uint64_t number)
+{
+    atomic_store_explicit(&mailbox->asked, number, memory_order_relaxed);
+    mailbox_post(mailbox, MAILBOX_SYNC);
+}
+
+/* Release: what the owner did in this turn, and before, is over for who sees the answer. */
+bool mailbox_answer(struct mailbox *mailbox)
+{
+    if (mailbox->heard == atomic_load_explicit(&mailbox->answered, memory_order_relaxed))
+        return false;
+    atomic_store_explicit(&mailbox->answered, mailbox->heard, memory_order_release);
+    return true;
+}
+
+uint64_t mailbox_answered(const struct mailbox *mailbox)
+{
+    return atomic_load_explicit(&mailbox->answered, memory_order_acquire);
 }
 
 void mailbox_mark_done(struct mailbox *mailbox, uint32_t requests)

@@ -1,8 +1,9 @@
 #include "lb4/shared/stats.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "lb4/shared/reserve.h"
 
 static const char *const reason_words[CLOSE_REASONS] = {
     [CLOSE_NONE] = "none",
@@ -39,22 +40,12 @@ const char *udp_drop_word(enum udp_drop drop)
     return drop_words[drop];
 }
 
-/* Whole cache lines, so that the blocks of two workers never share one. */
-static void *lines_calloc(size_t n, size_t size)
-{
-    size_t bytes = (n * size + 63) & ~(size_t)63;
-    void *memory = aligned_alloc(64, bytes ? bytes : 64);
-
-    if (memory)
-        memset(memory, 0, bytes);
-    return memory;
-}
-
+/* Pages of their own, so that the blocks of two workers never share a cache line. */
 int stats_block_init(struct stats_block *block, size_t n_services, size_t n_servers)
 {
-    *block = (struct stats_block){0};
-    block->services = lines_calloc(n_services, sizeof(*block->services));
-    block->servers = lines_calloc(n_servers, sizeof(*block->servers));
+    *block = (struct stats_block){.n_services = n_services, .n_servers = n_servers};
+    block->services = reserve_memory(n_services, sizeof(*block->services));
+    block->servers = reserve_memory(n_servers, sizeof(*block->servers));
     if (!block->services || !block->servers) {
         stats_block_fini(block);
         return -ENOMEM;
@@ -64,8 +55,8 @@ int stats_block_init(struct stats_block *block, size_t n_services, size_t n_serv
 
 void stats_block_fini(struct stats_block *block)
 {
-    free(block->services);
-    free(block->servers);
+    reserve_release(block->services, block->n_services, sizeof(*block->services));
+    reserve_release(block->servers, block->n_servers, sizeof(*block->servers));
     block->services = NULL;
     block->servers = NULL;
 }
@@ -125,5 +116,36 @@ void stats_sum_server(const struct stats_block *blocks, size_t n_blocks, size_t 
     for (size_t i = 0; i < n_blocks; i++) {
         ret->connections += stats_read(&blocks[i].servers[index].connections);
         ret->connect_failures += stats_read(&blocks[i].servers[index].connect_failures);
+    }
+}
+
+void stats_carry_server(struct stats_server_sum *to, const struct stats_server_sum *from)
+{
+    to->connections += from->connections;
+    to->connect_failures += from->connect_failures;
+    to->checks_ok += from->checks_ok;
+    to->checks_failed += from->checks_failed;
+    to->checks_unknown += from->checks_unknown;
+}
+
+static void clear(stats_counter *counters, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        stats_zero(&counters[i]);
+}
+
+void stats_clear_service(struct stats_block *blocks, size_t n_blocks, size_t index)
+{
+    static_assert(sizeof(struct stats_service) % sizeof(stats_counter) == 0, "counters only");
+    for (size_t i = 0; i < n_blocks; i++)
+        clear((stats_counter *)&blocks[i].services[index],
+              sizeof(struct stats_service) / sizeof(stats_counter));
+}
+
+void stats_clear_server(struct stats_block *blocks, size_t n_blocks, size_t index)
+{
+    for (size_t i = 0; i < n_blocks; i++) {
+        stats_zero(&blocks[i].servers[index].connections);
+        stats_zero(&blocks[i].servers[index].connect_failures);
     }
 }

@@ -10,6 +10,7 @@
 #include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
+#include "lb4/shared/reserve.h"
 
 enum {
     UDP_BUFFER_BYTES = 2 * 1024 * 1024, /* chosen: with what the kernel adds to each, 12 ms of 1,200
@@ -38,46 +39,69 @@ size_t listener_count(const struct conf *conf)
 }
 
 /* `model` is the first listener of the range. */
-static void add_range(struct listener_table *table, const struct listener *model, size_t n)
+static void add_range(struct listener *list, size_t *n, const struct listener *model,
+                      size_t n_ports)
 {
     uint16_t first = addr_port(&model->addr);
 
-    for (size_t i = 0; i < n; i++) {
-        struct listener *listener = &table->listeners[table->n_listeners++];
+    for (size_t i = 0; i < n_ports; i++) {
+        struct listener *listener = &list[(*n)++];
 
         *listener = *model;
         addr_set_port(&listener->addr, (uint16_t)(first + i));
     }
 }
 
-static void add_service(struct listener_table *table, const struct conf_service *from,
-                        struct service *service, enum conf_transport transport)
+static void add_service(struct listener *list, size_t *n, const struct conf_service *from,
+                        const struct listener *model)
 {
     bool has_ipv6 = sock_has_ipv6();
 
     for (size_t i = 0; i < from->n_listens; i++) {
         const struct conf_listen *listen = &from->listens[i];
-        struct listener model = {.transport = transport,
-                                 .addr = listen->addr,
-                                 .service = service,
-                                 .is_dual_stack = listen->is_any && has_ipv6};
+        struct listener first = *model;
 
-        if (!(listen->transport & transport))
+        if (!(listen->transport & model->transport))
             continue;
+        first.addr = listen->addr;
+        first.is_dual_stack = listen->is_any && has_ipv6;
         if (listen->is_any && !has_ipv6)
-            addr_any(AF_INET, addr_port(&listen->addr), &model.addr);
-        add_range(table, &model, range_length(listen));
+            addr_any(AF_INET, addr_port(&listen->addr), &first.addr);
+        add_range(list, n, &first, range_length(listen));
     }
 }
 
-static void add_all(struct listener_table *table, const struct conf *conf,
-                    const struct service_table *services)
+/* A port that stands in the list more than once may be on a wildcard of ours beside an address. */
+static void mark_shared_ports(struct listener *list, size_t n, enum conf_transport transport)
 {
-    for (size_t i = 0; i < conf->n_services; i++)
-        add_service(table, &conf->services[i], &services->services[i], CONF_TCP);
-    table->n_tcp = table->n_listeners;
-    for (size_t i = 0; i < conf->n_services; i++)
-        add_service(table, &conf->services[i], &services->services[i], CONF_UDP);
+    static uint8_t n_uses[UINT16_MAX + 1];
+
+    memset(n_uses, 0, sizeof(n_uses));
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *uses = &n_uses[addr_port(&list[i].addr)];
+
+        if (list[i].transport == transport)
+            *uses = *uses < 2 ? *uses + 1 : 2;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (list[i].transport == transport)
+            list[i].shares_port = n_uses[addr_port(&list[i].addr)] > 1;
+}
+
+struct listener *listener_list(const struct conf *conf, struct service *const *services,
+                               size_t *ret_n)
+{
+    static const enum conf_transport transports[] = {CONF_TCP, CONF_UDP};
+    struct listener *list = calloc(listener_count(conf) + 1, sizeof(*list));
+
+    *ret_n = 0;
+    for (size_t k = 0; list && k < 2; k++)
+        for (size_t i = 0; i < conf->n_services; i++)
+            add_service(list, ret_n, &conf->services[i],
+                        &(struct listener){.transport = transports[k], .service = services[i]});
+    for (size_t k = 0; list && k < 2; k++)
+        mark_shared_ports(list, *ret_n, transports[k]);
+    return list;
 }
 
 static int failed(const struct listener *listener, int error,
@@ -128,14 +152,16 @@ static int probe_one(const struct listener *listener)
     return 0;
 }
 
-/* First all without SO_REUSEPORT: what is in use shows before anything of ours is bound. */
-static int probe_all(const struct listener_table *table, char reterr[static LISTENER_ERROR_MAX])
+/* First all without SO_REUSEPORT: what is in use shows before anything of ours is bound. Not where
+ * a listener of ours, that stays, has the port already. */
+int listener_probe_all(const struct listener *list, size_t n,
+                       char reterr[static LISTENER_ERROR_MAX])
 {
-    for (size_t i = 0; i < table->n_listeners; i++) {
-        int error = probe_one(&table->listeners[i]);
+    for (size_t i = 0; i < n; i++) {
+        int error = list[i].meets_ours ? 0 : probe_one(&list[i]);
 
         if (error)
-            return failed(&table->listeners[i], error, reterr);
+            return failed(&list[i], error, reterr);
     }
     return 0;
 }
@@ -149,7 +175,7 @@ static int bind_first(const struct listener *listener)
     int fd = bind_one(listener, false);
     int error;
 
-    if (fd == -EADDRINUSE && listener->shares_port)
+    if (fd == -EADDRINUSE && (listener->shares_port || listener->meets_ours))
         return bind_one(listener, true);
     if (fd < 0)
         return fd;
@@ -161,15 +187,17 @@ static int bind_first(const struct listener *listener)
     return fd;
 }
 
-static int bind_all(struct listener_table *table, char reterr[static LISTENER_ERROR_MAX])
+static int bind_group(struct listener_table *table, size_t index,
+                      char reterr[static LISTENER_ERROR_MAX])
 {
-    for (size_t i = 0; i < table->n_listeners * table->n_workers; i++) {
-        const struct listener *listener = &table->listeners[i % table->n_listeners];
-        int fd = i < table->n_listeners ? bind_first(listener) : bind_one(listener, true);
+    const struct listener *listener = &table->listeners[index];
+
+    for (size_t i = 0; i < table->n_workers; i++) {
+        int fd = i == 0 ? bind_first(listener) : bind_one(listener, true);
 
         if (fd < 0)
             return failed(listener, fd, reterr);
-        table->fds[i] = fd;
+        table->fds[index * table->n_workers + i] = fd;
     }
     return 0;
 }
@@ -181,79 +209,129 @@ static void discard(int fd)
             return;
 }
 
-/* Only now that every group is whole, a flow comes to the worker that will keep it. */
-static void discard_early(const struct listener_table *table)
+/* Only now that the group is whole, a flow comes to the worker that will keep it. */
+void listener_table_discard(const struct listener_table *table, size_t listener)
 {
-    for (size_t i = 0; i < table->n_listeners * table->n_workers; i++)
-        if (table->listeners[i % table->n_listeners].transport == CONF_UDP)
-            discard(table->fds[i]);
+    if (table->listeners[listener].transport != CONF_UDP)
+        return;
+    for (size_t i = 0; i < table->n_workers; i++)
+        if (table->fds[listener * table->n_workers + i] >= 0)
+            discard(table->fds[listener * table->n_workers + i]);
 }
 
-/* A port that stands in the table more than once may be on a wildcard of ours beside an address. */
-static void mark_shared_ports(struct listener *listeners, size_t n)
+static long take_place(struct listener_table *table)
 {
-    static uint8_t n_uses[UINT16_MAX + 1];
+    size_t index = table->first_free;
 
-    memset(n_uses, 0, sizeof(n_uses));
-    for (size_t i = 0; i < n; i++) {
-        uint8_t *uses = &n_uses[addr_port(&listeners[i].addr)];
+    while (index < table->n_listeners && table->listeners[index].state != LISTENER_NONE)
+        index++;
+    if (index == LISTENER_TABLE_MAX)
+        return -ENOSPC;
+    table->first_free = index;
+    if (index == table->n_listeners)
+        table->n_listeners++;
+    return (long)index;
+}
 
-        *uses = *uses < 2 ? *uses + 1 : 2;
+long listener_table_bind(struct listener_table *table, const struct listener *wanted,
+                         char reterr[static LISTENER_ERROR_MAX])
+{
+    long index = take_place(table);
+    int error;
+
+    if (index < 0)
+        return failed(wanted, (int)index, reterr);
+    table->listeners[index] = *wanted;
+    table->listeners[index].state = LISTENER_OPEN;
+    for (size_t i = 0; i < table->n_workers; i++)
+        table->fds[(size_t)index * table->n_workers + i] = -1;
+    error = bind_group(table, (size_t)index, reterr);
+    if (!error)
+        return index;
+    listener_table_free(table, (size_t)index);
+    return error;
+}
+
+void listener_table_free(struct listener_table *table, size_t listener)
+{
+    for (size_t i = 0; i < table->n_workers; i++) {
+        int fd = listener_table_take(table, i, listener);
+
+        if (fd >= 0)
+            close(fd);
     }
-    for (size_t i = 0; i < n; i++)
-        listeners[i].shares_port = n_uses[addr_port(&listeners[i].addr)] > 1;
+    table->listeners[listener].state = LISTENER_NONE;
+    if (listener < table->first_free)
+        table->first_free = listener;
 }
 
-static int table_alloc(struct listener_table *table, size_t n_listeners, size_t n_workers)
+static int table_alloc(struct listener_table *table, size_t n_workers)
 {
-    assert(n_listeners > 0 && n_workers > 0); /* conf/check.c: no service without a listener */
     *table = (struct listener_table){.n_workers = n_workers};
-    table->listeners = calloc(n_listeners, sizeof(*table->listeners));
-    table->fds = calloc(n_listeners * n_workers, sizeof(*table->fds));
-    if (!table->listeners || !table->fds) {
-        listener_table_close(table);
-        return -ENOMEM;
+    table->listeners = reserve_memory(LISTENER_TABLE_MAX, sizeof(*table->listeners));
+    table->fds = reserve_memory(LISTENER_TABLE_MAX * n_workers, sizeof(*table->fds));
+    return table->listeners && table->fds ? 0 : -ENOMEM;
+}
+
+static int bind_list(struct listener_table *table, struct listener *list, size_t n,
+                     char reterr[static LISTENER_ERROR_MAX])
+{
+    int error = listener_probe_all(list, n, reterr);
+
+    for (size_t i = 0; !error && i < n; i++) {
+        long index = listener_table_bind(table, &list[i], reterr);
+
+        error = index < 0 ? (int)index : 0;
     }
-    for (size_t i = 0; i < n_listeners * n_workers; i++)
-        table->fds[i] = -1;
-    return 0;
+    for (size_t i = 0; !error && i < table->n_listeners; i++)
+        listener_table_discard(table, i);
+    return error;
+}
+
+static int open_all(struct listener_table *table, const struct conf *conf,
+                    const struct service_table *services, char reterr[static LISTENER_ERROR_MAX])
+{
+    scope_free struct service **by_conf = calloc(conf->n_services + 1, sizeof(struct service *));
+    scope_free struct listener *list = NULL;
+    size_t n;
+
+    snprintf(reterr, LISTENER_ERROR_MAX, "no memory for the listeners");
+    if (!by_conf)
+        return -ENOMEM;
+    for (size_t i = 0; i < conf->n_services; i++)
+        by_conf[i] = &services->services[i];
+    list = listener_list(conf, by_conf, &n);
+    return list ? bind_list(table, list, n, reterr) : -ENOMEM;
 }
 
 int listener_table_open(struct listener_table *table, const struct conf *conf,
                         const struct service_table *services, size_t n_workers,
                         char reterr[static LISTENER_ERROR_MAX])
 {
-    int error = table_alloc(table, listener_count(conf), n_workers);
+    int error;
 
-    if (error) {
+    assert(n_workers > 0);
+    error = table_alloc(table, n_workers);
+    if (error)
         snprintf(reterr, LISTENER_ERROR_MAX, "no memory for the listeners");
-        return error;
-    }
-    add_all(table, conf, services);
-    mark_shared_ports(table->listeners, table->n_tcp);
-    mark_shared_ports(table->listeners + table->n_tcp, table->n_listeners - table->n_tcp);
-    error = probe_all(table, reterr);
-    if (!error)
-        error = bind_all(table, reterr);
+    else
+        error = open_all(table, conf, services, reterr);
     if (error)
         listener_table_close(table);
-    else
-        discard_early(table);
     return error;
 }
 
 void listener_table_close(struct listener_table *table)
 {
-    for (size_t i = 0; table->fds && i < table->n_listeners * table->n_workers; i++) {
-        if (table->fds[i] >= 0)
-            close(table->fds[i]);
-    }
-    free(table->listeners);
-    free(table->fds);
+    for (size_t i = 0; i < table->n_listeners; i++)
+        if (table->listeners[i].state != LISTENER_NONE)
+            listener_table_free(table, i);
+    reserve_release(table->listeners, LISTENER_TABLE_MAX, sizeof(*table->listeners));
+    reserve_release(table->fds, LISTENER_TABLE_MAX * table->n_workers, sizeof(*table->fds));
     *table = (struct listener_table){0};
 }
 
 int listener_table_take(struct listener_table *table, size_t worker, size_t listener)
 {
-    return take_fd(&table->fds[worker * table->n_listeners + listener]);
+    return take_fd(&table->fds[listener * table->n_workers + worker]);
 }

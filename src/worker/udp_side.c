@@ -1,73 +1,128 @@
 #include "lb4/worker/udp_side.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
-#include "lb4/base/scope.h"
+#include "lb4/shared/reserve.h"
 
-static void take_listener(struct udp_side *side, struct listener_table *table, size_t worker,
-                          size_t index)
+int udp_side_prepare(struct udp_side *side, const struct udp_side_options *options)
 {
-    const struct listener *from = &table->listeners[index];
-    struct udp_listener *listener = &side->listeners[side->n_listeners++];
+    int error;
 
-    source_init(&listener->source, SOURCE_UDP_LISTENER, listener_table_take(table, worker, index));
-    listener->service = from->service;
-    listener->at = from->addr;
-    listener->is_wildcard = addr_is_wildcard(&from->addr);
-}
-
-static int relay_init(struct udp_side *side, const struct listener_table *table,
-                      const struct udp_side_options *options)
-{
-    size_t n = table->n_listeners - table->n_tcp;
-    scope_free struct udp_port_range *ports = calloc(n, sizeof(*ports));
-
-    if (!ports)
+    if (side->listeners)
+        return 0;
+    side->listeners = reserve_memory(LISTENER_TABLE_MAX, sizeof(*side->listeners));
+    if (!side->listeners)
         return -ENOMEM;
-    for (size_t i = 0; i < n; i++) {
-        uint16_t port = addr_port(&table->listeners[table->n_tcp + i].addr);
-
-        ports[i] = (struct udp_port_range){port, port};
-    }
     side->relay.loop = options->loop;
     side->relay.stats = options->stats;
     side->relay.prober = options->prober;
     side->relay.capacity = options->capacity;
-    return udp_relay_init(&side->relay, options->services, options->cap, ports, n);
+    error = udp_relay_init(&side->relay, options->services, options->cap, NULL, 0);
+    if (error) {
+        reserve_release(side->listeners, LISTENER_TABLE_MAX, sizeof(*side->listeners));
+        side->listeners = NULL;
+    }
+    return error;
+}
+
+static int open_listener(struct udp_side *side, struct listener_table *table, size_t worker,
+                         size_t index)
+{
+    const struct listener *from = &table->listeners[index];
+    struct udp_listener *listener = &side->listeners[index];
+
+    *listener = (struct udp_listener){
+        .service = from->service, .at = from->addr, .is_wildcard = addr_is_wildcard(&from->addr)};
+    source_init(&listener->source, SOURCE_UDP_LISTENER, listener_table_take(table, worker, index));
+    if (index >= side->n_places)
+        side->n_places = index + 1;
+    side->n_open++;
+    udp_relay_note_port(&side->relay, addr_port(&from->addr), true);
+    return listener->source.fd < 0 ? 0 : loop_add(side->relay.loop, &listener->source, LOOP_LEVEL);
+}
+
+static bool is_open(const struct udp_side *side, size_t index)
+{
+    const struct udp_listener *listener = &side->listeners[index];
+
+    return listener->service && !listener->source.is_closed;
+}
+
+static bool has_port(const struct udp_side *side, uint16_t port)
+{
+    for (size_t i = 0; i < side->n_places; i++)
+        if (is_open(side, i) && addr_port(&side->listeners[i].at) == port)
+            return true;
+    return false;
+}
+
+/* Its memory stays: the batch may still hold its events. */
+static void close_listener(struct udp_side *side, size_t index)
+{
+    struct udp_listener *listener = &side->listeners[index];
+
+    if (!is_open(side, index))
+        return;
+    loop_close(&listener->source);
+    side->n_open--;
+    if (listener->is_looking)
+        deadline_stop(&listener->look);
+    listener->is_looking = false;
+}
+
+int udp_side_take_step(struct udp_side *side, struct listener_table *table, size_t worker,
+                       const struct listener_step *step)
+{
+    struct udp_listener *listener = &side->listeners[step->listener];
+
+    switch (step->verb) {
+    case LISTENER_STEP_OPEN:
+        return open_listener(side, table, worker, step->listener);
+    case LISTENER_STEP_MOVE:
+    case LISTENER_STEP_STAY:
+        listener->service = step->service;
+        listener->is_leaving = false;
+        break;
+    case LISTENER_STEP_LEAVE:
+        listener->is_leaving = true;
+        break;
+    case LISTENER_STEP_CLOSE:
+        udp_end_of_listener(&side->relay, listener);
+        close_listener(side, step->listener);
+        if (!has_port(side, addr_port(&listener->at)))
+            udp_relay_note_port(&side->relay, addr_port(&listener->at), false);
+        break;
+    }
+    return 0;
 }
 
 int udp_side_init(struct udp_side *side, struct listener_table *table,
                   const struct udp_side_options *options)
 {
-    size_t n = table->n_listeners - table->n_tcp;
     int error = 0;
 
-    if (n == 0)
-        return 0;
-    side->listeners = calloc(n, sizeof(*side->listeners));
-    if (!side->listeners)
-        return -ENOMEM;
-    for (size_t i = 0; i < n; i++)
-        take_listener(side, table, options->worker, table->n_tcp + i);
-    error = relay_init(side, table, options);
-    for (size_t i = 0; !error && i < n; i++)
-        error = loop_add(options->loop, &side->listeners[i].source, LOOP_LEVEL);
+    for (size_t i = 0; !error && i < table->n_listeners; i++) {
+        if (table->listeners[i].transport != CONF_UDP)
+            continue;
+        error = udp_side_prepare(side, options);
+        if (!error)
+            error = open_listener(side, table, options->worker, i);
+    }
     return error;
 }
 
 void udp_side_fini(struct udp_side *side)
 {
-    udp_relay_fini(&side->relay);
     udp_side_close_listeners(side);
-    free(side->listeners);
+    udp_relay_fini(&side->relay);
+    reserve_release(side->listeners, LISTENER_TABLE_MAX, sizeof(*side->listeners));
     side->listeners = NULL;
 }
 
 /* Answers first: they lie in memory that what ends a session may take away. */
 void udp_side_end_turn(struct udp_side *side, bool is_resetting)
 {
-    if (side->n_listeners == 0)
+    if (side->n_places == 0)
         return;
     udp_end_turn(&side->relay);
     udp_expire(&side->relay);
@@ -78,24 +133,27 @@ void udp_side_end_turn(struct udp_side *side, bool is_resetting)
 
 uint64_t udp_side_next_due_ns(const struct udp_side *side)
 {
-    return side->n_listeners ? udp_next_due_ns(&side->relay) : UINT64_MAX;
+    return side->n_places ? udp_next_due_ns(&side->relay) : UINT64_MAX;
+}
+
+uint32_t udp_side_live(const struct udp_side *side)
+{
+    return side->n_places ? side->relay.n_live : 0;
 }
 
 void udp_side_start_draining(struct udp_side *side)
 {
-    if (side->n_listeners)
+    if (side->n_places)
         udp_start_draining(&side->relay);
 }
 
-/* Their memory stays: the batch may still hold their events. */
 void udp_side_close_listeners(struct udp_side *side)
 {
-    for (size_t i = 0; i < side->n_listeners; i++)
-        loop_close(&side->listeners[i].source);
-    side->n_listeners = 0;
+    for (size_t i = 0; i < side->n_places; i++)
+        close_listener(side, i);
 }
 
 bool udp_side_is_open(const struct udp_side *side)
 {
-    return side->n_listeners > 0;
+    return side->n_open > 0;
 }

@@ -6,42 +6,31 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
-#include "lb4/base/sock.h"
-
-enum { WORKER_ACCEPTS_MAX = 64 }; /* of one listener in one event; chosen */
-
-static const uint64_t RETRY_MAXCONN_NS = 5 * 1000000ull;     /* a place may come free in another
-                                                                worker; chosen */
-static const uint64_t RETRY_RESOURCES_NS = 100 * 1000000ull; /* descriptors, memory; chosen */
-static const uint64_t PAUSE_LOG_NS = 10 * 1000000000ull;     /* a line about it at most so often */
+#include "lb4/shared/reserve.h"
+#include "lb4/worker/accept.h"
 
 /* --- building ------------------------------------------------------------------------------------
  */
 
-static int listeners_init(struct worker *worker, struct listener_table *table)
+static int listeners_init(struct worker *worker)
 {
-    worker->listeners = calloc(table->n_tcp + 1, sizeof(*worker->listeners));
+    struct listener_table *table = worker->group->listeners;
+
+    worker->listeners = reserve_memory(LISTENER_TABLE_MAX, sizeof(*worker->listeners));
     if (!worker->listeners)
         return -ENOMEM;
-    worker->n_listeners = table->n_tcp;
-    for (size_t i = 0; i < table->n_tcp; i++) {
-        struct worker_listener *listener = &worker->listeners[i];
-
-        source_init(&listener->source, SOURCE_LISTENER,
-                    listener_table_take(table, worker->index, i));
-        list_init(&listener->paused);
-        listener->service = table->listeners[i].service;
-        listener->index = (uint32_t)i;
-        listener->port = addr_port(&table->listeners[i].addr);
-        listener->n_accepts = 1;
-    }
+    for (size_t i = 0; i < table->n_listeners; i++)
+        if (table->listeners[i].transport == CONF_TCP)
+            accept_open(worker, i);
     return 0;
 }
 
 static int listeners_add(struct worker *worker)
 {
     for (size_t i = 0; i < worker->n_listeners; i++) {
-        int error = loop_add(&worker->loop, &worker->listeners[i].source, LOOP_LEVEL);
+        struct source *source = &worker->listeners[i].source;
+        int error =
+            accept_is_open(&worker->listeners[i]) ? loop_add(&worker->loop, source, LOOP_LEVEL) : 0;
 
         if (error)
             return error;
@@ -49,19 +38,25 @@ static int listeners_add(struct worker *worker)
     return 0;
 }
 
-static int udp_init(struct worker *worker, const struct worker_group_options *options)
+static struct udp_side_options udp_options(struct worker *worker, uint32_t cap)
 {
     struct worker_group *group = worker->group;
-    const struct udp_side_options udp = {
+
+    return (struct udp_side_options){
         .loop = &worker->loop,
         .stats = &group->stats[worker->index],
-        .prober = options->prober,
+        .prober = group->prober,
         .capacity = &group->udp_sessions,
-        .services = options->services,
+        .services = group->services,
         .worker = worker->index,
-        .cap = (uint32_t)((options->udp_sessions + group->n_workers - 1) / group->n_workers)};
+        .cap = (uint32_t)((cap + group->n_workers - 1) / group->n_workers)};
+}
 
-    return udp_side_init(&worker->udp, options->listeners, &udp);
+static int udp_init(struct worker *worker, uint32_t cap)
+{
+    const struct udp_side_options options = udp_options(worker, cap);
+
+    return udp_side_init(&worker->udp, worker->group->listeners, &options);
 }
 
 static int worker_init(struct worker *worker, const struct worker_group_options *options)
@@ -71,9 +66,9 @@ static int worker_init(struct worker *worker, const struct worker_group_options 
     if (!error)
         error = mailbox_init(&worker->mailbox);
     if (!error)
-        error = listeners_init(worker, options->listeners);
+        error = listeners_init(worker);
     if (!error)
-        error = udp_init(worker, options);
+        error = udp_init(worker, options->udp_sessions);
     if (error)
         return error;
     worker->relay.loop = &worker->loop;
@@ -91,16 +86,16 @@ static int worker_init(struct worker *worker, const struct worker_group_options 
 static void worker_fini(struct worker *worker)
 {
     for (size_t i = 0; i < worker->n_listeners; i++)
-        loop_close(&worker->listeners[i].source);
-    free(worker->listeners);
+        if (accept_is_open(&worker->listeners[i]))
+            loop_close(&worker->listeners[i].source);
+    reserve_release(worker->listeners, LISTENER_TABLE_MAX, sizeof(*worker->listeners));
     udp_side_fini(&worker->udp);
     tcp_relay_fini(&worker->relay);
     mailbox_fini(&worker->mailbox);
     loop_fini(&worker->loop);
 }
 
-static int group_alloc(struct worker_group *group, size_t n_workers,
-                       const struct worker_group_options *options)
+static int group_alloc(struct worker_group *group, size_t n_workers)
 {
     group->workers = aligned_alloc(64, n_workers * sizeof(*group->workers));
     group->stats = aligned_alloc(64, n_workers * sizeof(*group->stats));
@@ -119,8 +114,7 @@ static int group_alloc(struct worker_group *group, size_t n_workers,
         worker->mailbox.event_fd = -1;
     }
     for (size_t i = 0; i < n_workers; i++) {
-        int error = stats_block_init(&group->stats[i], options->services->n_services,
-                                     options->services->n_backends);
+        int error = stats_block_init(&group->stats[i], SERVICE_TABLE_MAX, SERVICE_STATS_MAX);
 
         if (error)
             return error;
@@ -133,10 +127,13 @@ int worker_group_init(struct worker_group *group, size_t n_workers,
 {
     int error;
 
-    *group = (struct worker_group){.control = options->control};
+    *group = (struct worker_group){.control = options->control,
+                                   .prober = options->prober,
+                                   .services = options->services,
+                                   .listeners = options->listeners};
     capacity_init(&group->capacity, options->maxconn);
     capacity_init(&group->udp_sessions, options->udp_sessions);
-    error = group_alloc(group, n_workers, options);
+    error = group_alloc(group, n_workers);
     for (size_t i = 0; !error && i < n_workers; i++)
         error = worker_init(&group->workers[i], options);
     if (error)
@@ -157,178 +154,56 @@ void worker_group_fini(struct worker_group *group)
     group->n_workers = 0;
 }
 
-/* --- accepting -----------------------------------------------------------------------------------
- */
-
-static void log_pause(struct worker *worker, const char *why)
-{
-    uint64_t now_ns = worker->loop.now_ns;
-
-    if (worker->pause_logged_ns && now_ns - worker->pause_logged_ns < PAUSE_LOG_NS)
-        return;
-    log_warn("accepting pauses, new clients wait in the kernel's queue: %s", why);
-    worker->pause_logged_ns = now_ns;
-}
-
-/* Only the listener that has a client waiting leaves the loop: others, perhaps thousands, cost
- * nothing until they have one too. */
-static void accept_pause(struct worker *worker, struct worker_listener *listener, uint64_t retry_ns)
-{
-    loop_remove(&worker->loop, &listener->source);
-    list_remove(&listener->paused);
-    list_append(&worker->paused, &listener->paused);
-    worker->resume_ns = worker->loop.now_ns + retry_ns;
-    worker->n_closed_then = stats_read(&worker->relay.stats->worker.closed);
-    stats_add(&worker->relay.stats->worker.accept_pauses, 1);
-}
-
-static bool is_time_to_resume(const struct worker *worker)
-{
-    return worker->loop.now_ns >= worker->resume_ns ||
-           stats_read(&worker->relay.stats->worker.closed) != worker->n_closed_then;
-}
-
-/* A connection that ended here may have made room; one that ended elsewhere, or a descriptor of
- * another kind, shows only when we try. */
-static void accept_resume(struct worker *worker)
-{
-    struct list *link;
-
-    if (list_is_empty(&worker->paused) || worker->is_draining || !is_time_to_resume(worker))
-        return;
-    while ((link = list_take_first(&worker->paused))) {
-        struct worker_listener *listener = container_of(link, struct worker_listener, paused);
-
-        if (loop_add(&worker->loop, &listener->source, LOOP_LEVEL)) {
-            accept_pause(worker, listener, RETRY_RESOURCES_NS);
-            return;
-        }
-    }
-}
-
-/* Connections of a worker, those on their way to it too. */
-static uint64_t load_of(const struct worker *worker)
-{
-    const struct stats_worker *stats = &worker->group->stats[worker->index].worker;
-    uint64_t closed = stats_read(&stats->closed);
-
-    return stats_read(&stats->connections) - closed + mailbox_depth(&worker->mailbox);
-}
-
-/* The kernel spreads new connections evenly by hash, which for a few long ones is not even at all.
- * A worker that has clearly more than the least loaded one hands a fresh connection on; with few
- * connections one more counts, with many it takes a quarter. */
-static struct worker *less_loaded(struct worker *worker)
-{
-    struct worker_group *group = worker->group;
-    struct worker *least = worker;
-    uint64_t mine = load_of(worker);
-    uint64_t least_load = mine;
-
-    for (size_t i = 0; i < group->n_workers; i++) {
-        uint64_t load = load_of(&group->workers[i]);
-
-        if (load < least_load) {
-            least = &group->workers[i];
-            least_load = load;
-        }
-    }
-    return mine > least_load + least_load / 4 ? least : worker;
-}
-
-static void serve(struct worker *worker, const struct mailbox_handoff *accepted)
-{
-    const struct worker_listener *listener = &worker->listeners[accepted->listener];
-
-    tcp_accept(&worker->relay, listener->service, accepted->fd, &accepted->peer, listener->port);
-}
-
-static void place(struct worker *worker, const struct mailbox_handoff *accepted)
-{
-    struct worker *target = worker->is_draining ? worker : less_loaded(worker);
-
-    if (target != worker && mailbox_hand_over(&target->mailbox, accepted))
-        stats_add(&worker->relay.stats->worker.handed_over, 1);
-    else
-        serve(worker, accepted);
-}
-
-/* Returns false when there is nothing more to accept now. */
-static bool accept_one(struct worker *worker, struct worker_listener *listener)
-{
-    struct mailbox_handoff accepted = {.listener = listener->index};
-
-    if (!capacity_acquire(&worker->group->capacity)) {
-        log_pause(worker, "maxconn is reached");
-        accept_pause(worker, listener, RETRY_MAXCONN_NS);
-        return false;
-    }
-    accepted.fd = sock_accept(listener->source.fd, &accepted.peer);
-    if (accepted.fd >= 0) {
-        place(worker, &accepted);
-        return true;
-    }
-    capacity_release(&worker->group->capacity);
-    if (sock_accept_transient(-accepted.fd))
-        return true;
-    if (!sock_would_block(-accepted.fd)) {
-        log_pause(worker, strerror(-accepted.fd));
-        accept_pause(worker, listener, RETRY_RESOURCES_NS);
-    }
-    return false;
-}
-
-/* How many to accept in one event: one on a quiet listener, which saves the call that would only
- * say EAGAIN; twice as many each time the queue held them all. The listener is level-triggered, so
- * what stays in the queue brings the next event. */
-static void on_listener(struct worker *worker, struct worker_listener *listener)
-{
-    uint16_t n = 0;
-
-    while (n < listener->n_accepts && accept_one(worker, listener))
-        n++;
-    if (n < listener->n_accepts)
-        listener->n_accepts = n ? n : 1;
-    else if (n < WORKER_ACCEPTS_MAX)
-        listener->n_accepts = (uint16_t)(n * 2);
-}
-
 /* --- requests ------------------------------------------------------------------------------------
  */
 
-static void receive_all(struct worker *worker)
-{
-    struct mailbox_handoff accepted;
-
-    while (mailbox_receive(&worker->mailbox, &accepted))
-        serve(worker, &accepted);
-}
-
-/* Clients in the accept queue have been told by the kernel that they are connected: serve them as
- * far as maxconn allows, then close. The kernel resets who is left, and a handshake that completes
- * in between. */
 static void start_draining(struct worker *worker)
 {
     if (worker->is_draining)
         return;
     worker->is_draining = true;
-    for (size_t i = 0; i < worker->n_listeners; i++) {
-        struct worker_listener *listener = &worker->listeners[i];
-
-        while (!worker->is_resetting && accept_one(worker, listener))
-            ;
-        list_remove(&listener->paused);
-        loop_close(&listener->source);
-    }
+    for (size_t i = 0; i < worker->n_listeners; i++)
+        accept_close(worker, &worker->listeners[i]);
     udp_side_start_draining(&worker->udp);
     mailbox_mark_done(&worker->mailbox, MAILBOX_DRAIN);
+}
+
+static void take_step(struct worker *worker, const struct listener_step *step)
+{
+    struct listener_table *table = worker->group->listeners;
+
+    if (table->listeners[step->listener].transport == CONF_TCP)
+        accept_take_step(worker, step);
+    else if (udp_side_take_step(&worker->udp, table, worker->index, step))
+        log_error("a UDP listener of service %s has no memory in epoll and hears nothing here",
+                  step->service->name);
+}
+
+/* While draining, listeners are closed already, and no new ones are wanted. */
+static void take_change(struct worker *worker)
+{
+    const struct worker_change *change = worker->group->change;
+
+    for (size_t i = 0; i < change->n_services; i++) {
+        int error = tcp_relay_adopt(&worker->relay, change->services[i]);
+
+        if (!error && worker->udp.listeners)
+            error = udp_relay_adopt(&worker->udp.relay, change->services[i]);
+        if (error)
+            log_warn("no memory for the timeouts of service %s: the old ones go on",
+                     change->services[i]->name);
+    }
+    for (size_t i = 0; i < change->n_steps && !worker->is_draining; i++)
+        take_step(worker, &change->steps[i]);
 }
 
 static void on_mailbox(struct worker *worker)
 {
     uint32_t requests = mailbox_take(&worker->mailbox);
 
-    receive_all(worker);
+    accept_receive(worker);
+    if (requests & MAILBOX_CHANGE)
+        take_change(worker);
     if (requests & MAILBOX_RESET)
         worker->is_resetting = true;
     if (requests & MAILBOX_DRAIN)
@@ -352,7 +227,7 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
         tcp_on_server(&worker->relay, source, event->bits);
         break;
     case SOURCE_LISTENER:
-        on_listener(worker, container_of(source, struct worker_listener, source));
+        accept_on_listener(worker, container_of(source, struct worker_listener, source));
         break;
     case SOURCE_UDP_LISTENER:
         udp_on_listener(&worker->udp.relay, container_of(source, struct udp_listener, source));
@@ -413,7 +288,9 @@ static void end_turn(struct worker *worker)
         tcp_reset_all(&worker->relay, CLOSE_DRAIN);
     tcp_reap(&worker->relay);
     accept_resume(worker);
-    if (worker->is_draining && worker->relay.n_live == 0 && worker->udp.relay.n_live == 0)
+    if (worker->is_draining && worker->relay.n_live == 0 && udp_side_live(&worker->udp) == 0)
+        mailbox_post(worker->group->control, MAILBOX_PROGRESS);
+    if (mailbox_answer(&worker->mailbox))
         mailbox_post(worker->group->control, MAILBOX_PROGRESS);
 }
 
@@ -434,6 +311,38 @@ void worker_run(struct worker *worker)
 
 /* --- control's side ------------------------------------------------------------------------------
  */
+
+int worker_group_prepare_udp(struct worker_group *group, uint32_t cap)
+{
+    for (size_t i = 0; i < group->n_workers; i++) {
+        const struct udp_side_options options = udp_options(&group->workers[i], cap);
+        int error = udp_side_prepare(&group->workers[i].udp, &options);
+
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+void worker_group_change(struct worker_group *group, const struct worker_change *change)
+{
+    group->change = change;
+    worker_group_post(group, MAILBOX_CHANGE);
+}
+
+void worker_group_ask(struct worker_group *group, uint64_t number)
+{
+    for (size_t i = 0; i < group->n_workers; i++)
+        mailbox_ask(&group->workers[i].mailbox, number);
+}
+
+bool worker_group_has_answered(const struct worker_group *group, uint64_t number)
+{
+    for (size_t i = 0; i < group->n_workers; i++)
+        if (mailbox_answered(&group->workers[i].mailbox) < number)
+            return false;
+    return true;
+}
 
 void worker_group_post(struct worker_group *group, uint32_t requests)
 {

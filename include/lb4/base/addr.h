@@ -43,6 +43,10 @@ socklen_t addr_length(const struct addr *addr);
 bool addr_equal(const struct addr *a, const struct addr *b);
 bool addr_equal_host(const struct addr *a, const struct addr *b); /* the same without the port */
 
+/* An order: by family, scope, address, then port. Below, equal to or above 0, as strcmp(3). */
+int addr_compare_host(const struct addr *a, const struct addr *b);
+int addr_compare(const struct addr *a, const struct addr *b);
+
 bool addr_is_wildcard(const struct addr *addr);
 bool addr_is_loopback(const struct addr *addr); /* 127.0.0.0/8 or ::1 */
 

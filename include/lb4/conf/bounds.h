@@ -12,6 +12,7 @@ enum {
     CONF_COUNT_MAX = 100,   /* rise and fall of a check */
     CONF_SERVERS_MAX =
         4096, /* of one service; chosen: the roundrobin sequence stays below 2^20 entries */
+    CONF_SERVERS_ALL_MAX = 262144, /* of all services together; chosen */
     CONF_SERVICES_MAX = 4096,      /* chosen */
     CONF_LISTENS_MAX = 1024,       /* listen lines of one service; chosen */
     CONF_MAXCONN_MAX = 10000000,   /* chosen: beyond any RLIMIT_NOFILE (fs.nr_open) in use */

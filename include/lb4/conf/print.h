@@ -10,4 +10,10 @@
  * make the same configuration of it. `conf` is checked. Errors stay in the stream (ferror(3)). */
 void conf_print(const struct conf *conf, FILE *stream);
 
+/* Parts of it: the directives outside of services; those of a service but for its addresses, a line
+ * each, indented; "tcp 10.0.0.1:80-89". */
+void conf_print_globals(const struct conf *conf, FILE *stream);
+void conf_print_policy(const struct conf_service *service, FILE *stream);
+void conf_print_listen(const struct conf_listen *listen, FILE *stream);
+
 #endif

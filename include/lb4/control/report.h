@@ -29,4 +29,8 @@ struct report_sources {
  *   pauses=N */
 void report_log_totals(const struct report_sources *from);
 
+/* All counters of one server, with those of servers of its name that have gone since. */
+void report_sum_server(const struct report_sources *from, const struct backend *backend,
+                       struct stats_server_sum *ret);
+
 #endif

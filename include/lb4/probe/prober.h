@@ -32,24 +32,24 @@ struct probe {
     struct schedule_slots slots;
     struct list queue; /* on prober->waiting or prober->lingering, or on none */
     struct service *service;
-    struct backend *backend;
-    struct addr addr;       /* with the port that is probed */
-    uint64_t next_ns;       /* the next start is due; UINT64_MAX = none */
-    uint64_t repeat_ns;     /* a dialogue asks again; UINT64_MAX = not any more */
-    uint64_t attempt_by_ns; /* the attempt's time is over */
-    uint64_t watch_by_ns;   /* a closer look has seen enough */
-    uint64_t unmark_ns;     /* PICK_FRESH, or the PICK_SUSPECT of one that is spared, ends;
-                               UINT64_MAX = no mark */
-    uint64_t started_ns;    /* the last attempt */
-    uint64_t late_ns;       /* how long after its due time that was */
-    uint64_t prompted_ns;   /* the last one that a client's failed connect brought; 0 = never */
-    uint64_t cleared_ns;    /* when it was last taken for no suspect any more; 0 = never */
+    struct backend *backend; /* NULL: nobody has this number */
+    struct addr addr;        /* with the port that is probed */
+    uint64_t next_ns;        /* the next start is due; UINT64_MAX = none */
+    uint64_t repeat_ns;      /* a dialogue asks again; UINT64_MAX = not any more */
+    uint64_t attempt_by_ns;  /* the attempt's time is over */
+    uint64_t watch_by_ns;    /* a closer look has seen enough */
+    uint64_t unmark_ns;      /* PICK_FRESH, or the PICK_SUSPECT of one that is spared, ends;
+                                UINT64_MAX = no mark */
+    uint64_t started_ns;     /* the last attempt */
+    uint64_t late_ns;        /* how long after its due time that was */
+    uint64_t prompted_ns;    /* the last one that a client's failed connect brought; 0 = never */
+    uint64_t cleared_ns;     /* when it was last taken for no suspect any more; 0 = never */
     uint32_t n_relapses; /* suspect again soon after a probe had answered, so many times in a row */
     uint32_t n_unknown;  /* outcomes in a row that said nothing */
     bool is_prompted;    /* a client's failed connect was noticed, no probe has answered since */
     bool is_spared;      /* a probe has answered, but it stays a suspect until unmark_ns */
-    bool has_outcome;    /* its first probe is over */
     bool is_open;        /* the attempt is counted in prober->n_open */
+    bool is_unjudged;    /* its first probe is not over: counted in prober->n_unjudged */
 };
 
 /* What the log was told of one service. */
@@ -59,14 +59,31 @@ struct prober_service {
     uint64_t lost_told_ns; /* the last time */
 };
 
+/* What control asks for, beside a look at which services have another check now; constant until the
+ * prober has answered a question that was asked after it (mailbox.h). Backends that are gone are
+ * told so before their number is given to others. */
+struct prober_change {
+    struct backend *const *added;
+    struct service *const *added_to; /* the service of each */
+    size_t n_added;
+    struct backend *const *gone;
+    size_t n_gone;
+    struct service *const *dropped; /* all of whose servers are gone */
+    size_t n_dropped;
+    uint32_t max_open; /* attempts at a time from now on */
+};
+
 struct prober {
-    struct mailbox mailbox; /* MAILBOX_SUSPECT, MAILBOX_EXIT */
+    struct mailbox mailbox; /* MAILBOX_SUSPECT, MAILBOX_CHANGE, MAILBOX_SYNC, MAILBOX_EXIT */
+    const struct prober_change *change; /* control's */
+    struct mailbox *control;            /* is told of answers; NULL = nobody asks */
     struct loop loop;
     struct source mailbox_source;
     struct schedule schedule;
     struct service_table *services;
-    struct probe *probes; /* by backend->stats_index: every server, also those not probed */
-    size_t n_probes;
+    struct probe *probes; /* SERVICE_STATS_MAX places, by backend->stats_index: every server, also
+                             those not probed */
+    size_t n_probes;      /* places below may be taken */
     struct stats_checks *checks;          /* by backend->stats_index */
     struct prober_service *services_told; /* by service->index */
     struct list waiting;   /* of struct probe: due, but max_open is reached; in order */
@@ -89,8 +106,20 @@ void prober_clear(struct prober *prober);
  * descriptor at a time; others wait for their turn. Returns 0 or -errno; on error nothing is kept
  * and prober_fini() is harmless. */
 int prober_init(struct prober *prober, struct service_table *services, uint32_t max_open);
+/* Control: have it take the change, which stays there until it has answered. */
+void prober_take_change(struct prober *prober, const struct prober_change *change);
+
 /* The thread has ended, and nobody posts any more. */
 void prober_fini(struct prober *prober);
+
+/* Its own thread, for probe/roster.c: put the probe where it comes up next; end its attempt. */
+void prober_arm(struct prober *prober, struct probe *probe);
+void prober_close_attempt(struct prober *prober, struct probe *probe);
+
+static inline const struct service_check *probe_check(const struct probe *probe)
+{
+    return service_plan(probe->service)->check;
+}
 
 /* The body of the thread: returns after MAILBOX_EXIT, with every attempt closed. */
 void prober_run(struct prober *prober);

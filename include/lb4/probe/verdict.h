@@ -21,4 +21,7 @@ const char *verdict_duration(uint64_t duration_ns, char text[static VERDICT_DURA
 void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
                   uint64_t now_ns);
 
+/* Its first probe is over, or there will be none. */
+void verdict_note_judged(struct prober *prober, struct probe *probe);
+
 #endif

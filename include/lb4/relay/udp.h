@@ -38,6 +38,7 @@ struct udp_listener {
     struct service *service;
     struct addr at;   /* that it is bound to, with the port */
     bool is_wildcard; /* asked addresses come with the datagrams */
+    bool is_leaving;  /* not in the configuration any more: no new sessions */
 
     /* The relay's. */
     struct deadline look; /* at what the kernel dropped */
@@ -63,17 +64,16 @@ struct udp_relay {
     struct udp_table table;
     struct udp_inbox *inbox;
     struct udp_outbox *outbox;
-    struct list live;            /* of struct udp_session */
-    struct list dead;            /* closed in this turn */
-    struct list touched;         /* of sessions: a client's datagrams are to be sent */
-    struct list finished;        /* of sessions: all answers have come, they end with the turn */
-    struct list uncounted;       /* of struct udp_service: the tally is not in the stats yet */
-    struct deadline_list *lists; /* of sessions, by distinct duration, as in tcp.c */
-    size_t n_lists;
-    struct deadline_list *quiet;  /* while draining: sessions that were silent for a second go */
-    struct deadline_list looks;   /* of listeners */
-    struct udp_service *services; /* by service->index */
-    uint64_t *listener_ports;     /* a bit for each port that a UDP listener of the process has */
+    struct list live;              /* of struct udp_session */
+    struct list dead;              /* closed in this turn */
+    struct list touched;           /* of sessions: a client's datagrams are to be sent */
+    struct list finished;          /* of sessions: all answers have come, they end with the turn */
+    struct list uncounted;         /* of struct udp_service: the tally is not in the stats yet */
+    struct deadline_set deadlines; /* of sessions */
+    struct deadline_list *quiet;   /* while draining: sessions that were silent for a second go */
+    struct deadline_list looks;    /* of listeners */
+    struct udp_service *services;  /* by service->index */
+    uint64_t *listener_ports;      /* a bit for each port that a UDP listener of the process has */
     uint64_t random;
     uint32_t n_live;
     bool is_draining;
@@ -90,6 +90,16 @@ int udp_relay_init(struct udp_relay *relay, const struct service_table *services
                    const struct udp_port_range *ports, size_t n_ports);
 /* All sessions have ended. Also of a relay that is all zero. */
 void udp_relay_fini(struct udp_relay *relay);
+
+/* The service is new, or has another plan: its timeout counts from now on. Returns 0, or -ENOMEM:
+ * the one that it had goes on. */
+int udp_relay_adopt(struct udp_relay *relay, const struct service *service);
+
+/* A UDP listener of the process has this port, or none has it any more. */
+void udp_relay_note_port(struct udp_relay *relay, uint16_t port, bool is_ours);
+
+/* End the sessions of this listener, which is to be closed. */
+void udp_end_of_listener(struct udp_relay *relay, const struct udp_listener *listener);
 
 /* Datagrams wait at a listener: takes one batch. Level-triggered, so what is left brings the next
  * event. */

@@ -2,13 +2,13 @@
  * clients may be sent to it.
  *
  * What a choice reads of every server is in struct backend_slot: 8 bytes each, side by side in one
- * array of the service, so that a look at 1,000 servers is a look at 125 cache lines. Allocated
- * before the threads start, never moved.
+ * array of the service, so that a look at 1,000 servers is a look at 125 cache lines. Neither
+ * moves, so threads may hold pointers; a place is used again only after shared/service.h says so.
  *
  * `active` is the number of connections that chose this server, those still connecting too; one
  * backend_acquire() at the choice, one backend_release() at the end. `standing` (enum
  * pick_standing) has a writer for each flag, hence read-modify-write: workers set PICK_SUSPECT; the
- * prober clears it, and owns PICK_DOWN and PICK_FRESH; control owns PICK_DRAIN, PICK_MAINT and the
+ * prober clears it and PICK_NEW, and owns PICK_DOWN and PICK_FRESH; control owns the others and the
  * weight. */
 #ifndef LB4_SHARED_BACKEND_H
 #define LB4_SHARED_BACKEND_H
@@ -20,20 +20,34 @@
 #include "lb4/base/addr.h"
 #include "lb4/conf/model.h"
 #include "lb4/shared/pick.h"
+#include "lb4/shared/stats.h"
 
 struct backend_slot {
     _Atomic uint32_t active;
     _Atomic uint32_t standing;
 };
 
-/* Set before the threads start, then constant. */
+/* What control makes of a place. */
+enum backend_state {
+    BACKEND_NONE,    /* nobody is here */
+    BACKEND_ADDED,   /* by a change that is under way: no thread has heard of it */
+    BACKEND_SERVING, /* in the configuration */
+    BACKEND_GONE     /* no more; its last connections end by themselves */
+};
+
 struct backend {
+    /* Constant while the place is taken. */
     struct backend_slot *slot;
     uint32_t index;       /* in its service, and in its slots */
     uint32_t stats_index; /* in stats_block.servers and the prober's counters */
     bool is_local;        /* an address of this machine: a connect may end up at itself */
     struct addr addr;     /* port 0: the port that the client asked for */
     char name[CONF_NAME_MAX + 1];
+
+    /* Control's own. */
+    enum backend_state state;
+    uint32_t conf_weight;            /* what the configuration says; the slot has what counts */
+    struct stats_server_sum carried; /* of servers of this name that have gone: a series goes on */
 };
 
 /* All relaxed: a choice may be one step out of date, and nothing else is published with these. */
@@ -56,6 +70,18 @@ static inline void backend_release(struct backend *backend)
 static inline uint32_t backend_standing(const struct backend *backend)
 {
     return atomic_load_explicit(&backend->slot->standing, memory_order_relaxed);
+}
+
+/* Put weight and PICK_BACKUP in the place of what was; the other flags stay. */
+static inline void backend_configure(struct backend *backend, uint32_t weight_and_backup)
+{
+    const uint32_t mask = PICK_WEIGHT_MASK | PICK_BACKUP;
+    uint32_t before = backend_standing(backend);
+
+    while (!atomic_compare_exchange_weak_explicit(&backend->slot->standing, &before,
+                                                  (before & ~mask) | weight_and_backup,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        continue;
 }
 
 static inline uint32_t backend_weight(const struct backend *backend)

@@ -12,10 +12,14 @@
 
 struct capacity {
     alignas(64) _Atomic uint32_t used;
-    uint32_t limit; /* constant once workers run */
+    _Atomic uint32_t limit; /* control sets it */
 };
 
 void capacity_init(struct capacity *capacity, uint32_t limit);
+
+/* Control. A lower limit than what is in use takes nothing away. */
+void capacity_set_limit(struct capacity *capacity, uint32_t limit);
+uint32_t capacity_limit(const struct capacity *capacity);
 
 /* Any worker. false: full; nothing was taken. */
 bool capacity_acquire(struct capacity *capacity);

@@ -16,6 +16,12 @@ static inline void stats_add(stats_counter *counter, uint64_t n)
     atomic_store_explicit(counter, value + n, memory_order_release);
 }
 
+/* Its counting begins anew. Thread: the writer, or another when there is no writer any more. */
+static inline void stats_zero(stats_counter *counter)
+{
+    atomic_store_explicit(counter, 0, memory_order_relaxed);
+}
+
 static inline uint64_t stats_read(const stats_counter *counter)
 {
     return atomic_load_explicit(counter, memory_order_acquire);

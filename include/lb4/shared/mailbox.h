@@ -23,8 +23,10 @@ enum mailbox_request {
     MAILBOX_EXIT =
         1 << 3, /* to a worker, once everything has ended, and to the prober: leave the thread */
     MAILBOX_PROGRESS =
-        1 << 4,              /* to control: a worker has something new to tell about its draining */
-    MAILBOX_SUSPECT = 1 << 5 /* to the prober: a server has become suspect */
+        1 << 4, /* to control: a worker has something new to tell about its draining */
+    MAILBOX_SUSPECT = 1 << 5, /* to the prober: a server has become suspect */
+    MAILBOX_CHANGE = 1 << 6,  /* to workers and the prober: control has put a change there */
+    MAILBOX_SYNC = 1 << 7     /* to workers and the prober: tell when this turn has ended */
 };
 
 enum {
@@ -48,6 +50,9 @@ struct mailbox {
     int event_fd; /* readable while something is pending; the owner watches it */
     alignas(64) _Atomic uint32_t pending; /* enum mailbox_request bits */
     _Atomic uint32_t done;                /* those that the owner has carried out for good */
+    _Atomic uint64_t asked;               /* the last number of mailbox_ask() */
+    _Atomic uint64_t answered;            /* ... that the owner has answered */
+    uint64_t heard;                       /* the owner's: answered when its turn ends */
     alignas(64) _Atomic uint64_t tail;    /* posters claim cells here */
     alignas(
         64) _Atomic uint64_t head; /* the owner takes cells here; posters read it for the depth */
@@ -72,6 +77,14 @@ uint32_t mailbox_take(struct mailbox *mailbox);
 void mailbox_mark_done(struct mailbox *mailbox, uint32_t requests);
 /* Any thread. */
 bool mailbox_is_done(const struct mailbox *mailbox, uint32_t requests);
+
+/* A grace: control asks with a growing number (1..); when that is answered, the owner has ended a
+ * turn that began after the question, so it holds no pointer that it took before, and has carried
+ * out what was posted before. Owner: mailbox_answer() at the end of each turn; true if there was a
+ * question. */
+void mailbox_ask(struct mailbox *mailbox, uint64_t number);
+bool mailbox_answer(struct mailbox *mailbox);
+uint64_t mailbox_answered(const struct mailbox *mailbox);
 
 /* Owner only. false: the ring is empty. */
 bool mailbox_receive(struct mailbox *mailbox, struct mailbox_handoff *ret);

@@ -1,85 +1,125 @@
 /* A service at run time: its servers, its policy and its limits, shared by all threads.
  *
- * Built by the control thread from the configuration before the threads start, and constant
- * afterwards but for the servers' slots and the round robin ticket. */
+ * Control is the one writer. A service and its servers stay where they are, so that connections may
+ * hold pointers to them. What a reload can change is in a plan, which is never written once others
+ * can see it: control puts another one in its place. Threads take the plan anew in each turn
+ * (service_plan()) and keep no pointer to it beyond the turn; control frees the old one when every
+ * thread has ended a turn since (a grace, control/grace.h).
+ *
+ * A change goes: prepare (may fail, nobody sees it), commit (the plan is swapped; servers that are
+ * left out get no more clients), a grace, activate (those that were added may be chosen). A server
+ * that is gone keeps its place until its last connection has ended and a grace has passed. */
 #ifndef LB4_SHARED_SERVICE_H
 #define LB4_SHARED_SERVICE_H
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
 #include "lb4/shared/capacity.h"
-#include "lb4/shared/maglev.h"
-#include "lb4/shared/pick.h"
+#include "lb4/shared/plan.h"
 
-/* How the servers are probed; for the prober. */
-struct service_check {
-    bool is_probed;
-    enum conf_check_kind kind;
-    uint8_t *send; /* of a dialogue by datagrams: the service's copies, NULL without one */
-    uint8_t *expect;
-    size_t n_send;
-    size_t n_expect;
-    uint32_t fall;
-    uint32_t rise;
-    uint64_t interval_ns;
-    uint64_t timeout_ns;
-    uint64_t fast_ns;
-    uint16_t port;         /* 0 = the server's own */
-    uint16_t default_port; /* of servers that have none: the first that clients may ask for */
+enum {
+    /* Places, twice what a configuration may name: the other half is for those that are gone but
+     * not over yet. */
+    SERVICE_BACKENDS_MAX = 2 * CONF_SERVERS_MAX,
+    SERVICE_TABLE_MAX = 2 * CONF_SERVICES_MAX,
+    SERVICE_STATS_MAX = 2 * CONF_SERVERS_ALL_MAX
 };
 
 struct service {
     /* Every worker draws from it for round robin. */
     alignas(64) _Atomic uint64_t ticket;
 
-    /* Constant. */
-    alignas(64) struct backend *backends;
-    struct backend_slot *slots; /* one for each backend, in the same order */
-    size_t n_backends;
-    uint32_t most_weight; /* of a server of this service: nobody idle can be loaded less */
-    uint16_t *sequence;   /* of round robin and random; NULL for other policies */
-    size_t n_sequence;
-    struct maglev maglev; /* of source; empty for other policies */
-    enum conf_balance balance;
-    uint32_t index; /* in stats_block.services and in the workers' timeouts */
-    uint32_t tries; /* servers that may time out on one client */
-    uint64_t connect_ns;
-    uint64_t idle_ns;
-    uint64_t half_close_ns;
-    uint64_t udp_ns;
-    unsigned transports; /* that it listens on: enum conf_transport bits */
-    struct conf_udp udp;
+    alignas(64) struct service_plan *_Atomic plan;
+    struct backend *backends; /* SERVICE_BACKENDS_MAX places */
+    struct backend_slot *slots;
+    uint32_t index;               /* in stats_block.services and in the workers' notes */
     struct capacity udp_sessions; /* of this service, over all workers */
-    struct service_check check;
     char name[CONF_NAME_MAX + 1];
+
+    /* Control's own. */
+    size_t n_places; /* that were ever taken */
+    bool is_used;
+    bool is_gone; /* not in the configuration any more; its last connections end by themselves */
 };
 
-/* All services of the configuration; one allocation each, indices in order. */
+/* SERVICE_TABLE_MAX places; those below n_services may be taken (service->is_used). */
 struct service_table {
     struct service *services;
     size_t n_services;
-    size_t n_backends; /* over all services */
+    size_t n_backends;          /* numbers (stats_index) below may be taken */
+    struct backend **by_number; /* SERVICE_STATS_MAX; NULL = free */
+    size_t first_free;          /* no number below is free */
 };
 
-/* For whom a server is chosen. */
-struct service_client {
-    const struct addr *addr;      /* for `source`; the port does not count */
-    const struct pick_set *tried; /* servers that are not to be chosen */
-    uint32_t random;              /* evenly spread over all 32 bits, different from call to call */
-};
+/* The present plan, for the rest of this turn. Acquire: what control wrote into it is seen. */
+static inline const struct service_plan *service_plan(const struct service *service)
+{
+    return atomic_load_explicit(&service->plan, memory_order_acquire);
+}
 
-/* Returns 0 or -ENOMEM. */
+/* A table of all services of the configuration, ready to serve. Returns 0 or -ENOMEM. */
 int service_table_init(struct service_table *table, const struct conf *conf);
 void service_table_fini(struct service_table *table);
 
-/* Choose a server of the best rank (pick.h) that was not tried, by the policy of the service, and
- * take a place on it: the caller owes one backend_release(). NULL: no server is usable, or all
- * usable ones were tried. Thread: any worker. */
-struct backend *service_choose(struct service *service, const struct service_client *client);
+/* The service of this name that is in the configuration, or NULL. */
+struct service *service_table_find(const struct service_table *table, const char *name);
+
+/* Is the place taken by a service of the configuration? */
+static inline bool service_is_live(const struct service *service)
+{
+    return service->is_used && !service->is_gone;
+}
+
+/* A change of one service, from service_prepare() to the freeing of what it replaced. */
+struct service_change {
+    struct service *service;
+    struct service_plan *plan;   /* prepared; after the commit the one that was replaced */
+    struct service_check *check; /* after the commit: the one that was replaced, or NULL */
+    struct service_seat *seats;  /* the servers of the new plan */
+    size_t n_seats;
+    uint32_t max_udp_sessions;
+    bool is_commited;
+};
+
+/* Thread of all that follows: control. */
+
+/* Make a place for a new service, with nobody in it. NULL: no memory, no place. Until its first
+ * change is commited service_table_drop() takes it back. */
+struct service *service_table_add(struct service_table *table, const char *name);
+
+/* What `from` says is to become of the service. Servers are the same if name and address are: they
+ * keep everything, the weight that an operator gave too, unless the configuration's has changed.
+ * Returns 0, -ENOMEM or -ENOSPC (no place for so many that came and went); on error nothing is
+ * kept. */
+int service_prepare(struct service_table *table, struct service *service,
+                    const struct conf_service *from, struct service_change *ret);
+
+/* The weight of one server is to be 1..CONF_WEIGHT_MAX. Returns 0 or -ENOMEM. */
+int service_prepare_weight(struct service *service, const struct backend *backend, uint32_t weight,
+                           struct service_change *ret);
+
+void service_commit(struct service_change *change);
+/* After a grace. Those added wait for a first probe (PICK_NEW) if there is one to come and others
+ * serve meanwhile. */
+void service_activate(struct service_change *change);
+/* Free what was replaced: after a grace; or what was prepared, if it is not to be. */
+void service_change_fini(struct service_table *table, struct service_change *change);
+
+/* Nobody is to be chosen any more; the service is not in the configuration. */
+void service_retire(struct service *service);
+
+/* Its last connection has ended, and a grace has passed since, also for the prober. Its counters
+ * are zero again; what they said, `left`, goes to the one that bears its name now, if there is one.
+ */
+void service_free_backend(struct service_table *table, struct service *service,
+                          struct backend *backend, const struct stats_server_sum *left);
+/* The same for a service; its servers go with it. */
+void service_table_drop(struct service_table *table, struct service *service);
 
 #endif

@@ -74,9 +74,12 @@ struct stats_block {
     alignas(64) struct stats_worker worker;
     struct stats_service *services; /* by service->index */
     struct stats_server *servers;   /* by backend->stats_index */
+    size_t n_services;
+    size_t n_servers;
 };
 
-/* Allocate a block for so many services and servers, all 0. Returns 0 or -ENOMEM. */
+/* A block for so many services and servers at the most, all 0; memory comes with use. Returns 0 or
+ * -ENOMEM. */
 int stats_block_init(struct stats_block *block, size_t n_services, size_t n_servers);
 void stats_block_fini(struct stats_block *block);
 
@@ -94,11 +97,21 @@ struct stats_service_sum {
 struct stats_server_sum {
     uint64_t connections;
     uint64_t connect_failures;
+    uint64_t checks_ok; /* the prober's, of which the blocks know nothing */
+    uint64_t checks_failed;
+    uint64_t checks_unknown;
 };
 
 void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t index,
                        struct stats_service_sum *ret);
+/* Without the checks. */
 void stats_sum_server(const struct stats_block *blocks, size_t n_blocks, size_t index,
                       struct stats_server_sum *ret);
+
+void stats_carry_server(struct stats_server_sum *to, const struct stats_server_sum *from);
+
+/* Back to 0, for the next one with this index. Control, when no thread counts there any more. */
+void stats_clear_service(struct stats_block *blocks, size_t n_blocks, size_t index);
+void stats_clear_server(struct stats_block *blocks, size_t n_blocks, size_t index);
 
 #endif

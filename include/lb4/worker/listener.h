@@ -1,10 +1,11 @@
 /* The listening sockets, of TCP and of UDP: for each address (each port of a range) one
- * SO_REUSEPORT socket for each worker, all bound before any worker runs, so that the kernel spreads
- * connections and flows over a group that does not change (FAULTS.md K12). Datagrams that came
- * while a group grew may lie at the wrong worker: they are discarded.
+ * SO_REUSEPORT socket for each worker, all bound before any worker uses one, so that the kernel
+ * spreads connections and flows over a group that does not change (FAULTS.md K12). Datagrams that
+ * came while a group grew may lie at the wrong worker: they are discarded.
  *
- * The table is built by control and constant while workers run. A socket is handed to its worker
- * with listener_table_take(); what was not taken is closed by listener_table_close(). */
+ * The table is control's; listeners do not move, and keep their number while they live. A socket is
+ * handed to its worker with listener_table_take(), in the worker's thread when control has asked it
+ * to (worker/listener_change.h); what was not taken is closed by listener_table_close(). */
 #ifndef LB4_WORKER_LISTENER_H
 #define LB4_WORKER_LISTENER_H
 
@@ -15,7 +16,17 @@
 #include "lb4/conf/model.h"
 #include "lb4/shared/service.h"
 
-enum { LISTENER_ERROR_MAX = 256 }; /* bytes of an error text with its NUL */
+enum {
+    LISTENER_ERROR_MAX = 256,    /* bytes of an error text with its NUL */
+    LISTENER_TABLE_MAX = 1 << 20 /* listeners; each costs a descriptor for each worker, so others
+                                    bounds are met before */
+};
+
+enum listener_state {
+    LISTENER_NONE, /* the place is free */
+    LISTENER_OPEN,
+    LISTENER_LEAVING /* not in the configuration any more. UDP: old sessions go on for a while */
+};
 
 /* One address and port of one transport. */
 struct listener {
@@ -23,15 +34,18 @@ struct listener {
     struct addr addr;
     struct service *service;
     bool is_dual_stack; /* [::]: takes IPv4 too */
-    bool shares_port;   /* other listeners of ours have the port on other addresses */
+    bool shares_port;   /* others of the same list have the port on other addresses */
+    bool meets_ours;    /* a listener that was there before has the port on another address */
+    enum listener_state state;
+    uint64_t leave_by_ns; /* LEAVING: then it is closed */
 };
 
 struct listener_table {
-    struct listener *listeners; /* first those of TCP, then those of UDP */
-    size_t n_listeners;
-    size_t n_tcp; /* of them */
+    struct listener *listeners; /* LISTENER_TABLE_MAX places */
+    size_t n_listeners;         /* places below may be taken */
+    size_t first_free;          /* no place below is free */
     size_t n_workers;
-    int *fds; /* [worker * n_listeners + listener], -1 once taken */
+    int *fds; /* [listener * n_workers + worker], -1 once taken */
 };
 
 /* Listening sockets that `conf` needs for one worker: for the budget of descriptors, before they
@@ -46,6 +60,29 @@ int listener_table_open(struct listener_table *table, const struct conf *conf,
                         char reterr[static LISTENER_ERROR_MAX]);
 void listener_table_close(struct listener_table *table);
 
+/* -1: this worker has none. */
 int listener_table_take(struct listener_table *table, size_t worker, size_t listener);
+
+/* Of worker/listener_change.c. ---------------------------------------------------------------- */
+
+/* All that `conf` wants, in new memory without sockets, first those of TCP, with shares_port set;
+ * services[i] is that of conf->services[i]. NULL: no memory. */
+struct listener *listener_list(const struct conf *conf, struct service *const *services,
+                               size_t *ret_n);
+
+/* Is anything in use? Nothing stays bound. Returns 0, or -errno with a sentence. */
+int listener_probe_all(const struct listener *list, size_t n,
+                       char reterr[static LISTENER_ERROR_MAX]);
+
+/* Put `wanted` into a free place and bind a socket for each worker; LISTENER_OPEN. Nobody receives
+ * from it yet. Returns the place, or -errno with a sentence in `reterr`. */
+long listener_table_bind(struct listener_table *table, const struct listener *wanted,
+                         char reterr[static LISTENER_ERROR_MAX]);
+
+/* Throw away what came before the group was whole; UDP only. */
+void listener_table_discard(const struct listener_table *table, size_t listener);
+
+/* Close what was not taken; the place is free. */
+void listener_table_free(struct listener_table *table, size_t listener);
 
 #endif

@@ -38,8 +38,8 @@ struct worker {
     struct tcp_relay relay;
     struct udp_side udp;
     struct source mailbox_source;
-    struct worker_listener *listeners;
-    size_t n_listeners;
+    struct worker_listener *listeners; /* LISTENER_TABLE_MAX places, as in the listener table */
+    size_t n_listeners;                /* places below may be open */
     struct worker_group *group;
     uint32_t index;
     bool is_draining;  /* accepts no more; the TCP listeners are closed */
@@ -51,13 +51,26 @@ struct worker {
     uint64_t pause_logged_ns; /* 0 = never */
 };
 
+/* What a reload asks of every worker: from a commit until all have answered a question that was
+ * asked after it (mailbox.h), constant. */
+struct worker_change {
+    const struct listener_step *steps;
+    size_t n_steps;
+    struct service *const *services; /* new ones, and those with another plan */
+    size_t n_services;
+};
+
 struct worker_group {
     struct worker *workers;
     size_t n_workers;
     struct stats_block *stats; /* one for each worker */
     struct capacity capacity;
     struct capacity udp_sessions; /* of the process */
-    struct mailbox *control;      /* gets MAILBOX_PROGRESS from workers that drain */
+    struct listener_table *listeners;
+    const struct service_table *services;
+    struct mailbox *control; /* gets MAILBOX_PROGRESS from workers that drain, or answer */
+    struct mailbox *prober;
+    const struct worker_change *change; /* control's, MAILBOX_CHANGE tells that it is there */
 };
 
 struct worker_group_options {
@@ -80,7 +93,20 @@ void worker_group_fini(struct worker_group *group);
 /* The body of the thread: returns after MAILBOX_EXIT. */
 void worker_run(struct worker *worker);
 
-/* Control's thread: the same requests to all. */
+/* Control's thread from here on. */
+
+/* Memory for UDP, which the first UDP listener needs. `cap`: sessions of all workers. Returns 0 or
+ * -errno. */
+int worker_group_prepare_udp(struct worker_group *group, uint32_t cap);
+
+/* Have all take the change, which stays there until all have answered. */
+void worker_group_change(struct worker_group *group, const struct worker_change *change);
+
+/* Ask all (mailbox_ask()); have all answered? */
+void worker_group_ask(struct worker_group *group, uint64_t number);
+bool worker_group_has_answered(const struct worker_group *group, uint64_t number);
+
+/* The same requests to all. */
 void worker_group_post(struct worker_group *group, uint32_t requests);
 /* Have all workers stopped to accept, and has every connection ended, those on their way between
  * workers too, and every UDP session? */

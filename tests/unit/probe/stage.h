@@ -19,6 +19,8 @@ static struct stage {
     struct service services[STAGE_SERVICES];
     struct backend backends[STAGE_SERVICES][STAGE_SERVERS];
     struct backend_slot slots[STAGE_SERVICES][STAGE_SERVERS];
+    struct service_plan plans[STAGE_SERVICES];
+    struct service_check checks[STAGE_SERVICES];
     struct service_table table;
     struct prober prober;
     pthread_t thread;
@@ -64,7 +66,10 @@ static inline struct service *stage_add_service(const char *name, struct service
     service->backends = stage.backends[index];
     service->slots = stage.slots[index];
     service->index = (uint32_t)index;
-    service->check = check;
+    stage.checks[index] = check;
+    stage.plans[index].check = &stage.checks[index];
+    service->plan = &stage.plans[index];
+    service->is_used = true;
     strcpy(service->name, name);
     return service;
 }
@@ -72,13 +77,15 @@ static inline struct service *stage_add_service(const char *name, struct service
 /* Services one after the other. */
 static inline struct backend *stage_add_server(struct service *service, const struct addr *at)
 {
-    size_t index = service->n_backends++;
+    size_t index = service->n_places++;
     struct backend *backend = &service->backends[index];
 
     backend->slot = &service->slots[index];
     backend->index = (uint32_t)index;
     backend->stats_index = (uint32_t)stage.table.n_backends++;
     backend->is_local = true;
+    backend->state = BACKEND_SERVING;
+    stage.plans[service->index].n_backends = service->n_places;
     backend->addr = *at;
     backend_set(backend, 1);
     snprintf(backend->name, sizeof(backend->name), "s%zu", index + 1);

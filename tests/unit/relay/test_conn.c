@@ -1,4 +1,5 @@
 #include "lb4/relay/conn.h"
+#include "lb4/shared/choose.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -2,7 +2,7 @@
 #ifndef TEST_SERVICE_RIG_H
 #define TEST_SERVICE_RIG_H
 
-#include "lb4/shared/service.h"
+#include "lb4/shared/choose.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -75,7 +75,7 @@ static inline uint64_t sum_active(const struct service *service)
 {
     uint64_t sum = 0;
 
-    for (size_t i = 0; i < service->n_backends; i++)
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++)
         sum += backend_active(&service->backends[i]);
     return sum;
 }

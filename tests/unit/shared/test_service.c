@@ -74,20 +74,20 @@ static void test_table_from_conf(void **state)
     assert_int_equal(table.n_backends, 3);
     assert_int_equal(table.services[1].index, 1);
     assert_string_equal(table.services[1].name, "two");
-    assert_int_equal(table.services[1].tries, 9);
-    assert_int_equal(table.services[1].connect_ns, 1000000);
-    assert_int_equal(table.services[1].idle_ns, 2000000);
-    assert_int_equal(table.services[1].half_close_ns, 3000000);
-    assert_int_equal(table.services[0].check.default_port, 0);
-    assert_int_equal(table.services[1].check.default_port, 9000);
-    assert_int_equal(table.services[0].most_weight, 2);
+    assert_int_equal(service_plan(&table.services[1])->tries, 9);
+    assert_int_equal(service_plan(&table.services[1])->connect_ns, 1000000);
+    assert_int_equal(service_plan(&table.services[1])->idle_ns, 2000000);
+    assert_int_equal(service_plan(&table.services[1])->half_close_ns, 3000000);
+    assert_int_equal(service_plan(&table.services[0])->check->default_port, 0);
+    assert_int_equal(service_plan(&table.services[1])->check->default_port, 9000);
+    assert_int_equal(service_plan(&table.services[0])->most_weight, 2);
     for (size_t i = 0; i < 2; i++)
         assert_int_equal((uintptr_t)table.services[i].slots % 64, 0);
     check_backend(&table.services[0], 0, 0);
     check_backend(&table.services[0], 1, 1);
     check_backend(&table.services[1], 0, 2);
-    assert_null(table.services[0].sequence);
-    assert_null(table.services[0].maglev.entries);
+    assert_null(service_plan(&table.services[0])->sequence);
+    assert_null(service_plan(&table.services[0])->maglev.entries);
     service_table_fini(&table);
     assert_null(table.services);
 }
@@ -115,22 +115,22 @@ static void test_udp_from_conf(void **state)
     (void)state;
     assert_int_equal(service_table_init(&table, &conf), 0);
     service = &table.services[0];
-    assert_int_equal(service->udp_ns, 7000000);
-    assert_int_equal(service->transports, CONF_UDP);
-    assert_true(service->udp.keeps_on_down);
-    assert_int_equal(service->udp.responses, 3);
-    assert_int_equal(service->udp_sessions.limit, 2);
-    assert_int_equal(service->check.kind, CONF_CHECK_SEND);
-    assert_true(service->check.is_probed);
-    assert_ptr_not_equal(service->check.send, send);
-    assert_int_equal(service->check.n_send, 3);
-    assert_memory_equal(service->check.send, send, 3);
-    assert_non_null(service->check.expect);
-    assert_int_equal(service->check.n_expect, 0);
+    assert_int_equal(service_plan(service)->udp_ns, 7000000);
+    assert_int_equal(service_plan(service)->transports, CONF_UDP);
+    assert_true(service_plan(service)->udp.keeps_on_down);
+    assert_int_equal(service_plan(service)->udp.responses, 3);
+    assert_int_equal(capacity_limit(&service->udp_sessions), 2);
+    assert_int_equal(service_plan(service)->check->kind, CONF_CHECK_SEND);
+    assert_true(service_plan(service)->check->is_probed);
+    assert_ptr_not_equal(service_plan(service)->check->send, send);
+    assert_int_equal(service_plan(service)->check->n_send, 3);
+    assert_memory_equal(service_plan(service)->check->send, send, 3);
+    assert_non_null(service_plan(service)->check->expect);
+    assert_int_equal(service_plan(service)->check->n_expect, 0);
     service = &table.services[1];
-    assert_int_equal(service->transports, CONF_TCP_AND_UDP);
-    assert_int_equal(service->udp_sessions.limit, UINT32_MAX);
-    assert_null(service->check.send);
+    assert_int_equal(service_plan(service)->transports, CONF_TCP_AND_UDP);
+    assert_int_equal(capacity_limit(&service->udp_sessions), UINT32_MAX);
+    assert_null(service_plan(service)->check->send);
     service_table_fini(&table);
 }
 
@@ -155,10 +155,10 @@ static void test_check_from_conf(void **state)
         services[i].n_listens = 1;
     }
     assert_int_equal(service_table_init(&table, &conf), 0);
-    assert_true(table.services[0].check.is_probed);
-    assert_int_equal(table.services[0].check.port, 81);
-    assert_false(table.services[1].check.is_probed);
-    check = &table.services[2].check;
+    assert_true(service_plan(&table.services[0])->check->is_probed);
+    assert_int_equal(service_plan(&table.services[0])->check->port, 81);
+    assert_false(service_plan(&table.services[1])->check->is_probed);
+    check = service_plan(&table.services[2])->check;
     assert_true(check->is_probed);
     assert_int_equal(check->interval_ns, 2000000000);
     assert_int_equal(check->timeout_ns, 30000000);
@@ -202,8 +202,7 @@ static int distance_of(const struct backend *backend, const struct pick_set *tri
 {
     uint32_t standing = backend_standing(backend);
 
-    if (pick_set_has(tried, backend->index) ||
-        (standing & (PICK_DOWN | PICK_DRAIN | PICK_MAINT)) != 0)
+    if (pick_set_has(tried, backend->index) || (standing & PICK_UNUSABLE) != 0)
         return -1;
     if (standing & PICK_SUSPECT)
         return 100 + (standing & PICK_BACKUP ? 10 : 0);
@@ -214,7 +213,7 @@ static int nearest(const struct service *service, const struct pick_set *tried, 
 {
     int best = -1;
 
-    for (size_t i = 0; i < service->n_backends; i++) {
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++) {
         int distance = distance_of(&service->backends[i], tried, spares);
 
         if (distance >= 0 && (best < 0 || distance < best))
@@ -229,7 +228,7 @@ static void check_least(const struct service *service, const struct pick_set *tr
 {
     uint64_t active = backend_active(chosen);
 
-    for (size_t i = 0; i < service->n_backends; i++) {
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++) {
         const struct backend *other = &service->backends[i];
 
         if (other != chosen &&
@@ -243,10 +242,10 @@ static void check_least(const struct service *service, const struct pick_set *tr
 static void check_source(const struct service *service, const struct pick_set *tried,
                          const struct addr *client, const struct backend *chosen)
 {
-    const struct maglev *maglev = &service->maglev;
+    const struct maglev *maglev = &service_plan(service)->maglev;
     uint32_t at = maglev_position(maglev, client);
 
-    if (service->n_backends == 1) {
+    if (service_plan(service)->n_backends == 1) {
         assert_null(maglev->entries);
         return;
     }
@@ -263,15 +262,15 @@ static struct backend *checked_choice(struct service *service, const struct pick
 {
     struct addr address = host(any(seed));
     struct service_client client = {.addr = &address, .tried = tried, .random = any(seed)};
-    bool follows_load =
-        service->balance == CONF_BALANCE_LEASTCONN || service->balance == CONF_BALANCE_RANDOM;
+    bool follows_load = service_plan(service)->balance == CONF_BALANCE_LEASTCONN ||
+                        service_plan(service)->balance == CONF_BALANCE_RANDOM;
     bool spares = follows_load && client.random >> 31;
     int best = nearest(service, tried, spares);
     uint64_t before = sum_active(service);
     uint32_t had[N_MOST];
     struct backend *chosen;
 
-    for (size_t i = 0; i < service->n_backends; i++)
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++)
         had[i] = backend_active(&service->backends[i]);
     chosen = service_choose(service, &client);
     assert_int_equal(sum_active(service), before + (best >= 0));
@@ -282,9 +281,9 @@ static struct backend *checked_choice(struct service *service, const struct pick
     assert_non_null(chosen);
     assert_int_equal(backend_active(chosen), had[chosen->index] + 1);
     assert_int_equal(distance_of(chosen, tried, spares), best);
-    if (service->balance == CONF_BALANCE_LEASTCONN)
+    if (service_plan(service)->balance == CONF_BALANCE_LEASTCONN)
         check_least(service, tried, spares, chosen);
-    if (service->balance == CONF_BALANCE_SOURCE)
+    if (service_plan(service)->balance == CONF_BALANCE_SOURCE)
         check_source(service, tried, &address, chosen);
     return chosen;
 }

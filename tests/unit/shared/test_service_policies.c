@@ -10,7 +10,7 @@ enum { N_THREADS = 3, N_DRAWS = 30000 };
 /* n choices, each given back at once: how often each server was chosen. */
 static void count_choices(struct service *service, int n, struct seed *seed, uint32_t *ret_counts)
 {
-    memset(ret_counts, 0, service->n_backends * sizeof(*ret_counts));
+    memset(ret_counts, 0, service_plan(service)->n_backends * sizeof(*ret_counts));
     for (int i = 0; i < n; i++) {
         struct backend *chosen = choose(service, &none, seed);
 
@@ -130,7 +130,7 @@ static void test_roundrobin_follows_weights(void **state)
     for (int i = 0; i < 6 * 50; i++) {
         struct backend *chosen = choose(table.services, &none, &seed);
 
-        assert_int_equal(chosen->index, table.services->sequence[i % 6]);
+        assert_int_equal(chosen->index, service_plan(table.services)->sequence[i % 6]);
     }
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(backend_active(&table.services->backends[i]), weights[i] * 50);

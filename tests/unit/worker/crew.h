@@ -103,7 +103,7 @@ static inline void crew_open_uneven(size_t n_started)
         struct addr elsewhere;
 
         close(listener_table_take(&crew.listeners, 1, i));
-        crew.listeners.fds[N_LISTENERS + i] = sockets_listen(&elsewhere);
+        crew.listeners.fds[i * N_WORKERS + 1] = sockets_listen(&elsewhere);
     }
     assert_int_equal(worker_group_init(&crew.group, N_WORKERS, &crew.options), 0);
     crew_start(n_started);

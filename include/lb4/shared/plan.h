@@ -1,0 +1,70 @@
+/* What a reload can change of a service: its policy, its limits, how its servers are probed. A plan
+ * is built by control, and never written once other threads can see it (shared/service.h). */
+#ifndef LB4_SHARED_PLAN_H
+#define LB4_SHARED_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/conf/model.h"
+#include "lb4/shared/backend.h"
+#include "lb4/shared/maglev.h"
+
+/* How the servers are probed; for the prober. Constant; outlives the plans that point to it. */
+struct service_check {
+    bool is_probed;
+    enum conf_check_kind kind;
+    uint8_t *send; /* of a dialogue by datagrams: the service's copies, NULL without one */
+    uint8_t *expect;
+    size_t n_send;
+    size_t n_expect;
+    uint32_t fall;
+    uint32_t rise;
+    uint64_t interval_ns;
+    uint64_t timeout_ns;
+    uint64_t fast_ns;
+    uint16_t port;         /* 0 = the server's own */
+    uint16_t default_port; /* of servers that have none: the first that clients may ask for */
+};
+
+struct service_plan {
+    size_t n_backends;    /* places below may be taken; the others are PICK_GONE */
+    uint32_t most_weight; /* of a server of this service: nobody idle can be loaded less */
+    uint16_t *sequence;   /* of round robin and random: places; NULL for other policies */
+    size_t n_sequence;
+    struct maglev maglev; /* of source: places; empty for other policies */
+    enum conf_balance balance;
+    uint32_t tries; /* servers that may time out on one client */
+    uint64_t connect_ns;
+    uint64_t idle_ns;
+    uint64_t half_close_ns;
+    uint64_t udp_ns;
+    unsigned transports; /* that it listens on: enum conf_transport bits */
+    struct conf_udp udp;
+    struct service_check *check;
+};
+
+/* One server of a plan. */
+struct service_seat {
+    struct backend *backend;
+    uint32_t weight;      /* that is to count */
+    uint32_t conf_weight; /* what the configuration says */
+    bool is_backup;
+};
+
+/* A plan like `model`, but for these servers, with the tables of its policy. NULL: no memory. */
+struct service_plan *plan_new(const struct service_plan *model, const struct service_seat *seats,
+                              size_t n_seats);
+/* Not the check. NULL is fine. */
+void plan_free(struct service_plan *plan);
+
+/* What `from` says but for its servers; without a check. */
+struct service_plan plan_model(const struct conf_service *from);
+
+/* NULL: no memory. */
+struct service_check *check_new(const struct conf_service *from);
+void check_free(struct service_check *check);
+bool check_equal(const struct service_check *a, const struct service_check *b);
+
+#endif

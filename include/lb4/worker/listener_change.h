@@ -1,0 +1,58 @@
+/* What a reload does to the listeners: those that stay keep their very sockets, new ones are bound
+ * aside before anything is touched, others leave.
+ *
+ * Control prepares, commits, and has every worker take the steps (worker.h); when all have,
+ * listener_change_end() makes the places of the closed ones free. */
+#ifndef LB4_WORKER_LISTENER_CHANGE_H
+#define LB4_WORKER_LISTENER_CHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/worker/listener.h"
+
+enum listener_verb {
+    LISTENER_STEP_OPEN,  /* take the socket and serve it */
+    LISTENER_STEP_MOVE,  /* it belongs to another service now */
+    LISTENER_STEP_LEAVE, /* TCP: serve who waits in the queue, close. UDP: no new sessions */
+    LISTENER_STEP_STAY,  /* UDP: it had been told to leave, and is wanted again */
+    LISTENER_STEP_CLOSE  /* UDP: end its sessions, close */
+};
+
+struct listener_step {
+    enum listener_verb verb;
+    uint32_t listener;       /* place in the table */
+    struct service *service; /* OPEN, MOVE, STAY */
+};
+
+struct listener_change {
+    struct listener_table *table;
+    struct listener_step *steps;
+    size_t n_steps;
+};
+
+/* From what the table has to what `conf` wants; services[i] is that of conf->services[i]. Returns
+ * 0, or -errno with a sentence in `reterr`: nothing has changed and nothing is kept. */
+int listener_change_prepare(struct listener_change *change, struct listener_table *table,
+                            const struct conf *conf, struct service *const *services,
+                            char reterr[static LISTENER_ERROR_MAX]);
+
+/* Those of UDP whose time to leave is over at `now_ns`; may have no steps. Returns 0 or -ENOMEM. */
+int listener_change_close(struct listener_change *change, struct listener_table *table,
+                          uint64_t now_ns);
+
+/* From now on it is so in the table. UDP listeners that leave get until `leave_by_ns`. */
+void listener_change_commit(struct listener_change *change, uint64_t leave_by_ns);
+
+/* Every worker has taken the steps, and a grace has passed since, as connections that were accepted
+ * on a listener may be on their way between workers. */
+void listener_change_end(struct listener_change *change);
+
+/* Instead of a commit: close what was bound. */
+void listener_change_abort(struct listener_change *change);
+
+/* When the next listener's time to leave is over; UINT64_MAX = none leaves. */
+uint64_t listener_table_due_ns(const struct listener_table *table);
+
+#endif

@@ -1,0 +1,298 @@
+/* Addresses and servers are compared in the model; all other directives as their canonical lines
+ * (conf/print.h), so that a directive that is added there needs nothing here. */
+#include "lb4/conf/diff.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lb4/conf/print.h"
+
+/* --- directives as text ----------------------------------------------------------------------- */
+
+/* Directives that a running process cannot follow. */
+static bool needs_start(const char *line)
+{
+    static const char *const words[] = {"workers ", "pipes ", "splice ",
+                                        "user ",    "admin ", "http "};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strncmp(line, words[i], strlen(words[i])) == 0)
+            return true;
+    return false;
+}
+
+/* How much of the line tells which directive it is: a word, of `timeout` two. */
+static size_t key_length(const char *line)
+{
+    size_t n = strcspn(line, " ");
+
+    if (strncmp(line, "timeout ", 8) == 0)
+        n += 1 + strcspn(line + n + 1, " ");
+    return n;
+}
+
+static const char *find_line(char *const *lines, size_t n_lines, const char *line)
+{
+    size_t n = key_length(line);
+
+    for (size_t i = 0; i < n_lines; i++)
+        if (key_length(lines[i]) == n && memcmp(lines[i], line, n) == 0)
+            return lines[i];
+    return NULL;
+}
+
+/* A text cut into lines without indentation. */
+struct lines {
+    char *text;
+    char **lines;
+    size_t n;
+};
+
+static int lines_cut(struct lines *lines)
+{
+    size_t n_most = 1;
+    char *rest;
+    char *line;
+
+    for (const char *at = lines->text; *at; at++)
+        n_most += *at == '\n';
+    lines->lines = calloc(n_most, sizeof(*lines->lines));
+    if (!lines->lines)
+        return -ENOMEM;
+    for (line = strtok_r(lines->text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        lines->lines[lines->n++] = line + strspn(line, " ");
+    return 0;
+}
+
+static void lines_fini(struct lines *lines)
+{
+    free(lines->text);
+    free(lines->lines);
+}
+
+static int lines_of(struct lines *lines, const struct conf *conf,
+                    const struct conf_service *service)
+{
+    size_t n_bytes;
+    FILE *stream;
+
+    *lines = (struct lines){0};
+    stream = open_memstream(&lines->text, &n_bytes);
+    if (!stream)
+        return -ENOMEM;
+    if (service)
+        conf_print_policy(service, stream);
+    else
+        conf_print_globals(conf, stream);
+    if (fclose(stream) != 0)
+        return -ENOMEM;
+    return lines_cut(lines);
+}
+
+static void write_line(char sign, const char *line, const char *service, const char *before,
+                       FILE *stream)
+{
+    size_t n = before ? key_length(line) : strlen(line);
+
+    fprintf(stream, "%c %.*s%s%s", sign, (int)n, line, service ? " of " : "",
+            service ? service : "");
+    if (before)
+        fprintf(stream, "%s ->%s", before + key_length(before), line + n);
+    fprintf(stream, "%s\n", !service && needs_start(line) ? " (at the next start)" : "");
+}
+
+static long compare_lines(const struct lines *before, const struct lines *after,
+                          const char *service, FILE *stream)
+{
+    long n = 0;
+
+    for (size_t i = 0; i < before->n; i++) {
+        const char *other = find_line(after->lines, after->n, before->lines[i]);
+
+        if (other && strcmp(other, before->lines[i]) == 0)
+            continue;
+        if (other)
+            write_line('~', other, service, before->lines[i], stream);
+        else
+            write_line('-', before->lines[i], service, NULL, stream);
+        n++;
+    }
+    for (size_t i = 0; i < after->n; i++) {
+        if (find_line(before->lines, before->n, after->lines[i]))
+            continue;
+        write_line('+', after->lines[i], service, NULL, stream);
+        n++;
+    }
+    return n;
+}
+
+/* Of two services, or, if they are NULL, outside of services. */
+static long compare_directives(const struct conf *confs[2], const struct conf_service *services[2],
+                               FILE *stream)
+{
+    struct lines before;
+    struct lines after;
+    long n = lines_of(&before, confs[0], services[0]);
+
+    if (lines_of(&after, confs[1], services[1]) < 0)
+        n = -ENOMEM;
+    if (n == 0)
+        n = compare_lines(&before, &after, services[0] ? services[0]->name : NULL, stream);
+    lines_fini(&before);
+    lines_fini(&after);
+    return n;
+}
+
+/* --- listeners and servers -------------------------------------------------------------------- */
+
+static bool has_listen(const struct conf_service *service, const struct conf_listen *listen)
+{
+    for (size_t i = 0; i < service->n_listens; i++) {
+        const struct conf_listen *other = &service->listens[i];
+
+        if (other->transport == listen->transport && other->is_any == listen->is_any &&
+            other->last_port == listen->last_port && addr_equal(&other->addr, &listen->addr))
+            return true;
+    }
+    return false;
+}
+
+/* Those of `service` that `other` has not, or all. */
+static long write_listens(char sign, const struct conf_service *service,
+                          const struct conf_service *other, FILE *stream)
+{
+    long n = 0;
+
+    for (size_t i = 0; i < service->n_listens; i++) {
+        if (other && has_listen(other, &service->listens[i]))
+            continue;
+        fprintf(stream, "%c listener ", sign);
+        conf_print_listen(&service->listens[i], stream);
+        fprintf(stream, " of %s\n", service->name);
+        n++;
+    }
+    return n;
+}
+
+static const struct conf_server *find_server(const struct conf_service *service, const char *name)
+{
+    for (size_t i = 0; i < service->n_servers; i++)
+        if (strcmp(service->servers[i].name, name) == 0)
+            return &service->servers[i];
+    return NULL;
+}
+
+static long write_servers(char sign, const struct conf_service *service,
+                          const struct conf_service *other, FILE *stream)
+{
+    char text[ADDR_TEXT_MAX];
+    long n = 0;
+
+    for (size_t i = 0; i < service->n_servers; i++) {
+        const struct conf_server *server = &service->servers[i];
+
+        if (other && find_server(other, server->name))
+            continue;
+        fprintf(stream, "%c server %s/%s %s\n", sign, service->name, server->name,
+                addr_format(&server->addr, text));
+        n++;
+    }
+    return n;
+}
+
+static long compare_server(const char *service, const struct conf_server *before,
+                           const struct conf_server *after, FILE *stream)
+{
+    char old_text[ADDR_TEXT_MAX];
+    char new_text[ADDR_TEXT_MAX];
+    long n = 0;
+
+    if (!addr_equal(&before->addr, &after->addr) && ++n)
+        fprintf(stream, "~ address %s/%s %s -> %s\n", service, after->name,
+                addr_format(&before->addr, old_text), addr_format(&after->addr, new_text));
+    if (before->weight != after->weight && ++n)
+        fprintf(stream, "~ weight %s/%s %u -> %u\n", service, after->name, before->weight,
+                after->weight);
+    if (before->is_backup != after->is_backup && ++n)
+        fprintf(stream, "~ backup %s/%s %s\n", service, after->name,
+                before->is_backup ? "yes -> no" : "no -> yes");
+    return n;
+}
+
+static long compare_servers(const struct conf_service *before, const struct conf_service *after,
+                            FILE *stream)
+{
+    long n = 0;
+
+    for (size_t i = 0; i < after->n_servers; i++) {
+        const struct conf_server *old = find_server(before, after->servers[i].name);
+
+        if (old)
+            n += compare_server(after->name, old, &after->servers[i], stream);
+    }
+    return n;
+}
+
+long conf_diff_service(const struct conf_service *before, const struct conf_service *after,
+                       FILE *stream)
+{
+    const struct conf *none[2] = {NULL, NULL};
+    const struct conf_service *both[2] = {before, after};
+    long n = compare_directives(none, both, stream);
+
+    if (n < 0)
+        return n;
+    n += write_listens('-', before, after, stream) + write_listens('+', after, before, stream);
+    n += write_servers('-', before, after, stream) + write_servers('+', after, before, stream);
+    return n + compare_servers(before, after, stream);
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+const struct conf_service *conf_find_service(const struct conf *conf, const char *name)
+{
+    for (size_t i = 0; i < conf->n_services; i++)
+        if (strcmp(conf->services[i].name, name) == 0)
+            return &conf->services[i];
+    return NULL;
+}
+
+/* Services of `conf` that `other` has not. */
+static long write_services(char sign, const struct conf *conf, const struct conf *other,
+                           FILE *stream)
+{
+    long n = 0;
+
+    for (size_t i = 0; i < conf->n_services; i++) {
+        const struct conf_service *service = &conf->services[i];
+
+        if (conf_find_service(other, service->name))
+            continue;
+        fprintf(stream, "%c service %s\n", sign, service->name);
+        n += 1 + write_listens(sign, service, NULL, stream) +
+             write_servers(sign, service, NULL, stream);
+    }
+    return n;
+}
+
+long conf_diff(const struct conf *before, const struct conf *after, FILE *stream)
+{
+    const struct conf *both[2] = {before, after};
+    const struct conf_service *none[2] = {NULL, NULL};
+    long n = compare_directives(both, none, stream);
+
+    if (n < 0)
+        return n;
+    n += write_services('-', before, after, stream) + write_services('+', after, before, stream);
+    for (size_t i = 0; i < after->n_services; i++) {
+        const struct conf_service *old = conf_find_service(before, after->services[i].name);
+        long found = old ? conf_diff_service(old, &after->services[i], stream) : 0;
+
+        if (found < 0)
+            return found;
+        n += found;
+    }
+    return n;
+}

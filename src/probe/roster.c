@@ -1,0 +1,172 @@
+#include "lb4/probe/roster.h"
+
+#include <errno.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/probe/verdict.h"
+#include "lb4/shared/reserve.h"
+
+static size_t count_probed(const struct service *service)
+{
+    size_t n = 0;
+
+    if (!service_plan(service)->check->is_probed)
+        return 0;
+    for (size_t i = 0; i < service->n_places; i++)
+        n += service->backends[i].state == BACKEND_SERVING;
+    return n;
+}
+
+size_t prober_count(const struct service_table *services)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < services->n_services; i++) {
+        if (service_is_live(&services->services[i]))
+            n += count_probed(&services->services[i]);
+    }
+    return n;
+}
+
+/* What follows from the check; the attempt is closed. */
+static void aim(struct prober *prober, struct probe *probe)
+{
+    const struct service_check *check = probe_check(probe);
+
+    attempt_init(&probe->attempt, check,
+                 true); /* any address may become one of ours while we run */
+    schedule_slots_init(&probe->slots, check->interval_ns, probe->backend->stats_index,
+                        prober->random);
+    probe->addr = probe->backend->addr;
+    if (check->port)
+        addr_set_port(&probe->addr, check->port);
+    else if (addr_port(&probe->addr) == 0)
+        addr_set_port(&probe->addr, check->default_port);
+}
+
+/* Its first probe decides alone. */
+static void await_first(struct prober *prober, struct probe *probe)
+{
+    probe->is_unjudged = true;
+    prober->n_unjudged++;
+}
+
+static void clear_checks(struct stats_checks *checks)
+{
+    stats_zero(&checks->ok);
+    stats_zero(&checks->failed);
+    stats_zero(&checks->unknown);
+}
+
+static struct probe *probe_init(struct prober *prober, struct service *service,
+                                struct backend *backend)
+{
+    struct probe *probe = &prober->probes[backend->stats_index];
+
+    *probe = (struct probe){
+        .service = service, .backend = backend, .next_ns = UINT64_MAX, .unmark_ns = UINT64_MAX};
+    clear_checks(&prober->checks[backend->stats_index]);
+    schedule_entry_init(&probe->entry);
+    list_init(&probe->queue);
+    aim(prober, probe);
+    if (probe_check(probe)->is_probed)
+        await_first(prober, probe);
+    if (backend->stats_index >= prober->n_probes)
+        prober->n_probes = backend->stats_index + 1;
+    return probe;
+}
+
+int roster_init(struct prober *prober, struct service_table *services)
+{
+    prober->probes = reserve_memory(SERVICE_STATS_MAX, sizeof(*prober->probes));
+    prober->checks = reserve_memory(SERVICE_STATS_MAX, sizeof(*prober->checks));
+    prober->services_told = reserve_memory(SERVICE_TABLE_MAX, sizeof(*prober->services_told));
+    if (!prober->probes || !prober->checks || !prober->services_told)
+        return -ENOMEM;
+    for (size_t i = 0; i < services->n_services; i++) {
+        struct service *service = &services->services[i];
+
+        for (size_t k = 0; k < service_plan(service)->n_backends; k++)
+            probe_init(prober, service, &service->backends[k]);
+    }
+    return schedule_init(&prober->schedule, SERVICE_STATS_MAX);
+}
+
+void roster_fini(struct prober *prober)
+{
+    schedule_fini(&prober->schedule);
+    reserve_release(prober->probes, SERVICE_STATS_MAX, sizeof(*prober->probes));
+    reserve_release(prober->checks, SERVICE_STATS_MAX, sizeof(*prober->checks));
+    reserve_release(prober->services_told, SERVICE_TABLE_MAX, sizeof(*prober->services_told));
+    prober->probes = NULL;
+    prober->checks = NULL;
+    prober->services_told = NULL;
+    prober->n_probes = 0;
+}
+
+/* From now on, as at the start. */
+static void begin_probe(struct prober *prober, struct probe *probe)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    health_init(&probe->health, now_ns);
+    probe->next_ns = probe_check(probe)->is_probed ? now_ns : UINT64_MAX;
+    prober_arm(prober, probe);
+}
+
+/* Nothing would clear marks that only probes set, in a service that is not probed any more; and one
+ * that is probed from now on is judged by its first probe. */
+static void check_anew(struct prober *prober, struct probe *probe)
+{
+    bool was_probed = probe->attempt.check->is_probed;
+
+    prober_close_attempt(prober, probe);
+    aim(prober, probe);
+    if (probe_check(probe)->is_probed && !was_probed) {
+        await_first(prober, probe);
+        begin_probe(prober, probe);
+    } else if (probe_check(probe)->is_probed) {
+        probe->next_ns = clock_now_ns();
+        prober_arm(prober, probe);
+    } else {
+        verdict_note_judged(prober, probe);
+        backend_clear(probe->backend, PICK_DOWN | PICK_NEW);
+        begin_probe(prober, probe);
+    }
+}
+
+static void forget(struct prober *prober, const struct backend *backend)
+{
+    struct probe *probe = &prober->probes[backend->stats_index];
+
+    if (probe->backend != backend)
+        return;
+    prober_close_attempt(prober, probe);
+    schedule_set(&prober->schedule, &probe->entry, UINT64_MAX);
+    verdict_note_judged(prober, probe);
+    probe->backend = NULL;
+}
+
+void roster_change(struct prober *prober, const struct prober_change *change)
+{
+    prober->max_open = change->max_open;
+    for (size_t i = 0; i < change->n_gone; i++)
+        forget(prober, change->gone[i]);
+    for (size_t i = 0; i < change->n_dropped; i++)
+        prober->services_told[change->dropped[i]->index] = (struct prober_service){0};
+    for (size_t i = 0; i < prober->n_probes; i++) {
+        struct probe *probe = &prober->probes[i];
+
+        if (probe->backend && probe->attempt.check != probe_check(probe))
+            check_anew(prober, probe);
+    }
+    for (size_t i = 0; i < change->n_added; i++)
+        begin_probe(prober, probe_init(prober, change->added_to[i], change->added[i]));
+}
+
+void roster_begin(struct prober *prober)
+{
+    for (size_t i = 0; i < prober->n_probes; i++)
+        if (prober->probes[i].backend)
+            begin_probe(prober, &prober->probes[i]);
+}

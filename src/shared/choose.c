@@ -1,0 +1,290 @@
+#include "lb4/shared/choose.h"
+
+/* One choice under way. */
+struct choice {
+    struct service *service;
+    const struct service_plan *plan;
+    const struct pick_set *tried;
+    uint32_t random;
+    bool spares_fresh;
+};
+
+/* 0..n-1, from the upper bits, which are the good ones of such a generator. */
+static size_t draw(struct choice *choice, size_t n)
+{
+    choice->random = choice->random * 1664525u + 1013904223u;
+    return (size_t)((uint64_t)choice->random * n >> 32);
+}
+
+static uint32_t standing_at(const struct choice *choice, size_t index)
+{
+    return atomic_load_explicit(&choice->service->slots[index].standing, memory_order_relaxed);
+}
+
+static uint32_t active_at(const struct choice *choice, size_t index)
+{
+    return atomic_load_explicit(&choice->service->slots[index].active, memory_order_relaxed);
+}
+
+static uint32_t rank_at(const struct choice *choice, size_t index)
+{
+    if (pick_set_has(choice->tried, index))
+        return PICK_RANK_NONE;
+    return pick_rank(standing_at(choice, index), choice->spares_fresh);
+}
+
+static struct pick_load load_at(const struct choice *choice, size_t index)
+{
+    return (struct pick_load){active_at(choice, index),
+                              standing_at(choice, index) & PICK_WEIGHT_MASK};
+}
+
+/* The best rank that can be had now. From a random start, since with half of the servers down the
+ * first healthy one is then two steps away wherever they stand. */
+static uint32_t best_rank(struct choice *choice)
+{
+    size_t n = choice->plan->n_backends;
+    size_t at = draw(choice, n);
+    uint32_t best = PICK_RANK_NONE;
+
+    for (size_t i = 0; i < n && best < PICK_RANK_BEST; i++) {
+        uint32_t rank = rank_at(choice, at);
+
+        if (rank > best)
+            best = rank;
+        if (++at == n)
+            at = 0;
+    }
+    return best;
+}
+
+/* How good a server is, or the one found so far. */
+struct standard {
+    uint32_t rank;
+    struct pick_load load;
+};
+
+static bool is_better(struct standard a, struct standard b)
+{
+    return a.rank > b.rank || (a.rank == b.rank && pick_is_less(a.load, b.load));
+}
+
+enum { DRAWS_MAX = 8 }; /* chosen */
+
+/* A few draws for a server that is as good as `standard`: each of those with the same odds. A walk
+ * from a random start would give the one that follows busy or dead servers the share of them all.
+ */
+static struct backend *draw_as_good(struct choice *choice, struct standard standard)
+{
+    for (int i = 0; i < DRAWS_MAX; i++) {
+        size_t at = draw(choice, choice->plan->n_backends);
+        struct standard here = {rank_at(choice, at), load_at(choice, at)};
+
+        if (!is_better(standard, here))
+            return &choice->service->backends[at];
+    }
+    return NULL;
+}
+
+struct search {
+    struct standard best;
+    struct standard enough; /* nobody is better than this */
+    struct backend *found;
+};
+
+/* Returns true when the search is over. The set of the tried comes last, as few get that far. */
+static __attribute__((noinline)) bool consider(const struct choice *choice, struct search *search,
+                                               size_t at)
+{
+    struct standard here = {pick_rank(standing_at(choice, at), choice->spares_fresh),
+                            load_at(choice, at)};
+
+    if (!is_better(here, search->best) || pick_set_has(choice->tried, at))
+        return false;
+    search->best = here;
+    search->found = &choice->service->backends[at];
+    return !is_better(search->enough, here);
+}
+
+/* What a server must be less loaded than to be looked at. Weight 0 is an endless load. */
+static struct pick_load limit_of(const struct search *search)
+{
+    return search->best.rank == PICK_RANK_BEST ? search->best.load : (struct pick_load){0, 0};
+}
+
+/* The hot loop of leastconn passes over most servers with a few cycles and one branch each. A
+ * standing with flags, taken for a weight, only makes a server look less loaded than it is: it may
+ * be looked at in vain, but is not missed. */
+static bool search_range(const struct choice *choice, struct search *search, size_t from, size_t to)
+{
+    const struct backend_slot *slots = choice->service->slots;
+    struct pick_load limit = limit_of(search);
+
+    for (size_t at = from; at < to; at++) {
+        uint32_t standing = atomic_load_explicit(&slots[at].standing, memory_order_relaxed);
+        uint32_t active = atomic_load_explicit(&slots[at].active, memory_order_relaxed);
+        bool is_unusable = standing & PICK_UNUSABLE;
+
+        if (is_unusable | !pick_is_less((struct pick_load){active, standing}, limit))
+            continue;
+        if (consider(choice, search, at))
+            return true;
+        limit = limit_of(search);
+    }
+    return false;
+}
+
+/* The same odds for all again, where they are too few for the draws: one pass more. */
+static struct backend *any_as_good(struct choice *choice, struct standard standard)
+{
+    struct backend *chosen = NULL;
+    size_t n_good = 0;
+
+    for (size_t at = 0; at < choice->plan->n_backends; at++) {
+        struct standard here = {rank_at(choice, at), load_at(choice, at)};
+
+        if (!is_better(standard, here) && draw(choice, ++n_good) == 0)
+            chosen = &choice->service->backends[at];
+    }
+    return chosen;
+}
+
+/* The least loaded of the best rank. The search ends at the first idle one. */
+static struct backend *choose_least(struct choice *choice)
+{
+    size_t n = choice->plan->n_backends;
+    size_t start = draw(choice, n);
+    struct search search = {
+        .best = {PICK_RANK_NONE, {.active = 0, .weight = CONF_WEIGHT_MAX}},
+        .enough = {PICK_RANK_BEST, {.active = 0, .weight = choice->plan->most_weight}},
+    };
+    struct backend *twin;
+
+    if (!search_range(choice, &search, start, n))
+        search_range(choice, &search, 0, start);
+    if (!search.found || n == 1)
+        return search.found;
+    twin = draw_as_good(choice, search.best);
+    if (!twin)
+        twin = any_as_good(choice, search.best);
+    return twin ? twin : search.found; /* others may have taken places meanwhile */
+}
+
+/* Chosen: a round of the largest service with equal weights, and 0.1 ms at the worst. Beyond it
+ * less than one ticket in some thousand is any good, and the least loaded of those few will do. */
+enum { TICKETS_MAX = CONF_SERVERS_MAX };
+
+/* A server that cannot be taken is passed over with a further ticket: going on to its neighbour in
+ * the sequence instead would give that neighbour all of its share. At most one round. */
+static struct backend *choose_next(struct choice *choice, uint32_t best)
+{
+    struct service *service = choice->service;
+    const struct service_plan *plan = choice->plan;
+
+    for (size_t i = 0; i < plan->n_sequence && i < TICKETS_MAX; i++) {
+        uint64_t ticket = atomic_fetch_add_explicit(&service->ticket, 1, memory_order_relaxed);
+        uint16_t index = plan->sequence[ticket % plan->n_sequence];
+
+        if (rank_at(choice, index) == best)
+            return &service->backends[index];
+    }
+    return NULL;
+}
+
+/* Two balancers agree: their tables are the same, which holds all servers whatever their state, a
+ * client's place in it follows from its address alone, and the walk from there passes over the same
+ * servers. Where they think differently of one server, they differ on its own clients only. No
+ * randomness and no loads come in, and no PICK_FRESH, as that depends on when a probe was answered.
+ * The entries behind those of one server belong to all others, so its clients spread over them. */
+static struct backend *choose_by_source(struct choice *choice, uint32_t best,
+                                        const struct addr *client)
+{
+    const struct maglev *maglev = &choice->plan->maglev;
+    uint32_t at = maglev_position(maglev, client);
+
+    for (uint32_t i = 0; i < maglev->n_entries; i++) {
+        uint16_t index = maglev->entries[at];
+
+        if (rank_at(choice, index) == best)
+            return &choice->service->backends[index];
+        if (++at == maglev->n_entries)
+            at = 0;
+    }
+    return NULL;
+}
+
+enum { REJECTIONS_MAX = 16 }; /* chosen: 1 in 65,536 choices gives up where half is usable */
+
+/* Each with odds by its weight, `other` never. */
+static struct backend *draw_weighted(struct choice *choice, uint32_t best,
+                                     const struct backend *other)
+{
+    struct service *service = choice->service;
+    const struct service_plan *plan = choice->plan;
+
+    for (int i = 0; i < REJECTIONS_MAX; i++) {
+        uint16_t index = plan->sequence[draw(choice, plan->n_sequence)];
+
+        if (rank_at(choice, index) == best && &service->backends[index] != other)
+            return &service->backends[index];
+    }
+    return NULL;
+}
+
+static struct backend *choose_of_two(struct choice *choice, uint32_t best)
+{
+    struct backend *first = draw_weighted(choice, best, NULL);
+    struct backend *second = first ? draw_weighted(choice, best, first) : NULL;
+
+    if (!second)
+        return NULL;
+    return pick_is_less(load_at(choice, second->index), load_at(choice, first->index)) ? second
+                                                                                       : first;
+}
+
+/* The policies other than leastconn. NULL also when other threads or rare servers made them give
+ * up. */
+static struct backend *choose_by_policy(struct choice *choice, const struct addr *client)
+{
+    uint32_t best = best_rank(choice);
+
+    if (best == PICK_RANK_NONE)
+        return NULL;
+    switch (choice->plan->balance) {
+    case CONF_BALANCE_LEASTCONN:
+        return NULL;
+    case CONF_BALANCE_ROUNDROBIN:
+        return choose_next(choice, best);
+    case CONF_BALANCE_SOURCE:
+        return choose_by_source(choice, best, client);
+    case CONF_BALANCE_RANDOM:
+        return choose_of_two(choice, best);
+    }
+    return NULL;
+}
+
+static bool follows_load(enum conf_balance balance)
+{
+    return balance == CONF_BALANCE_LEASTCONN || balance == CONF_BALANCE_RANDOM;
+}
+
+struct backend *service_choose(struct service *service, const struct service_client *client)
+{
+    const struct service_plan *plan = service_plan(service);
+    struct choice choice = {
+        .service = service,
+        .plan = plan,
+        .tried = client->tried,
+        .random = client->random,
+        .spares_fresh = follows_load(plan->balance) && client->random >> 31,
+    };
+    struct backend *chosen = NULL;
+
+    if (plan->balance != CONF_BALANCE_LEASTCONN)
+        chosen = choose_by_policy(&choice, client->addr);
+    if (!chosen)
+        chosen = choose_least(&choice);
+    if (chosen)
+        backend_acquire(chosen);
+    return chosen;
+}

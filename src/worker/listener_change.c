@@ -1,0 +1,250 @@
+#include "lb4/worker/listener_change.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A listener of the table or of the list of what is wanted, to find one by the other. */
+struct entry {
+    const struct listener *listener;
+    bool is_found;
+};
+
+static int compare_listeners(const struct listener *a, const struct listener *b)
+{
+    if (a->transport != b->transport)
+        return a->transport < b->transport ? -1 : 1;
+    if (a->is_dual_stack != b->is_dual_stack)
+        return a->is_dual_stack ? 1 : -1;
+    return addr_compare(&a->addr, &b->addr);
+}
+
+static int compare_entries(const void *left, const void *right)
+{
+    const struct entry *a = left;
+    const struct entry *b = right;
+
+    return compare_listeners(a->listener, b->listener);
+}
+
+/* What is wanted, sorted. */
+struct wanted {
+    struct listener *list; /* as in the configuration */
+    struct entry *entries;
+    size_t n;
+};
+
+static int wanted_init(struct wanted *wanted, const struct conf *conf,
+                       struct service *const *services)
+{
+    wanted->list = listener_list(conf, services, &wanted->n);
+    wanted->entries = calloc(wanted->n + 1, sizeof(*wanted->entries));
+    if (!wanted->list || !wanted->entries)
+        return -ENOMEM;
+    for (size_t i = 0; i < wanted->n; i++)
+        wanted->entries[i].listener = &wanted->list[i];
+    qsort(wanted->entries, wanted->n, sizeof(*wanted->entries), compare_entries);
+    return 0;
+}
+
+static void wanted_fini(struct wanted *wanted)
+{
+    free(wanted->list);
+    free(wanted->entries);
+}
+
+static struct entry *wanted_find(const struct wanted *wanted, const struct listener *listener)
+{
+    const struct entry key = {.listener = listener};
+
+    return bsearch(&key, wanted->entries, wanted->n, sizeof(key), compare_entries);
+}
+
+static void add_step(struct listener_change *change, enum listener_verb verb, size_t listener,
+                     struct service *service)
+{
+    change->steps[change->n_steps++] = (struct listener_step){verb, (uint32_t)listener, service};
+}
+
+/* What becomes of those that are there. */
+static void compare_with(struct listener_change *change, const struct wanted *wanted)
+{
+    for (size_t i = 0; i < change->table->n_listeners; i++) {
+        const struct listener *listener = &change->table->listeners[i];
+        struct entry *entry;
+
+        if (listener->state == LISTENER_NONE)
+            continue;
+        entry = wanted_find(wanted, listener);
+        if (entry)
+            entry->is_found = true;
+        if (!entry && listener->state == LISTENER_OPEN)
+            add_step(change, LISTENER_STEP_LEAVE, i, NULL);
+        else if (entry && listener->state == LISTENER_LEAVING)
+            add_step(change, LISTENER_STEP_STAY, i, entry->listener->service);
+        else if (entry && entry->listener->service != listener->service)
+            add_step(change, LISTENER_STEP_MOVE, i, entry->listener->service);
+    }
+}
+
+/* Ports that listeners of the table have. */
+static void mark_ours(const struct listener_table *table, enum conf_transport transport,
+                      bool is_ours[static UINT16_MAX + 1])
+{
+    memset(is_ours, 0, UINT16_MAX + 1);
+    for (size_t i = 0; i < table->n_listeners; i++) {
+        const struct listener *listener = &table->listeners[i];
+
+        if (listener->state != LISTENER_NONE && listener->transport == transport)
+            is_ours[addr_port(&listener->addr)] = true;
+    }
+}
+
+/* Keep those that are not there yet, in their order. */
+static void keep_missing(struct wanted *wanted, const struct listener_table *table)
+{
+    static bool is_ours[2][UINT16_MAX + 1];
+    size_t n = 0;
+
+    mark_ours(table, CONF_TCP, is_ours[0]);
+    mark_ours(table, CONF_UDP, is_ours[1]);
+    for (size_t i = 0; i < wanted->n; i++) {
+        struct listener *listener = &wanted->list[i];
+
+        if (wanted_find(wanted, listener)->is_found)
+            listener->state = LISTENER_LEAVING; /* marked only; the list is ours */
+    }
+    for (size_t i = 0; i < wanted->n; i++) {
+        struct listener *listener = &wanted->list[i];
+
+        if (listener->state == LISTENER_LEAVING)
+            continue;
+        listener->meets_ours = is_ours[listener->transport == CONF_UDP][addr_port(&listener->addr)];
+        wanted->list[n++] = *listener;
+    }
+    wanted->n = n;
+}
+
+static int bind_missing(struct listener_change *change, const struct wanted *missing,
+                        char reterr[static LISTENER_ERROR_MAX])
+{
+    int error = listener_probe_all(missing->list, missing->n, reterr);
+
+    for (size_t i = 0; !error && i < missing->n; i++) {
+        long index = listener_table_bind(change->table, &missing->list[i], reterr);
+
+        if (index < 0)
+            return (int)index;
+        add_step(change, LISTENER_STEP_OPEN, (size_t)index, missing->list[i].service);
+        listener_table_discard(change->table, (size_t)index);
+    }
+    return error;
+}
+
+static int prepare(struct listener_change *change, struct wanted *wanted,
+                   char reterr[static LISTENER_ERROR_MAX])
+{
+    change->steps = calloc(change->table->n_listeners + wanted->n + 1, sizeof(*change->steps));
+    if (!change->steps)
+        return -ENOMEM;
+    compare_with(change, wanted);
+    keep_missing(wanted, change->table);
+    return bind_missing(change, wanted, reterr);
+}
+
+int listener_change_prepare(struct listener_change *change, struct listener_table *table,
+                            const struct conf *conf, struct service *const *services,
+                            char reterr[static LISTENER_ERROR_MAX])
+{
+    struct wanted wanted = {0};
+    int error;
+
+    *change = (struct listener_change){.table = table};
+    snprintf(reterr, LISTENER_ERROR_MAX, "no memory for the listeners");
+    error = wanted_init(&wanted, conf, services);
+    if (!error)
+        error = prepare(change, &wanted, reterr);
+    wanted_fini(&wanted);
+    if (error)
+        listener_change_abort(change);
+    return error;
+}
+
+int listener_change_close(struct listener_change *change, struct listener_table *table,
+                          uint64_t now_ns)
+{
+    *change = (struct listener_change){.table = table};
+    change->steps = calloc(table->n_listeners + 1, sizeof(*change->steps));
+    if (!change->steps)
+        return -ENOMEM;
+    for (size_t i = 0; i < table->n_listeners; i++) {
+        const struct listener *listener = &table->listeners[i];
+
+        if (listener->state == LISTENER_LEAVING && listener->leave_by_ns <= now_ns)
+            add_step(change, LISTENER_STEP_CLOSE, i, NULL);
+    }
+    return 0;
+}
+
+void listener_change_commit(struct listener_change *change, uint64_t leave_by_ns)
+{
+    for (size_t i = 0; i < change->n_steps; i++) {
+        const struct listener_step *step = &change->steps[i];
+        struct listener *listener = &change->table->listeners[step->listener];
+
+        switch (step->verb) {
+        case LISTENER_STEP_OPEN:
+        case LISTENER_STEP_MOVE:
+        case LISTENER_STEP_STAY:
+            listener->service = step->service;
+            listener->state = LISTENER_OPEN;
+            break;
+        case LISTENER_STEP_LEAVE:
+            listener->state = LISTENER_LEAVING;
+            listener->leave_by_ns = leave_by_ns;
+            break;
+        case LISTENER_STEP_CLOSE:
+            break;
+        }
+    }
+}
+
+static bool is_closed_by(const struct listener_change *change, const struct listener_step *step)
+{
+    return step->verb == LISTENER_STEP_CLOSE ||
+           (step->verb == LISTENER_STEP_LEAVE &&
+            change->table->listeners[step->listener].transport == CONF_TCP);
+}
+
+void listener_change_end(struct listener_change *change)
+{
+    for (size_t i = 0; i < change->n_steps; i++)
+        if (is_closed_by(change, &change->steps[i]))
+            listener_table_free(change->table, change->steps[i].listener);
+    free(change->steps);
+    *change = (struct listener_change){0};
+}
+
+void listener_change_abort(struct listener_change *change)
+{
+    for (size_t i = 0; i < change->n_steps; i++)
+        if (change->steps[i].verb == LISTENER_STEP_OPEN)
+            listener_table_free(change->table, change->steps[i].listener);
+    free(change->steps);
+    *change = (struct listener_change){0};
+}
+
+uint64_t listener_table_due_ns(const struct listener_table *table)
+{
+    uint64_t due_ns = UINT64_MAX;
+
+    for (size_t i = 0; i < table->n_listeners; i++) {
+        const struct listener *listener = &table->listeners[i];
+
+        if (listener->state == LISTENER_LEAVING && listener->transport == CONF_UDP &&
+            listener->leave_by_ns < due_ns)
+            due_ns = listener->leave_by_ns;
+    }
+    return due_ns;
+}
