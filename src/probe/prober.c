@@ -434,6 +434,8 @@ static void on_mailbox(struct prober *prober)
 {
     uint32_t requests = mailbox_take(&prober->mailbox);
 
+    if (requests & MAILBOX_PING)
+        mailbox_answer(&prober->mailbox);
     if (requests & MAILBOX_SUSPECT)
         notice_suspects(prober);
     if (requests & MAILBOX_EXIT)

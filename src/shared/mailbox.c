@@ -12,6 +12,7 @@ int mailbox_init(struct mailbox *mailbox)
 {
     atomic_init(&mailbox->pending, 0);
     atomic_init(&mailbox->done, 0);
+    atomic_init(&mailbox->n_answers, 0);
     atomic_init(&mailbox->tail, 0);
     atomic_init(&mailbox->head, 0);
     for (uint64_t i = 0; i < MAILBOX_RING; i++)
@@ -61,6 +62,17 @@ void mailbox_mark_done(struct mailbox *mailbox, uint32_t requests)
 bool mailbox_is_done(const struct mailbox *mailbox, uint32_t requests)
 {
     return (atomic_load_explicit(&mailbox->done, memory_order_acquire) & requests) == requests;
+}
+
+/* Relaxed: it tells of life alone, of nothing that was done before. */
+void mailbox_answer(struct mailbox *mailbox)
+{
+    atomic_fetch_add_explicit(&mailbox->n_answers, 1, memory_order_relaxed);
+}
+
+uint64_t mailbox_answers(const struct mailbox *mailbox)
+{
+    return atomic_load_explicit(&mailbox->n_answers, memory_order_relaxed);
 }
 
 bool mailbox_hand_over(struct mailbox *mailbox, const struct mailbox_handoff *handoff)

@@ -93,6 +93,8 @@ static int failed(const struct listener *listener, int error,
     else if (error == -EACCES)
         hint =
             " (ports below net.ipv4.ip_unprivileged_port_start need root or CAP_NET_BIND_SERVICE)";
+    else if (error == -E2BIG)
+        hint = " (more sockets were passed for it than there are workers)";
     else if (error == -EADDRNOTAVAIL)
         hint = " (no interface of this machine has the address)";
     snprintf(reterr, LISTENER_ERROR_MAX, "cannot listen on %s%s of service %s: %s%s",
@@ -114,6 +116,56 @@ static int bind_one(const struct listener *listener, bool reuse_port)
     return sock_listen(&listener->addr, &tcp);
 }
 
+/* --- passed to us --- */
+
+static int adopt_one(struct listener_table *table, size_t at, int fd)
+{
+    struct listener *listener = &table->listeners[at % table->n_listeners];
+
+    listener->is_inherited = true;
+    table->fds[at] = fd;
+    return listener->transport == CONF_UDP ? sock_udp_adopt(fd, UDP_BUFFER_BYTES) : sock_adopt(fd);
+}
+
+/* Owners of different listeners are different workers, as far as there are enough. */
+static int adopt_listener(struct listener_table *table, size_t index,
+                          const struct inherited *inherited)
+{
+    const struct listener *listener = &table->listeners[index];
+    const struct inherited_socket like = {.transport = listener->transport,
+                                          .addr = listener->addr,
+                                          .is_dual_stack = listener->is_dual_stack};
+    int fd;
+
+    for (size_t n = 0; (fd = inherited_take(inherited, &like)) >= 0; n++) {
+        size_t worker = (index + n) % table->n_workers;
+        int error;
+
+        if (n == table->n_workers) {
+            close(fd);
+            return -E2BIG;
+        }
+        error = adopt_one(table, worker * table->n_listeners + index, fd);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+static int adopt_all(struct listener_table *table, const struct inherited *inherited,
+                     char reterr[static LISTENER_ERROR_MAX])
+{
+    for (size_t i = 0; inherited && i < table->n_listeners; i++) {
+        int error = adopt_listener(table, i, inherited);
+
+        if (error)
+            return failed(&table->listeners[i], error, reterr);
+    }
+    return 0;
+}
+
+/* --- bound by us --- */
+
 static int probe_one(const struct listener *listener)
 {
     const struct sock_listen_options options = {.dual_stack = listener->is_dual_stack};
@@ -132,7 +184,7 @@ static int probe_one(const struct listener *listener)
 static int probe_all(const struct listener_table *table, char reterr[static LISTENER_ERROR_MAX])
 {
     for (size_t i = 0; i < table->n_listeners; i++) {
-        int error = probe_one(&table->listeners[i]);
+        int error = table->listeners[i].is_inherited ? 0 : probe_one(&table->listeners[i]);
 
         if (error)
             return failed(&table->listeners[i], error, reterr);
@@ -165,8 +217,11 @@ static int bind_all(struct listener_table *table, char reterr[static LISTENER_ER
 {
     for (size_t i = 0; i < table->n_listeners * table->n_workers; i++) {
         const struct listener *listener = &table->listeners[i % table->n_listeners];
-        int fd = i < table->n_listeners ? bind_first(listener) : bind_one(listener, true);
+        int fd;
 
+        if (listener->is_inherited)
+            continue;
+        fd = i < table->n_listeners ? bind_first(listener) : bind_one(listener, true);
         if (fd < 0)
             return failed(listener, fd, reterr);
         table->fds[i] = fd;
@@ -184,9 +239,12 @@ static void discard(int fd)
 /* Only now that every group is whole, a flow comes to the worker that will keep it. */
 static void discard_early(const struct listener_table *table)
 {
-    for (size_t i = 0; i < table->n_listeners * table->n_workers; i++)
-        if (table->listeners[i % table->n_listeners].transport == CONF_UDP)
+    for (size_t i = 0; i < table->n_listeners * table->n_workers; i++) {
+        const struct listener *listener = &table->listeners[i % table->n_listeners];
+
+        if (listener->transport == CONF_UDP && !listener->is_inherited)
             discard(table->fds[i]);
+    }
 }
 
 /* A port that stands in the table more than once may be on a wildcard of ours beside an address. */
@@ -220,10 +278,11 @@ static int table_alloc(struct listener_table *table, size_t n_listeners, size_t 
 }
 
 int listener_table_open(struct listener_table *table, const struct conf *conf,
-                        const struct service_table *services, size_t n_workers,
+                        const struct service_table *services,
+                        const struct listener_table_options *options,
                         char reterr[static LISTENER_ERROR_MAX])
 {
-    int error = table_alloc(table, listener_count(conf), n_workers);
+    int error = table_alloc(table, listener_count(conf), options->n_workers);
 
     if (error) {
         snprintf(reterr, LISTENER_ERROR_MAX, "no memory for the listeners");
@@ -232,7 +291,9 @@ int listener_table_open(struct listener_table *table, const struct conf *conf,
     add_all(table, conf, services);
     mark_shared_ports(table->listeners, table->n_tcp);
     mark_shared_ports(table->listeners + table->n_tcp, table->n_listeners - table->n_tcp);
-    error = probe_all(table, reterr);
+    error = adopt_all(table, options->inherited, reterr);
+    if (!error)
+        error = probe_all(table, reterr);
     if (!error)
         error = bind_all(table, reterr);
     if (error)
@@ -251,6 +312,14 @@ void listener_table_close(struct listener_table *table)
     free(table->listeners);
     free(table->fds);
     *table = (struct listener_table){0};
+}
+
+bool listener_table_spreads_udp(const struct listener_table *table)
+{
+    for (size_t i = table->n_tcp; i < table->n_listeners; i++)
+        if (table->listeners[i].is_inherited)
+            return false;
+    return true;
 }
 
 int listener_table_take(struct listener_table *table, size_t worker, size_t listener)

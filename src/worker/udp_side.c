@@ -52,7 +52,8 @@ int udp_side_init(struct udp_side *side, struct listener_table *table,
         take_listener(side, table, options->worker, table->n_tcp + i);
     error = relay_init(side, table, options);
     for (size_t i = 0; !error && i < n; i++)
-        error = loop_add(options->loop, &side->listeners[i].source, LOOP_LEVEL);
+        if (side->listeners[i].source.fd >= 0)
+            error = loop_add(options->loop, &side->listeners[i].source, LOOP_LEVEL);
     return error;
 }
 
@@ -87,11 +88,14 @@ void udp_side_start_draining(struct udp_side *side)
         udp_start_draining(&side->relay);
 }
 
-/* Their memory stays: the batch may still hold their events. */
+/* Their memory stays: the batch may still hold their events. A socket that was passed to us lives
+ * on elsewhere, and would stay in the loop. */
 void udp_side_close_listeners(struct udp_side *side)
 {
-    for (size_t i = 0; i < side->n_listeners; i++)
+    for (size_t i = 0; i < side->n_listeners; i++) {
+        loop_remove(side->relay.loop, &side->listeners[i].source);
         loop_close(&side->listeners[i].source);
+    }
     side->n_listeners = 0;
 }
 

@@ -41,7 +41,8 @@ static int listeners_init(struct worker *worker, struct listener_table *table)
 static int listeners_add(struct worker *worker)
 {
     for (size_t i = 0; i < worker->n_listeners; i++) {
-        int error = loop_add(&worker->loop, &worker->listeners[i].source, LOOP_LEVEL);
+        struct source *source = &worker->listeners[i].source;
+        int error = source->fd < 0 ? 0 : loop_add(&worker->loop, source, LOOP_LEVEL);
 
         if (error)
             return error;
@@ -49,17 +50,26 @@ static int listeners_add(struct worker *worker)
     return 0;
 }
 
+/* Where the kernel spreads the flows each worker has room for its share; where one worker owns a
+ * listener, for all. */
+static uint32_t udp_cap(const struct worker_group *group,
+                        const struct worker_group_options *options)
+{
+    size_t n_shares = listener_table_spreads_udp(options->listeners) ? group->n_workers : 1;
+
+    return (uint32_t)((options->udp_sessions + n_shares - 1) / n_shares);
+}
+
 static int udp_init(struct worker *worker, const struct worker_group_options *options)
 {
     struct worker_group *group = worker->group;
-    const struct udp_side_options udp = {
-        .loop = &worker->loop,
-        .stats = &group->stats[worker->index],
-        .prober = options->prober,
-        .capacity = &group->udp_sessions,
-        .services = options->services,
-        .worker = worker->index,
-        .cap = (uint32_t)((options->udp_sessions + group->n_workers - 1) / group->n_workers)};
+    const struct udp_side_options udp = {.loop = &worker->loop,
+                                         .stats = &group->stats[worker->index],
+                                         .prober = options->prober,
+                                         .capacity = &group->udp_sessions,
+                                         .services = options->services,
+                                         .worker = worker->index,
+                                         .cap = udp_cap(group, options)};
 
     return udp_side_init(&worker->udp, options->listeners, &udp);
 }
@@ -306,7 +316,7 @@ static void receive_all(struct worker *worker)
 
 /* Clients in the accept queue have been told by the kernel that they are connected: serve them as
  * far as maxconn allows, then close. The kernel resets who is left, and a handshake that completes
- * in between. */
+ * in between. A socket that was passed to us lives on elsewhere, and would stay in the loop. */
 static void start_draining(struct worker *worker)
 {
     if (worker->is_draining)
@@ -315,9 +325,10 @@ static void start_draining(struct worker *worker)
     for (size_t i = 0; i < worker->n_listeners; i++) {
         struct worker_listener *listener = &worker->listeners[i];
 
-        while (!worker->is_resetting && accept_one(worker, listener))
+        while (listener->source.fd >= 0 && !worker->is_resetting && accept_one(worker, listener))
             ;
         list_remove(&listener->paused);
+        loop_remove(&worker->loop, &listener->source);
         loop_close(&listener->source);
     }
     udp_side_start_draining(&worker->udp);
@@ -329,6 +340,8 @@ static void on_mailbox(struct worker *worker)
     uint32_t requests = mailbox_take(&worker->mailbox);
 
     receive_all(worker);
+    if (requests & MAILBOX_PING)
+        mailbox_answer(&worker->mailbox);
     if (requests & MAILBOX_RESET)
         worker->is_resetting = true;
     if (requests & MAILBOX_DRAIN)

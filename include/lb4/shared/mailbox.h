@@ -23,8 +23,9 @@ enum mailbox_request {
     MAILBOX_EXIT =
         1 << 3, /* to a worker, once everything has ended, and to the prober: leave the thread */
     MAILBOX_PROGRESS =
-        1 << 4,              /* to control: a worker has something new to tell about its draining */
-    MAILBOX_SUSPECT = 1 << 5 /* to the prober: a server has become suspect */
+        1 << 4, /* to control: a worker has something new to tell about its draining */
+    MAILBOX_SUSPECT = 1 << 5, /* to the prober: a server has become suspect */
+    MAILBOX_PING = 1 << 6     /* to workers and the prober: show that you live, mailbox_answer() */
 };
 
 enum {
@@ -48,6 +49,7 @@ struct mailbox {
     int event_fd; /* readable while something is pending; the owner watches it */
     alignas(64) _Atomic uint32_t pending; /* enum mailbox_request bits */
     _Atomic uint32_t done;                /* those that the owner has carried out for good */
+    _Atomic uint64_t n_answers;           /* MAILBOX_PING; the owner adds */
     alignas(64) _Atomic uint64_t tail;    /* posters claim cells here */
     alignas(
         64) _Atomic uint64_t head; /* the owner takes cells here; posters read it for the depth */
@@ -72,6 +74,11 @@ uint32_t mailbox_take(struct mailbox *mailbox);
 void mailbox_mark_done(struct mailbox *mailbox, uint32_t requests);
 /* Any thread. */
 bool mailbox_is_done(const struct mailbox *mailbox, uint32_t requests);
+
+/* Owner only: a MAILBOX_PING was taken. */
+void mailbox_answer(struct mailbox *mailbox);
+/* Any thread. How often the owner has answered. */
+uint64_t mailbox_answers(const struct mailbox *mailbox);
 
 /* Owner only. false: the ring is empty. */
 bool mailbox_receive(struct mailbox *mailbox, struct mailbox_handoff *ret);
