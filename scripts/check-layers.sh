@@ -11,7 +11,7 @@ declare -A level=([base]=1 [loop]=2 [conf]=2 [shared]=3 [relay]=4 [probe]=4 [wor
 header_only=' base/list base/scope conf/bounds conf/model conf/policy shared/backend shared/counter shared/stats_udp '
 
 # Modules that only the integration tests can exercise: they start threads and whole processes.
-without_unit_test=' control/lifecycle control/report control/threads '
+without_unit_test=' control/lifecycle control/report control/signals control/threads '
 
 n_breaches=0
 breach() {

@@ -42,13 +42,13 @@ static void set_log_level(int verbosity)
     log_set_level((enum log_level)level);
 }
 
+/* Found before the configuration is read, used when it is there. */
+static struct lifecycle_options options;
+
 static int run(const struct flags *flags, const struct conf *conf)
 {
-    const struct lifecycle_options options = {
-        .pid_file = flags->pid_file,
-        .config_name = config_name(flags),
-    };
-
+    options.pid_file = flags->pid_file;
+    options.config_name = config_name(flags);
     set_log_level(flags->verbosity);
     return lifecycle_run(conf, &options);
 }
@@ -108,7 +108,7 @@ int main(int argc, char **argv)
 
     flags_parse(argc, argv, &flags);
     if (flags.action == FLAGS_RUN)
-        lifecycle_prepare();
+        lifecycle_prepare(&options);
     if (flags.action == FLAGS_RUN || flags.action == FLAGS_CHECK || flags.action == FLAGS_PRINT)
         exit_code = act_with_conf(&flags);
     else

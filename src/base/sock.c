@@ -1,6 +1,7 @@
 #include "lb4/base/sock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
@@ -33,6 +34,16 @@ static int set_bind_options(int fd, const struct addr *at,
     return rc;
 }
 
+int sock_set_flags(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    return 0;
+}
+
 int sock_listen(const struct addr *at, const struct sock_listen_options *options)
 {
     scope_close int fd = open_tcp(at->sa.sa_family);
@@ -51,6 +62,17 @@ int sock_listen(const struct addr *at, const struct sock_listen_options *options
     if (bind(fd, &at->sa, addr_length(at)) < 0 || listen(fd, INT_MAX) < 0)
         return -errno;
     return take_fd(&fd);
+}
+
+int sock_adopt(int listener_fd)
+{
+    int rc = sock_set_flags(listener_fd);
+
+    if (rc < 0)
+        return rc;
+    set_int(listener_fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    sock_set_keepalive(listener_fd);
+    return 0;
 }
 
 int sock_share_port(int listener_fd)

@@ -5,6 +5,7 @@
 #include <netinet/udp.h>
 
 #include "lb4/base/scope.h"
+#include "lb4/base/sock.h"
 
 static int open_udp(int family)
 {
@@ -52,24 +53,31 @@ static void set_buffers(int fd, int n_bytes)
         set_int(fd, SOL_SOCKET, SO_SNDBUF, n_bytes);
 }
 
-static int set_options(int fd, const struct addr *at, const struct sock_udp_options *options)
+/* What may be set on a socket that is bound already. */
+static int set_relay_options(int fd, const struct addr *at, int buffer_bytes)
 {
-    int family = at->sa.sa_family;
-    int rc = clear_df(fd, family);
+    int rc = clear_df(fd, at->sa.sa_family);
 
-    if (rc == 0 && family == AF_INET6)
-        rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !options->dual_stack);
     if (rc == 0 && addr_is_wildcard(at))
-        rc = tell_asked(fd, family);
-    if (rc == 0 && options->reuse_port)
-        rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        rc = tell_asked(fd, at->sa.sa_family);
     if (rc < 0)
         return rc;
     /* Kernels before 5.0 do not join. */
     set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
-    if (options->buffer_bytes > 0)
-        set_buffers(fd, options->buffer_bytes);
+    if (buffer_bytes > 0)
+        set_buffers(fd, buffer_bytes);
     return 0;
+}
+
+static int set_bind_options(int fd, const struct addr *at, const struct sock_udp_options *options)
+{
+    int rc = 0;
+
+    if (at->sa.sa_family == AF_INET6)
+        rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !options->dual_stack);
+    if (rc == 0 && options->reuse_port)
+        rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    return rc;
 }
 
 int sock_udp_listen(const struct addr *at, const struct sock_udp_options *options)
@@ -79,12 +87,27 @@ int sock_udp_listen(const struct addr *at, const struct sock_udp_options *option
 
     if (fd < 0)
         return fd;
-    rc = set_options(fd, at, options);
+    rc = set_bind_options(fd, at, options);
+    if (rc == 0)
+        rc = set_relay_options(fd, at, options->buffer_bytes);
     if (rc < 0)
         return rc;
     if (bind(fd, &at->sa, addr_length(at)) < 0)
         return -errno;
     return take_fd(&fd);
+}
+
+int sock_udp_adopt(int fd, int buffer_bytes)
+{
+    struct addr at = {0};
+    socklen_t length = sizeof(at);
+    int rc = sock_set_flags(fd);
+
+    if (rc < 0)
+        return rc;
+    if (getsockname(fd, &at.sa, &length) < 0)
+        return -errno;
+    return set_relay_options(fd, &at, buffer_bytes);
 }
 
 int sock_udp_connect(const struct addr *to)

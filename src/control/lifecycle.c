@@ -12,8 +12,6 @@
 #include "lb4/control/lifecycle.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <stdio.h>
@@ -28,14 +26,19 @@
 #include "lb4/control/pid_file.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/report.h"
+#include "lb4/control/signals.h"
 #include "lb4/control/threads.h"
+#include "lb4/control/watchdog.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
 #include "lb4/probe/prober.h"
 #include "lb4/worker/listener.h"
 #include "lb4/worker/worker.h"
 
-enum { PREPARED_PIPES = 8 }; /* of each worker, made before privileges are dropped; chosen */
+enum {
+    PREPARED_PIPES = 8, /* of each worker, made before privileges are dropped; chosen */
+    SERVING_TEXT_MAX = 128
+};
 
 enum lifecycle_state {
     LIFECYCLE_RUNNING,
@@ -46,7 +49,7 @@ enum lifecycle_state {
 
 struct lifecycle {
     const struct conf *conf;
-    const struct lifecycle_options *options;
+    struct lifecycle_options *options;
     enum lifecycle_state state;
     uint64_t drain_by_ns; /* draining: then the rest is reset */
     size_t n_workers;
@@ -59,6 +62,7 @@ struct lifecycle {
     struct listener_table listeners;
     struct worker_group group;
     struct prober prober;
+    struct watchdog watchdog;
     struct mailbox mailbox; /* workers tell of their draining */
     struct loop loop;
     struct source mailbox_source;
@@ -68,63 +72,11 @@ struct lifecycle {
 /* --- start ---------------------------------------------------------------------------------------
  */
 
-static size_t count_cpus(void)
+void lifecycle_prepare(struct lifecycle_options *options)
 {
-    cpu_set_t cpus;
-
-    if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
-        return (size_t)sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t has bits */
-    return (size_t)CPU_COUNT(&cpus);
-}
-
-static size_t choose_workers(const struct conf *conf)
-{
-    size_t n = conf->workers ? conf->workers : count_cpus();
-
-    return n < CONF_WORKERS_MAX ? n : CONF_WORKERS_MAX;
-}
-
-static void fill_signals(sigset_t *set)
-{
-    static const int caught[] = {SIGHUP, SIGTERM, SIGQUIT, SIGINT, SIGUSR1, SIGUSR2};
-
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
-        sigaddset(set, caught[i]);
-}
-
-/* A descriptor 0, 1 or 2 that is free would be taken by a socket, and the log written into it. */
-static void fill_standard_descriptors(void)
-{
-    int fd;
-
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
-}
-
-/* SIGPIPE is ignored for the whole process: splice(2) to a reset socket raises it and takes no
- * MSG_NOSIGNAL (FAULTS.md K5). */
-void lifecycle_prepare(void)
-{
-    sigset_t set;
-
-    fill_standard_descriptors();
-    signal(SIGPIPE, SIG_IGN);
-    fill_signals(&set);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
-static int open_signals(void)
-{
-    sigset_t set;
-    int fd;
-
-    fill_signals(&set);
-    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return fd < 0 ? -errno : fd;
+    signals_prepare();
+    activation_read(&options->activation);
+    notify_open(&options->notify);
 }
 
 static int fail(const char *what, int error)
@@ -142,7 +94,7 @@ static int open_control(struct lifecycle *self)
         error = mailbox_init(&self->mailbox);
     if (error)
         return fail("control", error);
-    fd = open_signals();
+    fd = signals_open();
     if (fd < 0)
         return fail("signalfd", fd);
     source_init(&self->signal_source, SOURCE_SIGNAL, fd);
@@ -193,11 +145,22 @@ static int share_descriptors(struct lifecycle *self)
     return error;
 }
 
+static int open_listeners(struct lifecycle *self, char text[static LISTENER_ERROR_MAX])
+{
+    struct activation *activation = &self->options->activation;
+    const struct listener_table_options options = {.n_workers = self->n_workers,
+                                                   .inherited = &activation->inherited};
+    int error = activation_open(activation, text);
+
+    if (!error)
+        error = listener_table_open(&self->listeners, self->conf, &self->services, &options, text);
+    return error ? error : activation_settle(activation, &self->listeners, text);
+}
+
 static int bind_listeners(struct lifecycle *self)
 {
     char text[LISTENER_ERROR_MAX];
-    int error =
-        listener_table_open(&self->listeners, self->conf, &self->services, self->n_workers, text);
+    int error = open_listeners(self, text);
 
     if (error)
         log_error("%s", text);
@@ -264,18 +227,38 @@ static int start_threads(struct lifecycle *self)
     return error ? fail("threads", error) : 0;
 }
 
+static int watch_threads(struct lifecycle *self)
+{
+    int error =
+        watchdog_init(&self->watchdog, self->options->notify.watchdog_ns, self->n_workers + 1);
+
+    if (error)
+        return fail("watchdog", error);
+    threads_watch(&self->threads, &self->watchdog);
+    watchdog_start(&self->watchdog, clock_now_ns());
+    return 0;
+}
+
+static const char *format_serving(const struct lifecycle *self, char text[static SERVING_TEXT_MAX])
+{
+    snprintf(text, SERVING_TEXT_MAX, "%zu service%s on %zu address%s, %zu worker%s",
+             self->services.n_services, self->services.n_services == 1 ? "" : "s",
+             self->listeners.n_listeners, self->listeners.n_listeners == 1 ? "" : "es",
+             self->n_workers, self->n_workers == 1 ? "" : "s");
+    return text;
+}
+
 static void say_ready(const struct lifecycle *self)
 {
     char text[LIMITS_TEXT_MAX];
+    char serving[SERVING_TEXT_MAX];
 
     log_info("%s", limits_explain(&self->budget, text));
     if (prober_count(&self->services) > self->budget.probes)
         log_warn("%u of %zu servers can be probed at a time, others wait: raise RLIMIT_NOFILE",
                  self->budget.probes, prober_count(&self->services));
-    log_info("ready: %s, %zu service%s on %zu address%s, %zu worker%s", self->options->config_name,
-             self->services.n_services, self->services.n_services == 1 ? "" : "s",
-             self->listeners.n_listeners, self->listeners.n_listeners == 1 ? "" : "es",
-             self->n_workers, self->n_workers == 1 ? "" : "s");
+    log_info("ready: %s, %s", self->options->config_name, format_serving(self, serving));
+    notify_ready(&self->options->notify, serving);
 }
 
 static int resolve_user(struct lifecycle *self)
@@ -291,8 +274,9 @@ static int resolve_user(struct lifecycle *self)
 static int start(struct lifecycle *self)
 {
     static int (*const steps[])(struct lifecycle *) = {
-        resolve_user, open_control,  build_services, share_descriptors, bind_listeners,
-        build_prober, build_workers, write_pid_file, become_user,       start_threads,
+        resolve_user,   open_control,  build_services, share_descriptors,
+        bind_listeners, build_prober,  build_workers,  write_pid_file,
+        become_user,    start_threads, watch_threads,
     };
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -326,12 +310,23 @@ static const char *format_live(const struct lifecycle *self, char text[static LI
     return text;
 }
 
+static void say_stopping(const struct lifecycle *self, const char *how, const char *live,
+                         uint64_t drain_ms)
+{
+    char text[LIVE_TEXT_MAX + 16];
+
+    snprintf(text, sizeof(text), "%s %s", how, live);
+    notify_stopping(&self->options->notify, text, drain_ms);
+}
+
 static void start_draining(struct lifecycle *self, const char *signal_name)
 {
     char text[LIVE_TEXT_MAX];
 
+    format_live(self, text);
     log_info("%s: draining, at most %llu ms for %s", signal_name,
-             (unsigned long long)self->conf->drain_ms, format_live(self, text));
+             (unsigned long long)self->conf->drain_ms, text);
+    say_stopping(self, "draining", text, self->conf->drain_ms);
     self->state = LIFECYCLE_DRAINING;
     self->drain_by_ns = self->loop.now_ns + self->conf->drain_ms * CLOCK_NS_PER_MS;
     worker_group_post(&self->group, MAILBOX_DRAIN);
@@ -342,6 +337,7 @@ static void stop_now(struct lifecycle *self, const char *why)
     char text[LIVE_TEXT_MAX];
 
     log_info("%s: stopping now, %s are reset", why, format_live(self, text));
+    say_stopping(self, "resetting", text, 0);
     self->state = LIFECYCLE_STOPPING;
     worker_group_post(&self->group, MAILBOX_RESET | MAILBOX_DRAIN);
 }
@@ -425,15 +421,32 @@ static void check_drained(struct lifecycle *self)
         stop_now(self, "drain time is over");
 }
 
+static void feed_watchdog(struct lifecycle *self)
+{
+    if (watchdog_is_hungry(&self->watchdog, self->loop.now_ns) &&
+        notify_alive(&self->options->notify))
+        watchdog_fed(&self->watchdog, self->loop.now_ns);
+}
+
+static uint64_t next_due_ns(const struct lifecycle *self)
+{
+    uint64_t due_ns = watchdog_due_ns(&self->watchdog);
+
+    if (self->state == LIFECYCLE_DRAINING && self->drain_by_ns < due_ns)
+        due_ns = self->drain_by_ns;
+    return due_ns;
+}
+
 static void run(struct lifecycle *self)
 {
     while (self->state != LIFECYCLE_LEAVING) {
-        uint64_t due_ns = self->state == LIFECYCLE_DRAINING ? self->drain_by_ns : UINT64_MAX;
+        uint64_t due_ns = next_due_ns(self);
         size_t n = loop_wait(&self->loop, deadline_wait_ms(due_ns, clock_now_ns()));
 
         for (size_t i = 0; i < n; i++)
             dispatch(self, &self->loop.batch[i]);
         check_drained(self);
+        feed_watchdog(self);
     }
 }
 
@@ -453,10 +466,13 @@ static void stop(struct lifecycle *self)
     loop_close(&self->signal_source);
     mailbox_fini(&self->mailbox);
     loop_fini(&self->loop);
+    watchdog_fini(&self->watchdog);
     log_stop();
+    activation_close(&self->options->activation);
+    notify_close(&self->options->notify);
 }
 
-int lifecycle_run(const struct conf *conf, const struct lifecycle_options *options)
+int lifecycle_run(const struct conf *conf, struct lifecycle_options *options)
 {
     struct lifecycle *self = aligned_alloc(alignof(struct lifecycle), sizeof(*self));
     int error;
@@ -466,7 +482,7 @@ int lifecycle_run(const struct conf *conf, const struct lifecycle_options *optio
     memset(self, 0, sizeof(*self));
     self->conf = conf;
     self->options = options;
-    self->n_workers = choose_workers(conf);
+    self->n_workers = threads_choose_workers(conf->workers);
     self->pid_file.fd = -1;
     loop_clear(&self->loop);
     prober_clear(&self->prober);

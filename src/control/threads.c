@@ -1,11 +1,30 @@
 #include "lb4/control/threads.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lb4/base/log.h"
+#include "lb4/conf/bounds.h"
 #include "lb4/control/privileges.h"
+
+static size_t count_cpus(void)
+{
+    cpu_set_t cpus;
+
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+        return (size_t)sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t has bits */
+    return (size_t)CPU_COUNT(&cpus);
+}
+
+size_t threads_choose_workers(uint32_t wanted)
+{
+    size_t n = wanted ? wanted : count_cpus();
+
+    return n < CONF_WORKERS_MAX ? n : CONF_WORKERS_MAX;
+}
 
 static void introduce(const char *name)
 {
@@ -51,6 +70,17 @@ int threads_start(struct threads *threads, struct worker_group *group, struct pr
         threads->n_workers++;
     }
     return 0;
+}
+
+void threads_watch(const struct threads *threads, struct watchdog *watchdog)
+{
+    char name[WATCHDOG_NAME_MAX];
+
+    for (size_t i = 0; i < threads->n_workers; i++) {
+        snprintf(name, sizeof(name), "worker %u", threads->group->workers[i].index + 1);
+        watchdog_watch(watchdog, &threads->group->workers[i].mailbox, name);
+    }
+    watchdog_watch(watchdog, &threads->prober->mailbox, "prober");
 }
 
 /* The prober last: until then workers may post to it. */

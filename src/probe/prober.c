@@ -382,6 +382,8 @@ static void on_mailbox(struct prober *prober)
 {
     uint32_t requests = mailbox_take(&prober->mailbox);
 
+    if (requests & MAILBOX_PING)
+        mailbox_pong(&prober->mailbox);
     if (requests & MAILBOX_CHANGE)
         roster_change(prober, prober->change);
     if (requests & MAILBOX_SUSPECT)

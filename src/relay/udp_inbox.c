@@ -69,13 +69,16 @@ size_t udp_inbox_room(const struct udp_inbox *inbox)
     return UDP_INBOX_MAX - inbox->n_used;
 }
 
+/* Of a datagram that came before the socket asked for IP_PKTINFO, as to one that was passed to us,
+ * the kernel knows only what stands in the header. */
 static void set_own4(struct udp_packet *packet, const struct cmsghdr *cmsg)
 {
     struct in_pktinfo info;
 
     memcpy(&info, CMSG_DATA(cmsg), sizeof(info));
     addr_any(AF_INET, 0, &packet->own);
-    packet->own.in4.sin_addr = info.ipi_spec_dst;
+    packet->own.in4.sin_addr =
+        info.ipi_spec_dst.s_addr != INADDR_ANY ? info.ipi_spec_dst : info.ipi_addr;
 }
 
 static void set_own6(struct udp_packet *packet, const struct cmsghdr *cmsg)

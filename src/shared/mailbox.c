@@ -12,6 +12,7 @@ int mailbox_init(struct mailbox *mailbox)
 {
     atomic_init(&mailbox->pending, 0);
     atomic_init(&mailbox->done, 0);
+    atomic_init(&mailbox->n_pongs, 0);
     atomic_init(&mailbox->asked, 0);
     atomic_init(&mailbox->answered, 0);
     mailbox->heard = 0;
@@ -88,6 +89,17 @@ void mailbox_mark_done(struct mailbox *mailbox, uint32_t requests)
 bool mailbox_is_done(const struct mailbox *mailbox, uint32_t requests)
 {
     return (atomic_load_explicit(&mailbox->done, memory_order_acquire) & requests) == requests;
+}
+
+/* Relaxed: it tells of life alone, of nothing that was done before. */
+void mailbox_pong(struct mailbox *mailbox)
+{
+    atomic_fetch_add_explicit(&mailbox->n_pongs, 1, memory_order_relaxed);
+}
+
+uint64_t mailbox_pongs(const struct mailbox *mailbox)
+{
+    return atomic_load_explicit(&mailbox->n_pongs, memory_order_relaxed);
 }
 
 bool mailbox_hand_over(struct mailbox *mailbox, const struct mailbox_handoff *handoff)

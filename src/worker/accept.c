@@ -177,7 +177,7 @@ void accept_receive(struct worker *worker)
 
 /* Clients in the accept queue have been told by the kernel that they are connected: serve them as
  * far as maxconn allows, then close. The kernel resets who is left, and a handshake that completes
- * in between. */
+ * in between. A socket that was passed to us lives on elsewhere, and would stay in the loop. */
 void accept_close(struct worker *worker, struct worker_listener *listener)
 {
     if (!accept_is_open(listener))
@@ -185,6 +185,7 @@ void accept_close(struct worker *worker, struct worker_listener *listener)
     while (!worker->is_resetting && accept_one(worker, listener))
         continue;
     list_remove(&listener->paused);
+    loop_remove(&worker->loop, &listener->source);
     loop_close(&listener->source);
 }
 

@@ -117,6 +117,8 @@ static int failed(const struct listener *listener, int error,
     else if (error == -EACCES)
         hint =
             " (ports below net.ipv4.ip_unprivileged_port_start need root or CAP_NET_BIND_SERVICE)";
+    else if (error == -E2BIG)
+        hint = " (more sockets were passed for it than there are workers)";
     else if (error == -EADDRNOTAVAIL)
         hint = " (no interface of this machine has the address)";
     snprintf(reterr, LISTENER_ERROR_MAX, "cannot listen on %s%s of service %s: %s%s",
@@ -137,6 +139,44 @@ static int bind_one(const struct listener *listener, bool reuse_port)
         return sock_udp_listen(&listener->addr, &udp);
     return sock_listen(&listener->addr, &tcp);
 }
+
+/* --- passed to us --- */
+
+static int adopt_one(struct listener_table *table, size_t index, size_t worker, int fd)
+{
+    struct listener *listener = &table->listeners[index];
+
+    listener->is_inherited = true;
+    table->fds[index * table->n_workers + worker] = fd;
+    return listener->transport == CONF_UDP ? sock_udp_adopt(fd, UDP_BUFFER_BYTES) : sock_adopt(fd);
+}
+
+/* Owners of different listeners are different workers, as far as there are enough. */
+static int adopt_listener(struct listener_table *table, size_t index,
+                          const struct inherited *inherited)
+{
+    const struct listener *listener = &table->listeners[index];
+    const struct inherited_socket like = {.transport = listener->transport,
+                                          .addr = listener->addr,
+                                          .is_dual_stack = listener->is_dual_stack};
+    int fd;
+
+    for (size_t n = 0; (fd = inherited_take(inherited, &like)) >= 0; n++) {
+        size_t worker = (index + n) % table->n_workers;
+        int error;
+
+        if (n == table->n_workers) {
+            close(fd);
+            return -E2BIG;
+        }
+        error = adopt_one(table, index, worker, fd);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+/* --- bound by us --- */
 
 static int probe_one(const struct listener *listener)
 {
@@ -212,14 +252,15 @@ static void discard(int fd)
 /* Only now that the group is whole, a flow comes to the worker that will keep it. */
 void listener_table_discard(const struct listener_table *table, size_t listener)
 {
-    if (table->listeners[listener].transport != CONF_UDP)
+    if (table->listeners[listener].transport != CONF_UDP || table->listeners[listener].is_inherited)
         return;
     for (size_t i = 0; i < table->n_workers; i++)
         if (table->fds[listener * table->n_workers + i] >= 0)
             discard(table->fds[listener * table->n_workers + i]);
 }
 
-static long take_place(struct listener_table *table)
+/* Put it there, without sockets. Returns the place or -ENOSPC. */
+static long take_place(struct listener_table *table, const struct listener *wanted)
 {
     size_t index = table->first_free;
 
@@ -230,21 +271,21 @@ static long take_place(struct listener_table *table)
     table->first_free = index;
     if (index == table->n_listeners)
         table->n_listeners++;
+    table->listeners[index] = *wanted;
+    table->listeners[index].state = LISTENER_OPEN;
+    for (size_t i = 0; i < table->n_workers; i++)
+        table->fds[index * table->n_workers + i] = -1;
     return (long)index;
 }
 
 long listener_table_bind(struct listener_table *table, const struct listener *wanted,
                          char reterr[static LISTENER_ERROR_MAX])
 {
-    long index = take_place(table);
+    long index = take_place(table, wanted);
     int error;
 
     if (index < 0)
         return failed(wanted, (int)index, reterr);
-    table->listeners[index] = *wanted;
-    table->listeners[index].state = LISTENER_OPEN;
-    for (size_t i = 0; i < table->n_workers; i++)
-        table->fds[(size_t)index * table->n_workers + i] = -1;
     error = bind_group(table, (size_t)index, reterr);
     if (!error)
         return index;
@@ -273,7 +314,29 @@ static int table_alloc(struct listener_table *table, size_t n_workers)
     return table->listeners && table->fds ? 0 : -ENOMEM;
 }
 
-static int bind_list(struct listener_table *table, struct listener *list, size_t n,
+/* Those that were passed to us leave the list. */
+static int adopt_list(struct listener_table *table, struct listener *list, size_t *n,
+                      const struct inherited *inherited, char reterr[static LISTENER_ERROR_MAX])
+{
+    size_t n_left = 0;
+
+    for (size_t i = 0; inherited && i < *n; i++) {
+        long index = take_place(table, &list[i]);
+        int error = index < 0 ? (int)index : adopt_listener(table, (size_t)index, inherited);
+
+        if (error)
+            return failed(&list[i], error, reterr);
+        if (table->listeners[index].is_inherited)
+            continue;
+        listener_table_free(table, (size_t)index);
+        list[n_left++] = list[i];
+    }
+    if (inherited)
+        *n = n_left;
+    return 0;
+}
+
+static int bind_list(struct listener_table *table, const struct listener *list, size_t n,
                      char reterr[static LISTENER_ERROR_MAX])
 {
     int error = listener_probe_all(list, n, reterr);
@@ -289,10 +352,12 @@ static int bind_list(struct listener_table *table, struct listener *list, size_t
 }
 
 static int open_all(struct listener_table *table, const struct conf *conf,
-                    const struct service_table *services, char reterr[static LISTENER_ERROR_MAX])
+                    const struct service_table *services, const struct inherited *inherited,
+                    char reterr[static LISTENER_ERROR_MAX])
 {
     scope_free struct service **by_conf = calloc(conf->n_services + 1, sizeof(struct service *));
     scope_free struct listener *list = NULL;
+    int error;
     size_t n;
 
     snprintf(reterr, LISTENER_ERROR_MAX, "no memory for the listeners");
@@ -301,21 +366,25 @@ static int open_all(struct listener_table *table, const struct conf *conf,
     for (size_t i = 0; i < conf->n_services; i++)
         by_conf[i] = &services->services[i];
     list = listener_list(conf, by_conf, &n);
-    return list ? bind_list(table, list, n, reterr) : -ENOMEM;
+    if (!list)
+        return -ENOMEM;
+    error = adopt_list(table, list, &n, inherited, reterr);
+    return error ? error : bind_list(table, list, n, reterr);
 }
 
 int listener_table_open(struct listener_table *table, const struct conf *conf,
-                        const struct service_table *services, size_t n_workers,
+                        const struct service_table *services,
+                        const struct listener_table_options *options,
                         char reterr[static LISTENER_ERROR_MAX])
 {
     int error;
 
-    assert(n_workers > 0);
-    error = table_alloc(table, n_workers);
+    assert(options->n_workers > 0);
+    error = table_alloc(table, options->n_workers);
     if (error)
         snprintf(reterr, LISTENER_ERROR_MAX, "no memory for the listeners");
     else
-        error = open_all(table, conf, services, reterr);
+        error = open_all(table, conf, services, options->inherited, reterr);
     if (error)
         listener_table_close(table);
     return error;
@@ -329,6 +398,14 @@ void listener_table_close(struct listener_table *table)
     reserve_release(table->listeners, LISTENER_TABLE_MAX, sizeof(*table->listeners));
     reserve_release(table->fds, LISTENER_TABLE_MAX * table->n_workers, sizeof(*table->fds));
     *table = (struct listener_table){0};
+}
+
+bool listener_table_spreads_udp(const struct listener_table *table)
+{
+    for (size_t i = 0; i < table->n_listeners; i++)
+        if (table->listeners[i].transport == CONF_UDP && table->listeners[i].is_inherited)
+            return false;
+    return true;
 }
 
 int listener_table_take(struct listener_table *table, size_t worker, size_t listener)

@@ -56,13 +56,15 @@ static bool has_port(const struct udp_side *side, uint16_t port)
     return false;
 }
 
-/* Its memory stays: the batch may still hold its events. */
+/* Its memory stays: the batch may still hold its events. A socket that was passed to us lives on
+ * elsewhere, and would stay in the loop. */
 static void close_listener(struct udp_side *side, size_t index)
 {
     struct udp_listener *listener = &side->listeners[index];
 
     if (!is_open(side, index))
         return;
+    loop_remove(side->relay.loop, &listener->source);
     loop_close(&listener->source);
     side->n_open--;
     if (listener->is_looking)

@@ -38,18 +38,20 @@ static int listeners_add(struct worker *worker)
     return 0;
 }
 
+/* Where the kernel spreads the flows each worker has room for its share; where one worker owns a
+ * listener, for all. */
 static struct udp_side_options udp_options(struct worker *worker, uint32_t cap)
 {
     struct worker_group *group = worker->group;
+    size_t n_shares = listener_table_spreads_udp(group->listeners) ? group->n_workers : 1;
 
-    return (struct udp_side_options){
-        .loop = &worker->loop,
-        .stats = &group->stats[worker->index],
-        .prober = group->prober,
-        .capacity = &group->udp_sessions,
-        .services = group->services,
-        .worker = worker->index,
-        .cap = (uint32_t)((cap + group->n_workers - 1) / group->n_workers)};
+    return (struct udp_side_options){.loop = &worker->loop,
+                                     .stats = &group->stats[worker->index],
+                                     .prober = group->prober,
+                                     .capacity = &group->udp_sessions,
+                                     .services = group->services,
+                                     .worker = worker->index,
+                                     .cap = (uint32_t)((cap + n_shares - 1) / n_shares)};
 }
 
 static int udp_init(struct worker *worker, uint32_t cap)
@@ -202,6 +204,8 @@ static void on_mailbox(struct worker *worker)
     uint32_t requests = mailbox_take(&worker->mailbox);
 
     accept_receive(worker);
+    if (requests & MAILBOX_PING)
+        mailbox_pong(&worker->mailbox);
     if (requests & MAILBOX_CHANGE)
         take_change(worker);
     if (requests & MAILBOX_RESET)

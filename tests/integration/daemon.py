@@ -8,6 +8,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -26,6 +27,20 @@ REASONS = frozenset(
     "client_fin server_fin client_rst server_rst idle half_close connect_failed no_server admin"
     " drain limit denied server_down error".split())
 
+# Run by a Python that becomes lb4: descriptors to where sd_listen_fds(3) says, and their count.
+PASS_SOCKETS = """
+import os, sys
+n = int(sys.argv[1])
+passed = [os.dup(int(word)) for word in sys.argv[2:2 + n]]
+high = [os.dup2(fd, 200 + i) for i, fd in enumerate(passed)]
+os.closerange(3, 200)
+for i, fd in enumerate(high):
+    os.dup2(fd, 3 + i, inheritable=True)
+    os.close(fd)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(n))
+os.execv(sys.argv[2 + n], sys.argv[2 + n:])
+"""
+
 IS_SANITIZED = os.environ.get("LB4_SANITIZED", "") not in ("", "0")
 
 
@@ -39,10 +54,11 @@ class Usage:
 
 class Daemon:
     """One lb4. `args` are its arguments, `config` the text of a file for -c; `wrapper` is a command
-    to start it under, e.g. ["strace", ...]. `uid` None = stay who we are."""
+    to start it under, e.g. ["strace", ...]. `uid` None = stay who we are. `passed`: sockets for it
+    to find, as a service manager passes them."""
 
     def __init__(self, binary, args=(), config=None, *, splice=True, uid=NOBODY, nofile=None,
-                 wrapper=(), env=None, reads_log=True, stderr=subprocess.PIPE, debug=True):
+                 wrapper=(), env=None, passed=(), reads_log=True, stderr=subprocess.PIPE, debug=True):
         self.lines = []
         self.closed = collections.defaultdict(list)
         self.changed = threading.Condition()
@@ -53,6 +69,10 @@ class Daemon:
         self.descriptors_at_start = None
         self.directory = None
         command = [*wrapper]
+        descriptors = [getattr(sock, "fileno", lambda sock=sock: sock)() for sock in passed]
+        if descriptors:
+            command += [sys.executable, "-I", "-S", "-c", PASS_SOCKETS, str(len(descriptors)),
+                        *map(str, descriptors)]
         if nofile:
             command += ["prlimit", f"--nofile={nofile}:{nofile}", "--"]
         command += [str(binary), *(["-v"] if debug else []), *([] if splice else ["--no-splice"])]
@@ -66,7 +86,7 @@ class Daemon:
         self.drop = drop
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-            env={**os.environ, **(env or {})}, **drop)
+            env={**os.environ, **(env or {})}, pass_fds=descriptors, **drop)
         self.reader = None
         if reads_log and self.process.stderr:
             self.reader = threading.Thread(target=self.read_log, daemon=True)

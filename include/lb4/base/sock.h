@@ -28,6 +28,14 @@ int sock_listen(const struct addr *at, const struct sock_listen_options *options
  * (socket(7)). */
 int sock_share_port(int listener_fd);
 
+/* Non-blocking and close-on-exec, for a descriptor that was not made here. */
+int sock_set_flags(int fd);
+
+/* Make a listening TCP socket that somebody else has opened behave as one of sock_listen():
+ * non-blocking, close-on-exec, TCP_NODELAY, keepalive. Non-blocking is a flag of the open file, so
+ * whoever else holds it sees it (fcntl(2)). */
+int sock_adopt(int listener_fd);
+
 /* Does anybody listen at `at` already? Bind without SO_REUSEPORT, and close: 0 = free, -EADDRINUSE
  * = taken, also by a process of the same uid that set SO_REUSEPORT, which a bind with it would join
  * in silence (FAULTS.md K26). */

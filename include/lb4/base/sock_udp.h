@@ -29,6 +29,10 @@ struct sock_udp_options {
  */
 int sock_udp_listen(const struct addr *at, const struct sock_udp_options *options);
 
+/* Make a bound UDP socket that somebody else has opened behave as one of sock_udp_listen().
+ * `buffer_bytes` as there. Returns 0 or -errno. */
+int sock_udp_adopt(int fd, int buffer_bytes);
+
 /* A UDP socket connected to `to`: it hears nobody else, and a refusal (ICMP) is its next call's
  * error, told once (FAULTS.md K16). -EADDRNOTAVAIL also when no local port is left: unlike TCP, all
  * UDP sockets of a machine share one ip_local_port_range. -ENETUNREACH, -EMFILE ... */

@@ -7,18 +7,23 @@
 #define LB4_CONTROL_LIFECYCLE_H
 
 #include "lb4/conf/model.h"
+#include "lb4/control/activation.h"
+#include "lb4/control/notify.h"
 
 struct lifecycle_options {
-    const char *pid_file;    /* NULL = none */
-    const char *config_name; /* for the log: the file's name, or "command line" */
+    const char *pid_file;         /* NULL = none */
+    const char *config_name;      /* for the log: the file's name, or "command line" */
+    struct activation activation; /* what lifecycle_prepare() found of a service manager */
+    struct notify notify;
 };
 
 /* As soon as main() knows that it is to run, before the configuration is read: from now on no
- * signal that lb4 knows can end the process before somebody listens to it. */
-void lifecycle_prepare(void);
+ * signal that lb4 knows can end the process before somebody listens to it. What a service manager
+ * says in the environment is taken out of it. */
+void lifecycle_prepare(struct lifecycle_options *options);
 
-/* Run until a signal ends it. `conf` is checked (conf/check.h). Returns the exit code: 0 fine, 1
- * cannot run. */
-int lifecycle_run(const struct conf *conf, const struct lifecycle_options *options);
+/* Run until a signal ends it. `conf` is checked (conf/check.h); `options` were prepared, and are
+ * used up. Returns the exit code: 0 fine, 1 cannot run. */
+int lifecycle_run(const struct conf *conf, struct lifecycle_options *options);
 
 #endif

@@ -6,7 +6,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "lb4/control/watchdog.h"
 #include "lb4/probe/prober.h"
 #include "lb4/worker/worker.h"
 
@@ -19,9 +21,16 @@ struct threads {
     bool has_prober; /* started */
 };
 
+/* How many workers: as many as wanted, 0 = one for each CPU that this process may use; at most
+ * CONF_WORKERS_MAX. */
+size_t threads_choose_workers(uint32_t wanted);
+
 /* Start all. `group` and `prober` are built and outlive the threads. Returns 0 or -errno; on error
  * threads_stop() ends those that run already. */
 int threads_start(struct threads *threads, struct worker_group *group, struct prober *prober);
+
+/* Put all that were started under the watchdog, which was made for that many and one more. */
+void threads_watch(const struct threads *threads, struct watchdog *watchdog);
 
 /* Ask all to end, resetting what connections are left, and wait for them. May be called without a
  * start, on a zeroed object. */

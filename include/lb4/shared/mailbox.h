@@ -26,7 +26,8 @@ enum mailbox_request {
         1 << 4, /* to control: a worker has something new to tell about its draining */
     MAILBOX_SUSPECT = 1 << 5, /* to the prober: a server has become suspect */
     MAILBOX_CHANGE = 1 << 6,  /* to workers and the prober: control has put a change there */
-    MAILBOX_SYNC = 1 << 7     /* to workers and the prober: tell when this turn has ended */
+    MAILBOX_SYNC = 1 << 7,    /* to workers and the prober: tell when this turn has ended */
+    MAILBOX_PING = 1 << 8     /* to workers and the prober: show that you live, mailbox_pong() */
 };
 
 enum {
@@ -50,6 +51,7 @@ struct mailbox {
     int event_fd; /* readable while something is pending; the owner watches it */
     alignas(64) _Atomic uint32_t pending; /* enum mailbox_request bits */
     _Atomic uint32_t done;                /* those that the owner has carried out for good */
+    _Atomic uint64_t n_pongs;             /* MAILBOX_PING; the owner adds */
     _Atomic uint64_t asked;               /* the last number of mailbox_ask() */
     _Atomic uint64_t answered;            /* ... that the owner has answered */
     uint64_t heard;                       /* the owner's: answered when its turn ends */
@@ -77,6 +79,11 @@ uint32_t mailbox_take(struct mailbox *mailbox);
 void mailbox_mark_done(struct mailbox *mailbox, uint32_t requests);
 /* Any thread. */
 bool mailbox_is_done(const struct mailbox *mailbox, uint32_t requests);
+
+/* Owner only: a MAILBOX_PING was taken. */
+void mailbox_pong(struct mailbox *mailbox);
+/* Any thread. How often the owner has shown that it lives. */
+uint64_t mailbox_pongs(const struct mailbox *mailbox);
 
 /* A grace: control asks with a growing number (1..); when that is answered, the owner has ended a
  * turn that began after the question, so it holds no pointer that it took before, and has carried

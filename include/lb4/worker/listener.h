@@ -3,6 +3,10 @@
  * spreads connections and flows over a group that does not change (FAULTS.md K12). Datagrams that
  * came while a group grew may lie at the wrong worker: they are discarded.
  *
+ * A socket that was passed to us (worker/inherited.h) is not bound again and has one owner, whose
+ * worker hands connections on; the others have no descriptor for that listener. What waits in its
+ * queue stays there.
+ *
  * The table is control's; listeners do not move, and keep their number while they live. A socket is
  * handed to its worker with listener_table_take(), in the worker's thread when control has asked it
  * to (worker/listener_change.h); what was not taken is closed by listener_table_close(). */
@@ -15,6 +19,7 @@
 #include "lb4/base/addr.h"
 #include "lb4/conf/model.h"
 #include "lb4/shared/service.h"
+#include "lb4/worker/inherited.h"
 
 enum {
     LISTENER_ERROR_MAX = 256,    /* bytes of an error text with its NUL */
@@ -34,6 +39,7 @@ struct listener {
     struct addr addr;
     struct service *service;
     bool is_dual_stack; /* [::]: takes IPv4 too */
+    bool is_inherited;  /* its sockets were passed to us */
     bool shares_port;   /* others of the same list have the port on other addresses */
     bool meets_ours;    /* a listener that was there before has the port on another address */
     enum listener_state state;
@@ -45,22 +51,33 @@ struct listener_table {
     size_t n_listeners;         /* places below may be taken */
     size_t first_free;          /* no place below is free */
     size_t n_workers;
-    int *fds; /* [listener * n_workers + worker], -1 once taken */
+    int *fds; /* [listener * n_workers + worker], -1 once taken, and where another worker owns the
+                 only socket of the listener */
+};
+
+struct listener_table_options {
+    size_t n_workers;
+    const struct inherited *inherited; /* sockets of it are taken; NULL = none */
 };
 
 /* Listening sockets that `conf` needs for one worker: for the budget of descriptors, before they
  * exist. */
 size_t listener_count(const struct conf *conf);
 
-/* Bind and listen. An address that anybody uses, another lb4 with SO_REUSEPORT too, is refused. On
- * error nothing is bound. Returns 0, or -errno with a sentence that names the address in `reterr`.
- */
+/* Bind and listen, but for what was passed to us. An address that anybody uses, another lb4 with
+ * SO_REUSEPORT too, is refused. On error nothing is bound. Returns 0, or -errno with a sentence
+ * that names the address in `reterr`; -E2BIG: more sockets were passed for one listener than there
+ * are workers. */
 int listener_table_open(struct listener_table *table, const struct conf *conf,
-                        const struct service_table *services, size_t n_workers,
+                        const struct service_table *services,
+                        const struct listener_table_options *options,
                         char reterr[static LISTENER_ERROR_MAX]);
 void listener_table_close(struct listener_table *table);
 
-/* -1: this worker has none. */
+/* Has each UDP listener a socket for every worker? If not, one worker may have all sessions. */
+bool listener_table_spreads_udp(const struct listener_table *table);
+
+/* -1: another worker owns this listener. */
 int listener_table_take(struct listener_table *table, size_t worker, size_t listener);
 
 /* Of worker/listener_change.c. ---------------------------------------------------------------- */

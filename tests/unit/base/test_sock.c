@@ -414,6 +414,28 @@ static void test_error_classes(void **state)
     }
 }
 
+static void test_adopt(void **state)
+{
+    struct addr any;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int value = 0;
+    socklen_t length = sizeof(value);
+
+    (void)state;
+    addr_any(AF_INET, 0, &any);
+    assert_int_equal(bind(fd, &any.sa, addr_length(&any)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(sock_adopt(fd), 0);
+    assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &length), 0);
+    assert_int_equal(value, 1);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, &length), 0);
+    assert_int_equal(value, 1);
+    close(fd);
+    assert_int_equal(sock_adopt(fd), -EBADF);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_no_socket_has_no_numbers),
         cmocka_unit_test(test_out_of_descriptors),
         cmocka_unit_test(test_error_classes),
+        cmocka_unit_test(test_adopt),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -265,6 +265,28 @@ static void test_out_of_ports(void **state)
     close(fd);
 }
 
+/* As a parent leaves it: then it tells as much as one of ours. */
+static void test_adopt(void **state)
+{
+    static const int options[][2] = {{IPPROTO_IP, IP_PKTINFO}, {IPPROTO_UDP, UDP_GRO}};
+    struct addr any = make_addr("0.0.0.0", 0);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    int value;
+    socklen_t length = sizeof(value);
+
+    (void)state;
+    assert_int_equal(bind(fd, &any.sa, addr_length(&any)), 0);
+    assert_int_equal(sock_udp_adopt(fd, 0), 0);
+    assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        assert_int_equal(getsockopt(fd, options[i][0], options[i][1], &value, &length), 0);
+        assert_int_equal(value, 1);
+    }
+    close(fd);
+    assert_int_equal(sock_udp_adopt(fd, 0), -EBADF);
+}
+
 static void test_errors(void **state)
 {
     struct addr taken = make_addr("127.0.0.1", 0);
@@ -285,7 +307,7 @@ int main(void)
         cmocka_unit_test(test_dual_stack), cmocka_unit_test(test_exclusive_then_shared),
         cmocka_unit_test(test_buffers),    cmocka_unit_test(test_refusal_is_told_once),
         cmocka_unit_test(test_drops),      cmocka_unit_test(test_out_of_ports),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_errors),     cmocka_unit_test(test_adopt),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -230,12 +230,25 @@ static void test_no_request_is_lost(void **state)
         pthread_join(threads[i], NULL);
 }
 
+static void test_answers_are_counted(void **state)
+{
+    (void)state;
+    assert_int_equal(mailbox_pongs(&mailbox), 0);
+    mailbox_post(&mailbox, MAILBOX_PING);
+    assert_int_equal(mailbox_pongs(&mailbox), 0);
+    assert_int_equal(mailbox_take(&mailbox), MAILBOX_PING);
+    mailbox_pong(&mailbox);
+    mailbox_pong(&mailbox);
+    assert_int_equal(mailbox_pongs(&mailbox), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_requests_add_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_take_silences, setup, teardown),
         cmocka_unit_test_setup_teardown(test_done, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answers_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_ring_is_an_answer, setup, teardown),
         cmocka_unit_test(test_fini_closes_what_is_left),
         cmocka_unit_test_setup_teardown(test_many_producers, setup, teardown),

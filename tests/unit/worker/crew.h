@@ -39,6 +39,7 @@ static inline void build_tables(void)
         .timeouts = {.connect_ms = 3000, .idle_ms = 60000, .half_close_ms = 60000},
     };
     const struct conf conf = {.services = &service, .n_services = 1};
+    const struct listener_table_options options = {.n_workers = N_WORKERS};
     char text[LISTENER_ERROR_MAX];
 
     crew.server_fd = sockets_listen(&server.addr);
@@ -49,7 +50,7 @@ static inline void build_tables(void)
         listens[i].last_port = addr_port(&crew.fronts[i]);
     }
     assert_int_equal(service_table_init(&crew.services, &conf), 0);
-    assert_int_equal(listener_table_open(&crew.listeners, &conf, &crew.services, N_WORKERS, text),
+    assert_int_equal(listener_table_open(&crew.listeners, &conf, &crew.services, &options, text),
                      0);
 }
 

@@ -1,5 +1,6 @@
 #include "lb4/worker/listener.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,8 +68,10 @@ static struct conf make_conf(size_t n, size_t n_ports)
 
 static int open_table(const struct conf *conf)
 {
+    const struct listener_table_options options = {.n_workers = N_WORKERS};
+
     memset(text, 0, sizeof(text));
-    return listener_table_open(&table, conf, &table_of_services, N_WORKERS, text);
+    return listener_table_open(&table, conf, &table_of_services, &options, text);
 }
 
 static int get_int(int fd, int name)
@@ -380,6 +383,55 @@ static void test_ipv6_wildcard(void **state)
     listener_table_close(&table);
 }
 
+/* One of two TCP listeners is served by a socket that was passed: it is not bound again, and one
+ * worker owns it. */
+static void test_passed_socket(void **state)
+{
+    struct conf conf = make_conf(2, 1);
+    const struct sock_listen_options plain = {0};
+    struct inherited_socket sockets[2];
+    const struct inherited inherited = {sockets, 2};
+    const struct listener_table_options options = {N_WORKERS, &inherited};
+    int fd = sock_listen(&listens[1].addr, &plain);
+
+    (void)state;
+    sockets[0] = (struct inherited_socket){fd, CONF_TCP, listens[1].addr, false};
+    sockets[1] = (struct inherited_socket){fd, CONF_UDP, listens[0].addr, false};
+    assert_int_equal(listener_table_open(&table, &conf, &table_of_services, &options, text), 0);
+    assert_int_equal(sockets[0].fd, -1);
+    assert_int_equal(sockets[1].fd, fd);
+    assert_false(table.listeners[0].is_inherited);
+    assert_true(table.listeners[1].is_inherited);
+    assert_true(listener_table_spreads_udp(&table));
+    assert_true(listener_table_take(&table, 0, 1) < 0);
+    assert_int_equal(table.fds[table.n_listeners + 1], fd);
+    assert_true(table.fds[0] >= 0 && table.fds[table.n_listeners] >= 0);
+    listener_table_close(&table);
+    assert_true(fcntl(fd, F_GETFD) < 0);
+}
+
+/* A datagram that waited in it is not discarded. */
+static void test_passed_udp_socket(void **state)
+{
+    struct conf conf = make_conf(1, 1);
+    const struct sock_udp_options plain = {0};
+    struct inherited_socket socket = {-1, CONF_UDP, listens[0].addr, false};
+    const struct inherited inherited = {&socket, 1};
+    const struct listener_table_options options = {N_WORKERS, &inherited};
+    int client = sock_udp_connect(&listens[0].addr);
+
+    (void)state;
+    listens[0].transport = CONF_UDP;
+    socket.fd = sock_udp_listen(&listens[0].addr, &plain);
+    assert_int_equal(send(client, "x", 1, 0), 1);
+    assert_int_equal(listener_table_open(&table, &conf, &table_of_services, &options, text), 0);
+    assert_false(listener_table_spreads_udp(&table));
+    assert_int_equal(table.fds[1], -1);
+    sockets_wait(table.fds[0], POLLIN);
+    listener_table_close(&table);
+    close(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +446,8 @@ int main(void)
         cmocka_unit_test(test_foreign_address),
         cmocka_unit_test(test_any),
         cmocka_unit_test(test_ipv6_wildcard),
+        cmocka_unit_test(test_passed_socket),
+        cmocka_unit_test(test_passed_udp_socket),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

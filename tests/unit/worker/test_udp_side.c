@@ -58,6 +58,7 @@ static void build_tables(void)
         .udp = {.responses = CONF_UDP_ANY_RESPONSES},
     };
     const struct conf conf = {.services = &service, .n_services = 1};
+    const struct listener_table_options options = {.n_workers = N_WORKERS};
     char text[LISTENER_ERROR_MAX];
 
     rig.server_fd = bound_udp(&server.addr);
@@ -65,7 +66,7 @@ static void build_tables(void)
     listen.addr = rig.front;
     listen.last_port = addr_port(&rig.front);
     assert_int_equal(service_table_init(&rig.services, &conf), 0);
-    assert_int_equal(listener_table_open(&rig.listeners, &conf, &rig.services, N_WORKERS, text), 0);
+    assert_int_equal(listener_table_open(&rig.listeners, &conf, &rig.services, &options, text), 0);
 }
 
 static void rig_open(void)
