@@ -289,7 +289,8 @@ static void unmark(struct probe *probe, uint64_t now_ns)
         return;
     probe->is_spared = false;
     probe->cleared_ns = now_ns;
-    backend_clear(probe->backend, PICK_SUSPECT | PICK_DOUBT);
+    backend_exonerate(probe->backend);
+    backend_clear(probe->backend, PICK_DOUBT);
 }
 
 /* --- what is due ------------------------------------------------------------------------------ */

@@ -232,6 +232,7 @@ static void set_standing(struct probe *probe, uint64_t now_ns)
         probe->unmark_ns = UINT64_MAX;
         probe->is_spared = false;
         probe->is_prompted = true; /* its marks go with its next success */
+        probe->n_relapses = 0;     /* probes say what clients say: no disagreement */
     }
 }
 
@@ -290,7 +291,7 @@ static void acquit(struct probe *probe, uint64_t now_ns)
         spare(probe, now_ns);
         return;
     }
-    backend_clear(probe->backend, PICK_SUSPECT);
+    backend_exonerate(probe->backend);
     if (is_suspect)
         probe->cleared_ns = now_ns;
 }

@@ -26,12 +26,13 @@ struct backend_slot {
     _Atomic uint32_t standing;
 };
 
-/* Set before the threads start, then constant. */
+/* Set before the threads start, then constant, but for the era. */
 struct backend {
     struct backend_slot *slot;
     uint32_t index;       /* in its service, and in its slots */
     uint32_t stats_index; /* in stats_block.servers and the prober's counters */
     bool is_local;        /* an address of this machine: a connect may end up at itself */
+    _Atomic uint32_t era; /* written by the prober */
     struct addr addr;     /* port 0: the port that the client asked for */
     char name[CONF_NAME_MAX + 1];
 };
@@ -72,6 +73,22 @@ static inline uint32_t backend_set(struct backend *backend, uint32_t flags)
 static inline uint32_t backend_clear(struct backend *backend, uint32_t flags)
 {
     return atomic_fetch_and_explicit(&backend->slot->standing, ~flags, memory_order_relaxed);
+}
+
+/* How often the marks of clients were taken off, see backend_exonerate(). */
+static inline uint32_t backend_era(const struct backend *backend)
+{
+    return atomic_load_explicit(&backend->era, memory_order_relaxed);
+}
+
+/* Nothing that was begun before now speaks against the server any more: the prober alone. A connect
+ * that fails says something only if its era (read before it began) is still the present one. Else
+ * those who began while a server was silent, and wait out their time, would make it suspect again
+ * and again after it has come back. */
+static inline void backend_exonerate(struct backend *backend)
+{
+    atomic_fetch_add_explicit(&backend->era, 1, memory_order_relaxed);
+    backend_clear(backend, PICK_SUSPECT);
 }
 
 #endif

@@ -551,6 +551,37 @@ static void test_relapses_are_spared(void **state)
     close(listener);
 }
 
+/* A server that falls by probes and returns has not been taken for well in between: its clients'
+ * failures are no disagreement, even if one success is enough. */
+static void test_a_fall_is_no_relapse(void **state)
+{
+    struct service_check check = stage_check();
+    struct addr at;
+    int listener = sockets_listen(&at);
+    struct backend *backend;
+
+    (void)state;
+    check.rise = 1;
+    check.interval_ns = stage_ms(40);
+    backend = stage_add_server(stage_add_service("odd", check), &at);
+    stage_start(MAX_OPEN);
+    stage_until_count(&stage_checks(backend)->ok, 1);
+    for (int round = 0; round < 3; round++) {
+        uint32_t era = backend_era(backend);
+
+        close(listener);
+        stage_suspect(backend);
+        stage_until(backend, PICK_DOWN, true);
+        listener = listen_at(&at);
+        stage_until(backend, PICK_DOWN, false);
+        assert_false(stage_has(backend, PICK_SUSPECT));
+        assert_int_not_equal(backend_era(backend), era);
+    }
+    assert_false(stage_has_logged("chosen last"));
+    stage_stop();
+    close(listener);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -566,6 +597,7 @@ int main(void)
         STAGED(test_suspect_starts_anew),
         STAGED(test_doubt_is_looked_into),
         STAGED(test_relapses_are_spared),
+        STAGED(test_a_fall_is_no_relapse),
         STAGED(test_unprobed_suspect_is_spared_for_a_while),
         STAGED(test_many_at_once),
         STAGED(test_lingering_makes_room),

@@ -605,6 +605,33 @@ static void test_evidence_is_posted_once(void **state)
     rig_close(&rig);
 }
 
+/* Those who began while the server was silent wait out their time: it has been back for long. */
+static void test_old_evidence_is_no_evidence(void **state)
+{
+    struct silent silent;
+    struct addr at;
+    int client;
+
+    (void)state;
+    silent_open(&silent, &at);
+    rig_open(&rig, &at, 1, 0);
+    client = rig_client(&rig);
+    backend_exonerate(&rig.services.services->backends[0]);
+    rig_advance(&rig, RIG_CONNECT_MS);
+    rig_expect(&rig, client, -ECONNRESET);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    assert_false(is_suspect(0));
+    assert_int_equal(mailbox_take(&rig.prober), 0);
+    close(client);
+    client = rig_client(&rig);
+    rig_advance(&rig, RIG_CONNECT_MS);
+    rig_expect(&rig, client, -ECONNRESET);
+    assert_true(is_suspect(0));
+    close(client);
+    rig_close(&rig);
+    silent_close(&silent);
+}
+
 /* A client may ask for any port of a range: where nobody listens it says nothing about the rest. */
 static void test_an_asked_port_is_no_evidence(void **state)
 {
@@ -648,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_no_server_can_be_asked),
         cmocka_unit_test(test_asked_port),
         cmocka_unit_test(test_evidence_is_posted_once),
+        cmocka_unit_test(test_old_evidence_is_no_evidence),
         cmocka_unit_test(test_an_asked_port_is_no_evidence),
     };
 
