@@ -120,8 +120,17 @@ static enum connect_result try_next(struct tcp_relay *relay, struct conn *conn, 
     return conn->client.error ? give_up(relay, conn, conn->reason) : connect_next(relay, conn);
 }
 
+/* A suspect that nobody probes, or that probes cannot tell of, is in favour again. */
+static void prove(struct tcp_relay *relay, struct backend *backend)
+{
+    if (!(backend_set(backend, PICK_PROVEN) & PICK_PROVEN))
+        mailbox_post(relay->prober, MAILBOX_SUSPECT);
+}
+
 static enum connect_result connected(struct tcp_relay *relay, struct conn *conn, uint32_t bits)
 {
+    if (backend_standing(conn->backend) & PICK_SUSPECT && !conn->server.error)
+        prove(relay, conn->backend);
     flow_side_note(&conn->server, bits);
     conn->server.is_writable = true;
     conn->connected_ns = relay->loop->now_ns;

@@ -7,9 +7,10 @@
  *
  * `active` is the number of connections that chose this server, those still connecting too; one
  * backend_acquire() at the choice, one backend_release() at the end. `standing` (enum
- * pick_standing) has a writer for each flag, hence read-modify-write: workers set PICK_SUSPECT; the
- * prober clears it, and owns PICK_DOWN and PICK_FRESH; control owns PICK_DRAIN, PICK_MAINT and the
- * weight. */
+ * pick_standing) has a writer for each flag, hence read-modify-write: workers set PICK_SUSPECT,
+ * PICK_DOUBT and PICK_PROVEN; the prober clears them, and owns PICK_DOWN and PICK_FRESH; the prober
+ * sets PICK_TRIAL, and the worker whose client gets it clears it; control owns PICK_DRAIN,
+ * PICK_MAINT and the weight. */
 #ifndef LB4_SHARED_BACKEND_H
 #define LB4_SHARED_BACKEND_H
 
@@ -88,7 +89,7 @@ static inline uint32_t backend_era(const struct backend *backend)
 static inline void backend_exonerate(struct backend *backend)
 {
     atomic_fetch_add_explicit(&backend->era, 1, memory_order_relaxed);
-    backend_clear(backend, PICK_SUSPECT);
+    backend_clear(backend, PICK_SUSPECT | PICK_TRIAL);
 }
 
 #endif

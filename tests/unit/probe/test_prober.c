@@ -241,8 +241,9 @@ static void test_prompted_probes_keep_a_gap(void **state)
     stage_until_count(&stage_checks(backend)->ok, 1);
     began_ns = clock_now_ns();
     for (int i = 0; i < 5; i++) {
-        stage_suspect(backend);
-        stage_until(backend, PICK_SUSPECT, false);
+        backend_set(backend, PICK_DOUBT);
+        mailbox_post(&stage.prober.mailbox, MAILBOX_SUSPECT);
+        stage_until(backend, PICK_DOUBT, false);
     }
     assert_true(clock_now_ns() - began_ns >= stage_ms(400));
     assert_int_equal(stats_read(&stage_checks(backend)->ok), 6);
@@ -294,7 +295,12 @@ static void test_unprobed_suspect_is_spared_for_a_while(void **state)
         assert_true(stage_has(&service->backends[1], PICK_SUSPECT));
         usleep(10000);
     }
+    stage_until(&service->backends[1], PICK_TRIAL, true);
+    assert_true(stage_has(&service->backends[1], PICK_SUSPECT));
+    stage_prove(&service->backends[1]);
     stage_until(&service->backends[1], PICK_SUSPECT, false);
+    assert_false(stage_has(&service->backends[1], PICK_TRIAL | PICK_PROVEN));
+    stage_until_logged("server plain/s2: a client has reached it again");
     stage_suspect(&service->backends[1]);
     assert_int_equal(stats_read(&stage_checks(&service->backends[1])->failed), 0);
     assert_false(stage_has_logged("plain/s1"));
@@ -542,8 +548,11 @@ static void test_relapses_are_spared(void **state)
                        "chosen last for 1s\n");
     began_ns = clock_now_ns();
     assert_true(stage_has(backend, PICK_SUSPECT));
-    stage_until(backend, PICK_SUSPECT, false);
+    stage_until(backend, PICK_TRIAL, true);
     assert_true(clock_now_ns() - began_ns > stage_ms(500));
+    assert_true(stage_has(backend, PICK_SUSPECT));
+    stage_prove(backend);
+    stage_until(backend, PICK_SUSPECT, false);
     stage_suspect(backend);
     stage_until_logged("chosen last for 2s\n");
     assert_false(stage_has(backend, PICK_DOWN));
