@@ -265,6 +265,9 @@ static void test_child_is_silent(void **state)
     pid_t pid;
 
     (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); /* its runtime flushes every stream in _exit(2) */
+#endif
     assert_int_equal(pipe(fds), 0);
     fflush(stdout);
     pid = fork();
