@@ -189,6 +189,10 @@ static void grow(struct growth *growth, const struct names *names)
             is_fine = add_server(growth, server);
         else if (name->n_addrs == 0)
             report_failed(growth, server, name->error);
+        if (name && name->is_cut)
+            conf_report_warn(growth->report, &server->place,
+                             "server '%s': %s has more than %d addresses, the lowest are used",
+                             server->name, server->host, RESOLVER_ADDRS_MAX);
         for (size_t k = 0; name && k < name->n_addrs && is_fine; k++)
             is_fine = add_addr(growth, server, name, k);
         if (!is_fine && growth->grown.n_servers == CONF_SERVERS_MAX)
@@ -237,6 +241,17 @@ static int resolve_all(struct conf *conf, size_t n_hosts, struct conf_report *re
     return error;
 }
 
+/* What it warns of was said before, when it saw the names. */
+static int check_again(struct conf *conf, struct conf_report *report)
+{
+    struct conf_report warned = *report;
+    int error = conf_check(conf, report);
+
+    memcpy(report->warnings, warned.warnings, sizeof(warned.warnings));
+    report->n_warnings = warned.n_warnings;
+    return error;
+}
+
 int names_resolve(struct conf *conf, struct conf_report *report)
 {
     size_t n_hosts;
@@ -247,10 +262,9 @@ int names_resolve(struct conf *conf, struct conf_report *report)
         return 0;
     error = resolve_all(conf, n_hosts, report);
     if (error == 0)
-        error = conf_check(conf, report);
+        error = check_again(conf, report);
     else if (report->n_errors == 0 && error != -EINTR)
         conf_report_error(report, &first->place, "server '%s': %s cannot be looked up: %s",
                           first->name, first->host, strerror(-error));
-    report->n_warnings = 0; /* of conf_check(), which gave them before, when it saw the names */
     return error;
 }

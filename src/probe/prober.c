@@ -32,10 +32,6 @@ static const uint64_t UNKNOWN_GAP_NS = 100 * 1000000ull; /* after a probe that m
 static const uint64_t WATCH_NS = 50 * 1000000ull;        /* for a reset of one in doubt; chosen: a
                                                              round trip on most paths */
 static const uint64_t RELAPSE_NS = 10 * 1000000000ull;   /* chosen: see verdict.c */
-static const uint64_t SPARED_NS = 10 * 1000000000ull;    /* a suspect that nobody probes; chosen: of
-                                                            a dead server's clients one in 10 s pays
-                                                            for the look, and one that is back is
-                                                            missed no longer than that */
 
 /* --- building --------------------------------------------------------------------------------- */
 
@@ -223,17 +219,6 @@ static void start_or_wait(struct prober *prober, struct probe *probe)
         list_append(&prober->waiting, &probe->queue);
 }
 
-static void unmark(struct probe *probe, uint64_t now_ns)
-{
-    probe->unmark_ns = UINT64_MAX;
-    backend_clear(probe->backend, PICK_FRESH);
-    if (!probe->is_spared)
-        return;
-    probe->is_spared = false;
-    probe->cleared_ns = now_ns;
-    backend_clear(probe->backend, PICK_SUSPECT | PICK_DOUBT);
-}
-
 /* --- what is due ------------------------------------------------------------------------------ */
 
 static void finish(struct prober *prober, struct probe *probe, enum health_outcome outcome)
@@ -258,7 +243,7 @@ static void serve(struct prober *prober, struct probe *probe)
     bool is_over = probe->attempt_by_ns <= prober->loop.told_ns;
 
     if (probe->unmark_ns <= now_ns)
-        unmark(probe, now_ns);
+        verdict_unmark(probe, now_ns);
     switch (probe->attempt.state) {
     case ATTEMPT_IDLE:
         break;
@@ -351,12 +336,7 @@ static void notice(struct prober *prober, struct probe *probe)
         probe->next_ns =
             probe->prompted_ns ? later(now_ns, probe->prompted_ns + PROMPT_GAP_NS) : now_ns;
     } else {
-        probe->is_spared = true;
-        probe->unmark_ns = now_ns + SPARED_NS;
-        log_warn(
-            "server %s/%s: a client could not reach it, and no probe tells more: for %d s it is "
-            "chosen last",
-            probe->service->name, probe->backend->name, (int)(SPARED_NS / CLOCK_NS_PER_S));
+        verdict_spare(probe, now_ns);
     }
     prober_arm(prober, probe);
 }
@@ -366,7 +346,13 @@ static void notice_suspects(struct prober *prober)
     for (size_t i = 0; i < prober->n_probes; i++) {
         struct probe *probe = &prober->probes[i];
 
-        if (probe->backend && !probe->is_prompted && !probe->is_spared &&
+        if (!probe->backend)
+            continue;
+        if (backend_standing(probe->backend) & PICK_PROVEN) {
+            verdict_prove(probe, prober->loop.now_ns);
+            prober_arm(prober, probe);
+        }
+        if (!probe->is_prompted && !probe->is_spared &&
             backend_standing(probe->backend) & (PICK_SUSPECT | PICK_DOUBT))
             notice(prober, probe);
     }

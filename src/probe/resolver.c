@@ -28,6 +28,7 @@ struct record {
     uint32_t index; /* in the names */
     uint32_t n_addrs;
     int32_t error;
+    bool is_cut;
     struct addr addrs[RESOLVER_ADDRS_MAX];
 };
 
@@ -60,24 +61,58 @@ static bool is_missing_loopback(const struct addr *addr)
     return addr_is_loopback(addr) && !sock_is_local(addr);
 }
 
+static int compare_addrs(const void *left, const void *right)
+{
+    const struct addr *a = left;
+    const struct addr *b = right;
+
+    if (a->sa.sa_family != b->sa.sa_family)
+        return a->sa.sa_family < b->sa.sa_family ? -1 : 1;
+    if (a->sa.sa_family == AF_INET)
+        return memcmp(&a->in4.sin_addr, &b->in4.sin_addr, sizeof(a->in4.sin_addr));
+    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr));
+}
+
+/* Of too many the lowest stay, since servers turn the order of their answers round. */
+static struct addr *greatest(struct record *record)
+{
+    struct addr *found = &record->addrs[0];
+
+    for (uint32_t i = 1; i < record->n_addrs; i++)
+        if (compare_addrs(found, &record->addrs[i]) < 0)
+            found = &record->addrs[i];
+    return found;
+}
+
+static void keep_addr(struct record *record, const struct addr *addr)
+{
+    struct addr *last;
+
+    if (record->n_addrs < RESOLVER_ADDRS_MAX) {
+        record->addrs[record->n_addrs++] = *addr;
+        return;
+    }
+    record->is_cut = true;
+    last = greatest(record);
+    if (compare_addrs(addr, last) < 0)
+        *last = *addr;
+}
+
 static void add_addr(struct record *record, const struct addrinfo *info)
 {
-    struct addr *addr = &record->addrs[record->n_addrs];
+    struct addr addr = {0};
 
-    if (record->n_addrs == RESOLVER_ADDRS_MAX)
-        return;
     if (info->ai_family != AF_INET && info->ai_family != AF_INET6)
         return;
-    memset(addr, 0, sizeof(*addr));
-    memcpy(addr, info->ai_addr, info->ai_family == AF_INET ? sizeof(addr->in4) : sizeof(addr->in6));
-    addr_normalise(addr);
-    addr_set_port(addr, 0);
-    if (is_missing_loopback(addr))
+    memcpy(&addr, info->ai_addr, info->ai_family == AF_INET ? sizeof(addr.in4) : sizeof(addr.in6));
+    addr_normalise(&addr);
+    addr_set_port(&addr, 0);
+    if (is_missing_loopback(&addr))
         return;
     for (uint32_t i = 0; i < record->n_addrs; i++)
-        if (addr_equal_host(&record->addrs[i], addr))
+        if (addr_equal_host(&record->addrs[i], &addr))
             return;
-    record->n_addrs++;
+    keep_addr(record, &addr);
 }
 
 static bool error_is_of_family(int error)
@@ -107,6 +142,7 @@ static void fill_record(struct record *record, const char *host)
     struct addrinfo *list;
 
     record->n_addrs = 0;
+    record->is_cut = false;
     record->error = look_up(host, &list);
     if (record->error != 0)
         return;
@@ -214,24 +250,13 @@ static enum arrival read_record(int fd, uint64_t deadline_ns, struct record *ret
     return ARRIVAL_RECORD;
 }
 
-static int compare_addrs(const void *left, const void *right)
-{
-    const struct addr *a = left;
-    const struct addr *b = right;
-
-    if (a->sa.sa_family != b->sa.sa_family)
-        return a->sa.sa_family < b->sa.sa_family ? -1 : 1;
-    if (a->sa.sa_family == AF_INET)
-        return memcmp(&a->in4.sin_addr, &b->in4.sin_addr, sizeof(a->in4.sin_addr));
-    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr));
-}
-
 /* DNS servers turn the order round with every answer: two balancers would call the same address by
  * different names. */
 static void store_record(struct resolver_name *name, const struct record *record)
 {
     name->error = record->error;
     name->n_addrs = record->n_addrs;
+    name->is_cut = record->is_cut;
     memcpy(name->addrs, record->addrs, record->n_addrs * sizeof(record->addrs[0]));
     qsort(name->addrs, name->n_addrs, sizeof(name->addrs[0]), compare_addrs);
 }
@@ -307,6 +332,7 @@ int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeo
     }
     for (size_t i = 0; i < n_names; i++) {
         names[i].n_addrs = 0;
+        names[i].is_cut = false;
         names[i].error = 0;
     }
     missing = collect(fds[0], names, n_names, deadline_ns);

@@ -12,6 +12,11 @@ static const uint64_t FRESH_NS = 2 * 1000000000ull; /* a server that came back g
                                                        choice at most so long; chosen: until its
                                                        connections show in the load */
 
+static const uint64_t TRIAL_NS = 10 * 1000000000ull; /* between clients that try a suspect of which
+                                                        probes do not tell; chosen: a dead server
+                                                        costs one client in so much time, and one
+                                                        that is back is missed no longer */
+
 enum {
     REASON_MAX = 128,
     UNKNOWN_TOLD = 3 /* in a row, before it is worth a line; chosen */
@@ -247,6 +252,8 @@ static void set_standing(struct probe *probe, uint64_t now_ns)
         probe->unmark_ns = UINT64_MAX;
         probe->is_spared = false;
         probe->is_prompted = true; /* its marks go with its next success */
+        backend_clear(probe->backend, PICK_TRIAL | PICK_PROVEN);
+        probe->n_relapses = 0; /* probes say what clients say: no disagreement */
     }
 }
 
@@ -297,6 +304,51 @@ static void spare(struct probe *probe, uint64_t now_ns)
              probe->service->name, probe->backend->name, verdict_duration(ns, text));
 }
 
+void verdict_spare(struct probe *probe, uint64_t now_ns)
+{
+    probe->is_spared = true;
+    probe->unmark_ns = now_ns + TRIAL_NS;
+    log_warn("server %s/%s: a client could not reach it, and no probe tells more: for %d s it is "
+             "chosen last",
+             probe->service->name, probe->backend->name, (int)(TRIAL_NS / CLOCK_NS_PER_S));
+}
+
+static void unspare(struct probe *probe, uint64_t now_ns)
+{
+    probe->is_spared = false;
+    probe->unmark_ns = UINT64_MAX;
+    probe->cleared_ns = now_ns;
+    backend_exonerate(probe->backend);
+    backend_clear(probe->backend, PICK_DOUBT);
+}
+
+/* All clients at once would be too many for a look: if it is still silent, each who comes before
+ * the first has waited for `timeout connect` waits, too. Of datagrams nobody tells that one was
+ * taken, so there all may try. */
+void verdict_unmark(struct probe *probe, uint64_t now_ns)
+{
+    probe->unmark_ns = UINT64_MAX;
+    backend_clear(probe->backend, PICK_FRESH);
+    if (!probe->is_spared)
+        return;
+    if (service_plan(probe->service)->transports & CONF_UDP) {
+        unspare(probe, now_ns);
+        return;
+    }
+    backend_set(probe->backend, PICK_TRIAL);
+    probe->unmark_ns = now_ns + TRIAL_NS;
+}
+
+void verdict_prove(struct probe *probe, uint64_t now_ns)
+{
+    backend_clear(probe->backend, PICK_PROVEN);
+    if (!probe->is_spared)
+        return;
+    unspare(probe, now_ns);
+    log_info("server %s/%s: a client has reached it again, it is chosen as before",
+             probe->service->name, probe->backend->name);
+}
+
 /* The probe that a client's trouble had brought has succeeded. */
 static void acquit(struct probe *probe, uint64_t now_ns)
 {
@@ -308,7 +360,7 @@ static void acquit(struct probe *probe, uint64_t now_ns)
         spare(probe, now_ns);
         return;
     }
-    backend_clear(probe->backend, PICK_SUSPECT);
+    backend_exonerate(probe->backend);
     if (is_suspect)
         probe->cleared_ns = now_ns;
 }

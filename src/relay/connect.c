@@ -45,10 +45,12 @@ static enum connect_result give_up(struct tcp_relay *relay, struct conn *conn,
 
 /* From now on others are chosen before it, until the prober has had an answer. A server without a
  * port of its own is not judged: a client that asks for a port where nobody listens would speak for
- * all the other ports. */
-static void suspect(struct tcp_relay *relay, struct backend *backend, uint32_t flag)
+ * all the other ports. Nor does a connect that began before the server's last good answer count. */
+static void suspect(struct tcp_relay *relay, const struct conn *conn, uint32_t flag)
 {
-    if (addr_port(&backend->addr) == 0)
+    struct backend *backend = conn->backend;
+
+    if (addr_port(&backend->addr) == 0 || conn->era != backend_era(backend))
         return;
     if (!(backend_set(backend, flag) & flag))
         mailbox_post(relay->prober, MAILBOX_SUSPECT);
@@ -62,7 +64,7 @@ static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
 
     if (!sock_connect_error_is_local(error)) {
         stats_add(&server_stats(relay, conn)->connect_failures, 1);
-        suspect(relay, conn->backend, PICK_SUSPECT);
+        suspect(relay, conn, PICK_SUSPECT);
     }
     conn->connect_error = error;
     conn_drop_server(conn);
@@ -76,6 +78,7 @@ static int begin(struct tcp_relay *relay, struct conn *conn)
     int fd;
     int error;
 
+    conn->era = backend_era(conn->backend);
     if (addr_port(&to) == 0)
         addr_set_port(&to, conn->asked_port);
     error = sock_connect(&to, &fd);
@@ -118,8 +121,17 @@ static enum connect_result try_next(struct tcp_relay *relay, struct conn *conn, 
     return conn->client.error ? give_up(relay, conn, conn->reason) : connect_next(relay, conn);
 }
 
+/* A suspect that nobody probes, or that probes cannot tell of, is in favour again. */
+static void prove(struct tcp_relay *relay, struct backend *backend)
+{
+    if (!(backend_set(backend, PICK_PROVEN) & PICK_PROVEN))
+        mailbox_post(relay->prober, MAILBOX_SUSPECT);
+}
+
 static enum connect_result connected(struct tcp_relay *relay, struct conn *conn, uint32_t bits)
 {
+    if (backend_standing(conn->backend) & PICK_SUSPECT && !conn->server.error)
+        prove(relay, conn->backend);
     flow_side_note(&conn->server, bits);
     conn->server.is_writable = true;
     conn->connected_ns = relay->loop->now_ns;
@@ -169,7 +181,7 @@ void connect_doubt_server(struct tcp_relay *relay, const struct conn *conn)
 {
     if (sock_error_is_reset(conn->server.error) && !conn->client.error &&
         conn->down.n_received == 0 && relay->loop->now_ns - conn->connected_ns <= SPURNED_NS)
-        suspect(relay, conn->backend, PICK_DOUBT);
+        suspect(relay, conn, PICK_DOUBT);
 }
 
 /* Not a byte was taken from the client, so nothing is lost by asking another. A later reset, or one

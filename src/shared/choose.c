@@ -268,6 +268,22 @@ static bool follows_load(enum conf_balance balance)
     return balance == CONF_BALANCE_LEASTCONN || balance == CONF_BALANCE_RANDOM;
 }
 
+static struct backend *choose(struct choice *choice, const struct addr *client)
+{
+    struct backend *chosen = NULL;
+
+    if (choice->plan->balance != CONF_BALANCE_LEASTCONN)
+        chosen = choose_by_policy(choice, client);
+    return chosen ? chosen : choose_least(choice);
+}
+
+/* A trial is for one client: false = it is another thread's. */
+static bool may_have(struct backend *backend)
+{
+    return !(backend_standing(backend) & PICK_TRIAL) ||
+           backend_clear(backend, PICK_TRIAL) & PICK_TRIAL;
+}
+
 struct backend *service_choose(struct service *service, const struct service_client *client)
 {
     const struct service_plan *plan = service_plan(service);
@@ -278,12 +294,10 @@ struct backend *service_choose(struct service *service, const struct service_cli
         .random = client->random,
         .spares_fresh = follows_load(plan->balance) && client->random >> 31,
     };
-    struct backend *chosen = NULL;
+    struct backend *chosen = choose(&choice, client->addr);
 
-    if (plan->balance != CONF_BALANCE_LEASTCONN)
-        chosen = choose_by_policy(&choice, client->addr);
-    if (!chosen)
-        chosen = choose_least(&choice);
+    if (chosen && !may_have(chosen))
+        chosen = choose(&choice, client->addr);
     if (chosen)
         backend_acquire(chosen);
     return chosen;

@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More sizes would save memory but cost clients: at each step from one to the next nearly all of
- * them move. So two: up to 655 servers, and up to CONF_SERVERS_MAX. */
-static const uint32_t table_sizes[] = {65537, 524309};
+#include "lb4/conf/bounds.h"
 
-enum { ENTRIES_PER_SERVER = 100, ENTRY_FREE = UINT16_MAX };
+/* One size, whatever the number of servers: at a step from one size to another nearly all clients
+ * would move. A larger one would share more evenly among thousands of servers, but cost each
+ * service a megabyte and most of a cache. */
+enum { N_ENTRIES = 65537, ENTRY_FREE = UINT16_MAX };
+
+_Static_assert(CONF_SERVERS_MAX <= N_ENTRIES / 16, "16 entries for each server: see the header");
 
 static const uint64_t seed_offset = 0x6c62345f6f666673;
 static const uint64_t seed_skip = 0x6c62345f736b6970;
@@ -134,16 +137,11 @@ static void fill(struct maglev *maglev, struct walk *walks, size_t n_servers)
         n_filled = fill_round(maglev, walks, n_servers, round, n_filled);
 }
 
-static uint32_t table_size(size_t n_servers)
-{
-    return n_servers * ENTRIES_PER_SERVER <= table_sizes[0] ? table_sizes[0] : table_sizes[1];
-}
-
 int maglev_init(struct maglev *maglev, const struct maglev_server *servers, size_t n_servers)
 {
     struct walk *walks = calloc(n_servers, sizeof(*walks));
 
-    *maglev = (struct maglev){.n_entries = table_size(n_servers)};
+    *maglev = (struct maglev){.n_entries = N_ENTRIES};
     maglev->entries = malloc(maglev->n_entries * sizeof(*maglev->entries));
     if (!walks || !maglev->entries) {
         free(walks);

@@ -198,7 +198,7 @@ int listener_probe_all(const struct listener *list, size_t n,
                        char reterr[static LISTENER_ERROR_MAX])
 {
     for (size_t i = 0; i < n; i++) {
-        int error = list[i].meets_ours ? 0 : probe_one(&list[i]);
+        int error = list[i].meets_ours || list[i].is_inherited ? 0 : probe_one(&list[i]);
 
         if (error)
             return failed(&list[i], error, reterr);
@@ -314,38 +314,29 @@ static int table_alloc(struct listener_table *table, size_t n_workers)
     return table->listeners && table->fds ? 0 : -ENOMEM;
 }
 
-/* Those that were passed to us leave the list. */
-static int adopt_list(struct listener_table *table, struct listener *list, size_t *n,
+/* Places for all, in their order, with the sockets that were passed to us. */
+static int adopt_list(struct listener_table *table, const struct listener *list, size_t n,
                       const struct inherited *inherited, char reterr[static LISTENER_ERROR_MAX])
 {
-    size_t n_left = 0;
-
-    for (size_t i = 0; inherited && i < *n; i++) {
+    for (size_t i = 0; i < n; i++) {
         long index = take_place(table, &list[i]);
-        int error = index < 0 ? (int)index : adopt_listener(table, (size_t)index, inherited);
+        int error = index < 0 ? (int)index : 0;
 
+        if (!error && inherited)
+            error = adopt_listener(table, (size_t)index, inherited);
         if (error)
             return failed(&list[i], error, reterr);
-        if (table->listeners[index].is_inherited)
-            continue;
-        listener_table_free(table, (size_t)index);
-        list[n_left++] = list[i];
     }
-    if (inherited)
-        *n = n_left;
     return 0;
 }
 
-static int bind_list(struct listener_table *table, const struct listener *list, size_t n,
-                     char reterr[static LISTENER_ERROR_MAX])
+static int bind_places(struct listener_table *table, char reterr[static LISTENER_ERROR_MAX])
 {
-    int error = listener_probe_all(list, n, reterr);
+    int error = listener_probe_all(table->listeners, table->n_listeners, reterr);
 
-    for (size_t i = 0; !error && i < n; i++) {
-        long index = listener_table_bind(table, &list[i], reterr);
-
-        error = index < 0 ? (int)index : 0;
-    }
+    for (size_t i = 0; !error && i < table->n_listeners; i++)
+        if (!table->listeners[i].is_inherited)
+            error = bind_group(table, i, reterr);
     for (size_t i = 0; !error && i < table->n_listeners; i++)
         listener_table_discard(table, i);
     return error;
@@ -368,8 +359,8 @@ static int open_all(struct listener_table *table, const struct conf *conf,
     list = listener_list(conf, by_conf, &n);
     if (!list)
         return -ENOMEM;
-    error = adopt_list(table, list, &n, inherited, reterr);
-    return error ? error : bind_list(table, list, n, reterr);
+    error = adopt_list(table, list, n, inherited, reterr);
+    return error ? error : bind_places(table, reterr);
 }
 
 int listener_table_open(struct listener_table *table, const struct conf *conf,

@@ -79,8 +79,7 @@ class Comparison:
             n_seen += 1
             if n_seen == N_LOOKS:
                 break
-        self.n_equal += n_seen
-        assert n_seen, "the kernel was never at rest"
+        self.n_equal += n_seen  # 0 where the kernel was never at rest; their sum must be enough
 
 
 class Trouble:

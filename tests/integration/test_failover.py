@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import drill
 import namespace
 import servers
 
@@ -143,11 +144,40 @@ def test_an_unprobed_server_is_looked_at_again(start_lb4, server):
         assert took >= 0.5, "it was never spared"
 
 
+@needs_nft
+@pytest.mark.parametrize("policy", ["roundrobin", "leastconn"] if drill.IS_FULL else ["roundrobin"])
+def test_one_client_looks_at_an_unprobed_suspect(start_lb4, policy):
+    """It is silent, and nothing but a client can tell: after a while one has to wait, nobody else.
+    Once one has reached it again, it has its share."""
+    with servers.ServerProcess("s1") as silent, servers.ServerProcess("s2") as other:
+        lb4 = start(start_lb4, [silent.address, other.address], policy)
+        with drill.Drill(LISTEN, 100) as clients:
+            with namespace.filtered_port("held", silent.port):
+                lb4.wait_line("a client could not reach it")
+                first = time.monotonic() + 0.1
+                until = first + SPARED_S + 1
+                servers.wait_until(lambda: time.monotonic() > until, SPARED_S + 10, "another look")
+                ended = time.monotonic()
+            clients.wait_served_by("s1", ended, SPARED_S + 10)
+            lb4.wait_line("a client has reached it again")
+            proven = time.monotonic()
+            clients.wait_records(len(clients.records) + 100)
+        lb4.wait_n_closed("web", len(clients.records))
+    seen = clients.during(first, ended)
+    late = [record for record in seen if record.seconds >= CONNECT_MS / 1000 * 0.9]
+    share = statistics.mean(record.server == "s1" for record in clients.during(proven))
+    print(f"{len(late)} of {len(seen)} clients waited; share afterwards {share:.2f}")
+    assert len(late) == 1, [(record.start - first, record.seconds) for record in late]
+    assert not drill.failures(clients.records)
+    assert 0.3 <= share <= 0.7
+
+
 def test_no_local_port_left_is_survived(start_lb4, server):
     """20 ephemeral ports, 25 clients: 20 are served, 5 reset, and later ones are served again."""
     lb4 = start(start_lb4, [server.address])
     own_ports = namespace.take_ports(60)
-    with namespace.sysctl("net.ipv4.ip_local_port_range", "50000 50019"):
+    ephemeral = namespace.take_ports(20)  # nothing of earlier tests rests there in TIME_WAIT
+    with namespace.sysctl("net.ipv4.ip_local_port_range", f"{ephemeral} {ephemeral + 19}"):
         served = []
         for i in range(25):
             with contextlib.suppress(ConnectionError):  # also the connect may already say so

@@ -4,6 +4,7 @@ lb4 runs with an /etc of our own (mount namespace), so that neither the machine'
 servers matter. Names are served by the hosts file and by a name server on loopback.
 """
 import contextlib
+import errno
 import os
 import pathlib
 import signal
@@ -183,17 +184,28 @@ def test_localhost(start):
         assert {ask(port) for _ in range(4)} == {"127.0.0.1", "::1"}
 
 
-def test_localhost_where_no_port_is_free(start):
-    """Whether an address is ours must not hang on a free local port: all five are taken here."""
-    port, at = namespace.take_port(), namespace.take_port()
-    with namespace.sysctl("net.ipv4.ip_local_port_range", "50000 50004"), \
+@contextlib.contextmanager
+def no_free_port(count=5):
+    """All local ports are taken while it lasts. They are ports of our own: those of the usual range
+    may rest in TIME_WAIT for earlier tests, and come free at any moment."""
+    first = namespace.take_ports(count)
+    with namespace.sysctl("net.ipv4.ip_local_port_range", f"{first} {first + count - 1}"), \
             contextlib.ExitStack() as stack:
-        for taken in range(50000, 50005):
+        for port in range(first, first + count):
             holder = stack.enter_context(socket.socket())
-            holder.bind(("127.0.0.1", taken))
+            holder.bind(("127.0.0.1", port))
+        with socket.socket() as another, pytest.raises(OSError) as refusal:
+            another.bind(("127.0.0.1", 0))
+        assert refusal.value.errno == errno.EADDRINUSE
+        yield
+
+
+def test_localhost_where_no_port_is_free(start):
+    """Whether an address is ours must not hang on a free local port."""
+    port, at = namespace.take_port(), namespace.take_port()
+    with no_free_port():
         lb4 = start("-l", f"127.0.0.1:{port}", "-s", f"localhost:{at}", "-o", "check none")
-        stack.close()
-        lb4.finish()
+    lb4.finish()
     names = {name for kind, name in lb4.summary() if kind == "server"}
     assert names == {"rule1/s1", "rule1/s1-2"}
 
@@ -242,6 +254,24 @@ def test_names_from_a_name_server(start):
         lb4.finish()
         names = {name for kind, name in lb4.summary() if kind == "server"}
         assert names == {"rule1/db", "rule1/db-2", "rule1/db-3"}
+
+
+@pytest.mark.parametrize("count", [16, 17, 25])
+def test_many_addresses(start, count):
+    """The 16 lowest, in whatever order the name server lists them, and it is told that there are
+    more."""
+    port, at = namespace.take_port(), namespace.take_port()
+    hosts = [f"127.0.1.{i}" for i in range(1, count + 1)]
+    used = hosts[:16]
+    with name_server({"db.example": hosts[::-1]}), greeters(at, *hosts):
+        lb4 = start("-l", f"127.0.0.1:{port}", "-b", "roundrobin", "-s", f"db=db.example:{at}",
+                    "-o", "check none")
+        assert sorted(ask(port) for _ in range(32)) == sorted(used * 2)
+        lb4.finish()
+    warnings = [line for line in lb4.lines if "has more than 16 addresses" in line]
+    assert len(warnings) == (count > 16)
+    names = {name for kind, name in lb4.summary() if kind == "server"}
+    assert names == {"rule1/db", *(f"rule1/db-{i}" for i in range(2, 17))}
 
 
 def test_unknown_names_are_errors_with_a_place(run):

@@ -3,6 +3,7 @@ ended up at itself. No server goes down for it, and none is called up."""
 import contextlib
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -129,24 +130,25 @@ def test_no_local_port_is_no_verdict(start_lb4, pool):
     """All ports of the ephemeral range are taken towards every server."""
     lb4 = start(start_lb4, pool.texts)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(namespace.sysctl("net.ipv4.ip_local_port_range", "50000 50003"))
+        first = namespace.take_ports(4)
+        ports = range(first, first + 4)
+        stack.enter_context(namespace.sysctl("net.ipv4.ip_local_port_range",
+                                             f"{ports[0]} {ports[-1]}"))
         # A probe's port may be in use for another moment, its leave is not ours to hurry.
-        servers.wait_until(lambda: all(take_ports_towards(stack, host_port)
+        servers.wait_until(lambda: all(take_ports_towards(stack, ports, host_port)
                                        for host_port in pool.addresses), what="ports taken")
-        first = len(lb4.lines)
-        wait_outcomes(lb4, 20, "unknown", first)
+        wait_outcomes(lb4, 20, "unknown", len(lb4.lines))
         stack.close()
-        later = len(lb4.lines)
-        wait_outcomes(lb4, 20, "ok", later)
+        wait_outcomes(lb4, 20, "ok", len(lb4.lines))
     assert not changes(lb4)
     lb4.finish()
     summary = lb4.summary()
     assert sum(summary["server", f"web/s{i + 1}"]["checks_failed"] for i in range(3)) == 0
 
 
-def take_ports_towards(stack, address):
+def take_ports_towards(stack, ports, address):
     """Connect from each port of the range; True once none can be had any more."""
-    for port in range(50000, 50004):
+    for port in ports:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -176,6 +178,34 @@ def test_few_descriptors_are_enough_for_many_servers(start_lb4):
         assert len(probed) == 100
         assert not changes(lb4)
         assert "failed" not in found and found.count("unknown") <= 0.05 * len(found)
+
+
+# --- an end in the middle
+
+@needs_nft
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_an_end_does_not_wait_for_first_probes(start_lb4, number):
+    """200 servers that do not answer, each of which may take a minute."""
+    port = namespace.take_port()
+    addresses = [f"127.3.0.{i + 1}:{port}" for i in range(200)]
+    text = pools.config(LISTEN, addresses, "check tcp interval 1m timeout 1m", "timeout connect 1m")
+    with namespace.filtered_port("held", port), contextlib.ExitStack() as stack:
+        lb4 = start_lb4(["-w", "1"], config=text, waits=False)
+        lb4.wait_line(r"\bready\b")
+        servers.wait_until(lambda: is_connecting_to(port), what="a probe on its way")
+        client = None
+        if number == signal.SIGINT:  # TERM would let it wait for a server
+            client = stack.enter_context(servers.connect(LISTEN))
+        began = time.monotonic()
+        lb4.signal(number)
+        lb4.check_end()
+        lb4.is_finished = True
+        assert time.monotonic() - began < 10
+        if client:
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+    assert not changes(lb4)
+    assert "first probes are done" not in "\n".join(lb4.lines)
 
 
 # --- a process that was stopped

@@ -24,4 +24,15 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
 /* Its first probe is over, or there will be none. */
 void verdict_note_judged(struct prober *prober, struct probe *probe);
 
+/* A suspect that is not probed: it is chosen last until a client has reached it, which from time to
+ * time one may try. */
+void verdict_spare(struct probe *probe, uint64_t now_ns);
+
+/* unmark_ns has come: PICK_FRESH ends, and a suspect that is spared is offered to one client
+ * (PICK_TRIAL). Sets unmark_ns anew. */
+void verdict_unmark(struct probe *probe, uint64_t now_ns);
+
+/* A client's connect to a suspect has succeeded (PICK_PROVEN). */
+void verdict_prove(struct probe *probe, uint64_t now_ns);
+
 #endif

@@ -49,6 +49,7 @@ struct conn {
     uint64_t reset_by_ns; /* CONN_RESETTING: deliver until then */
     struct addr peer;
     uint32_t n_timeouts; /* connects that timed out */
+    uint32_t era;        /* of the server, before the connect (shared/backend.h) */
     int connect_error;   /* errno of the last failed connect, 0 = none */
     uint16_t asked_port; /* that the client connected to */
     enum conn_state state : 8;

@@ -7,9 +7,10 @@
  *
  * `active` is the number of connections that chose this server, those still connecting too; one
  * backend_acquire() at the choice, one backend_release() at the end. `standing` (enum
- * pick_standing) has a writer for each flag, hence read-modify-write: workers set PICK_SUSPECT; the
- * prober clears it and PICK_NEW, and owns PICK_DOWN and PICK_FRESH; control owns the others and the
- * weight. */
+ * pick_standing) has a writer for each flag, hence read-modify-write: workers set PICK_SUSPECT,
+ * PICK_DOUBT and PICK_PROVEN; the prober clears them and PICK_NEW, and owns PICK_DOWN and
+ * PICK_FRESH; the prober sets PICK_TRIAL, and the worker whose client gets it clears it; control
+ * owns the others and the weight. */
 #ifndef LB4_SHARED_BACKEND_H
 #define LB4_SHARED_BACKEND_H
 
@@ -36,11 +37,12 @@ enum backend_state {
 };
 
 struct backend {
-    /* Constant while the place is taken. */
+    /* Constant while the place is taken, but for the era. */
     struct backend_slot *slot;
     uint32_t index;       /* in its service, and in its slots */
     uint32_t stats_index; /* in stats_block.servers and the prober's counters */
     bool is_local;        /* an address of this machine: a connect may end up at itself */
+    _Atomic uint32_t era; /* written by the prober */
     struct addr addr;     /* port 0: the port that the client asked for */
     char name[CONF_NAME_MAX + 1];
 
@@ -98,6 +100,22 @@ static inline uint32_t backend_set(struct backend *backend, uint32_t flags)
 static inline uint32_t backend_clear(struct backend *backend, uint32_t flags)
 {
     return atomic_fetch_and_explicit(&backend->slot->standing, ~flags, memory_order_relaxed);
+}
+
+/* How often the marks of clients were taken off, see backend_exonerate(). */
+static inline uint32_t backend_era(const struct backend *backend)
+{
+    return atomic_load_explicit(&backend->era, memory_order_relaxed);
+}
+
+/* Nothing that was begun before now speaks against the server any more: the prober alone. A connect
+ * that fails says something only if its era (read before it began) is still the present one. Else
+ * those who began while a server was silent, and wait out their time, would make it suspect again
+ * and again after it has come back. */
+static inline void backend_exonerate(struct backend *backend)
+{
+    atomic_fetch_add_explicit(&backend->era, 1, memory_order_relaxed);
+    backend_clear(backend, PICK_SUSPECT | PICK_TRIAL);
 }
 
 #endif

@@ -20,9 +20,11 @@ enum pick_standing {
     PICK_DRAIN = 1 << 20,   /* the operator's wish: no new connections */
     PICK_MAINT = 1 << 21,   /* the operator's wish: no new connections, no probes */
     PICK_DOUBT = 1 << 22,   /* a client's connection ended oddly: a wish for a probe, no more */
-    PICK_NEW = 1 << 23,     /* added while others serve, or back from maintenance: waits for its
+    PICK_TRIAL = 1 << 23,   /* a suspect that the next client may have as if it were none */
+    PICK_PROVEN = 1 << 24,  /* a suspect that has taken a client's connect */
+    PICK_NEW = 1 << 25,     /* added while others serve, or back from maintenance: waits for its
                                first probe */
-    PICK_GONE = 1 << 24,    /* not in the configuration any more, or nobody is in this place */
+    PICK_GONE = 1 << 26,    /* not in the configuration any more, or nobody is in this place */
     PICK_UNUSABLE = PICK_DOWN | PICK_DRAIN | PICK_MAINT | PICK_NEW | PICK_GONE
 };
 
@@ -40,7 +42,7 @@ static inline uint32_t pick_rank(uint32_t standing, bool spares_fresh)
         return rank;
     if (standing & PICK_UNUSABLE)
         return PICK_RANK_NONE;
-    if (standing & PICK_SUSPECT)
+    if ((standing & (PICK_SUSPECT | PICK_TRIAL)) == PICK_SUSPECT)
         return standing & PICK_BACKUP ? 1 : 2;
     if (standing & PICK_BACKUP)
         rank -= 2;

@@ -129,6 +129,12 @@ static inline void stage_suspect(struct backend *backend)
         mailbox_post(&stage.prober.mailbox, MAILBOX_SUSPECT);
 }
 
+static inline void stage_prove(struct backend *backend)
+{
+    if (!(backend_set(backend, PICK_PROVEN) & PICK_PROVEN))
+        mailbox_post(&stage.prober.mailbox, MAILBOX_SUSPECT);
+}
+
 static inline const struct stats_checks *stage_checks(const struct backend *backend)
 {
     return &stage.prober.checks[backend->stats_index];

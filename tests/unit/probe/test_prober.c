@@ -241,8 +241,9 @@ static void test_prompted_probes_keep_a_gap(void **state)
     stage_until_count(&stage_checks(backend)->ok, 1);
     began_ns = clock_now_ns();
     for (int i = 0; i < 5; i++) {
-        stage_suspect(backend);
-        stage_until(backend, PICK_SUSPECT, false);
+        backend_set(backend, PICK_DOUBT);
+        mailbox_post(&stage.prober.mailbox, MAILBOX_SUSPECT);
+        stage_until(backend, PICK_DOUBT, false);
     }
     assert_true(clock_now_ns() - began_ns >= stage_ms(400));
     assert_int_equal(stats_read(&stage_checks(backend)->ok), 6);
@@ -294,7 +295,12 @@ static void test_unprobed_suspect_is_spared_for_a_while(void **state)
         assert_true(stage_has(&service->backends[1], PICK_SUSPECT));
         usleep(10000);
     }
+    stage_until(&service->backends[1], PICK_TRIAL, true);
+    assert_true(stage_has(&service->backends[1], PICK_SUSPECT));
+    stage_prove(&service->backends[1]);
     stage_until(&service->backends[1], PICK_SUSPECT, false);
+    assert_false(stage_has(&service->backends[1], PICK_TRIAL | PICK_PROVEN));
+    stage_until_logged("server plain/s2: a client has reached it again");
     stage_suspect(&service->backends[1]);
     assert_int_equal(stats_read(&stage_checks(&service->backends[1])->failed), 0);
     assert_false(stage_has_logged("plain/s1"));
@@ -542,11 +548,45 @@ static void test_relapses_are_spared(void **state)
                        "chosen last for 1s\n");
     began_ns = clock_now_ns();
     assert_true(stage_has(backend, PICK_SUSPECT));
-    stage_until(backend, PICK_SUSPECT, false);
+    stage_until(backend, PICK_TRIAL, true);
     assert_true(clock_now_ns() - began_ns > stage_ms(500));
+    assert_true(stage_has(backend, PICK_SUSPECT));
+    stage_prove(backend);
+    stage_until(backend, PICK_SUSPECT, false);
     stage_suspect(backend);
     stage_until_logged("chosen last for 2s\n");
     assert_false(stage_has(backend, PICK_DOWN));
+    stage_stop();
+    close(listener);
+}
+
+/* A server that falls by probes and returns has not been taken for well in between: its clients'
+ * failures are no disagreement, even if one success is enough. */
+static void test_a_fall_is_no_relapse(void **state)
+{
+    struct service_check check = stage_check();
+    struct addr at;
+    int listener = sockets_listen(&at);
+    struct backend *backend;
+
+    (void)state;
+    check.rise = 1;
+    check.interval_ns = stage_ms(40);
+    backend = stage_add_server(stage_add_service("odd", check), &at);
+    stage_start(MAX_OPEN);
+    stage_until_count(&stage_checks(backend)->ok, 1);
+    for (int round = 0; round < 3; round++) {
+        uint32_t era = backend_era(backend);
+
+        close(listener);
+        stage_suspect(backend);
+        stage_until(backend, PICK_DOWN, true);
+        listener = listen_at(&at);
+        stage_until(backend, PICK_DOWN, false);
+        assert_false(stage_has(backend, PICK_SUSPECT));
+        assert_int_not_equal(backend_era(backend), era);
+    }
+    assert_false(stage_has_logged("chosen last"));
     stage_stop();
     close(listener);
 }
@@ -566,6 +606,7 @@ int main(void)
         STAGED(test_suspect_starts_anew),
         STAGED(test_doubt_is_looked_into),
         STAGED(test_relapses_are_spared),
+        STAGED(test_a_fall_is_no_relapse),
         STAGED(test_unprobed_suspect_is_spared_for_a_while),
         STAGED(test_many_at_once),
         STAGED(test_lingering_makes_room),

@@ -74,9 +74,10 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     else if (strcmp(host, "several") == 0)
         *ret = make_list("10.0.0.2 ::ffff:10.0.0.1 2001:db8::1 10.0.0.1 10.0.0.2 2001:db8::1");
     else if (strcmp(host, "many") == 0)
-        *ret = make_list("10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 10.0.0.8 "
+        *ret = make_list("10.0.0.18 10.0.0.17 "
+                         "10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 10.0.0.8 "
                          "10.0.0.9 10.0.0.10 10.0.0.11 10.0.0.12 10.0.0.13 10.0.0.14 10.0.0.15 "
-                         "10.0.0.16 10.0.0.17 10.0.0.18");
+                         "10.0.0.16");
     else
         *ret = make_list("10.0.0.1");
     return 0;
@@ -144,7 +145,9 @@ static void test_addresses(void **state)
     check_addr(&names[1], 1, "10.0.0.2:0");
     check_addr(&names[1], 2, "[2001:db8::1]:0");
     assert_int_equal(names[2].n_addrs, RESOLVER_ADDRS_MAX);
+    check_addr(&names[2], 0, "10.0.0.1:0");
     check_addr(&names[2], RESOLVER_ADDRS_MAX - 1, "10.0.0.16:0");
+    assert_true(names[2].is_cut && !names[1].is_cut);
     assert_int_equal(names[3].n_addrs, 0);
     assert_int_equal(names[3].error, EAI_NONAME);
     assert_int_equal(names[4].error, EAI_AGAIN);
@@ -262,6 +265,9 @@ static void test_child_is_silent(void **state)
     pid_t pid;
 
     (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); /* its runtime flushes every stream in _exit(2) */
+#endif
     assert_int_equal(pipe(fds), 0);
     fflush(stdout);
     pid = fork();

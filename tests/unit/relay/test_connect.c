@@ -605,6 +605,61 @@ static void test_evidence_is_posted_once(void **state)
     rig_close(&rig);
 }
 
+/* Those who began while the server was silent wait out their time: it has been back for long. */
+static void test_old_evidence_is_no_evidence(void **state)
+{
+    struct silent silent;
+    struct addr at;
+    int client;
+
+    (void)state;
+    silent_open(&silent, &at);
+    rig_open(&rig, &at, 1, 0);
+    client = rig_client(&rig);
+    backend_exonerate(&rig.services.services->backends[0]);
+    rig_advance(&rig, RIG_CONNECT_MS);
+    rig_expect(&rig, client, -ECONNRESET);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    assert_false(is_suspect(0));
+    assert_int_equal(mailbox_take(&rig.prober), 0);
+    close(client);
+    client = rig_client(&rig);
+    rig_advance(&rig, RIG_CONNECT_MS);
+    rig_expect(&rig, client, -ECONNRESET);
+    assert_true(is_suspect(0));
+    close(client);
+    rig_close(&rig);
+    silent_close(&silent);
+}
+
+/* A suspect whose connect succeeds is reported, once. */
+static void test_a_suspect_is_proven(void **state)
+{
+    struct addr at;
+    int listener = sockets_listen(&at);
+
+    (void)state;
+    rig_open(&rig, &at, 1, 0);
+    for (int i = 0; i < 3; i++) {
+        int client;
+        int server;
+
+        if (i == 1)
+            backend_set(&rig.services.services->backends[0], PICK_SUSPECT);
+        client = rig_client(&rig);
+        server = rig_server(&rig, listener);
+        rig_pass(&rig, client, server, 1000);
+        assert_int_equal(mailbox_take(&rig.prober), i == 1 ? MAILBOX_SUSPECT : 0);
+        assert_int_equal(!!(backend_standing(&rig.services.services->backends[0]) & PICK_PROVEN),
+                         i > 0);
+        close(client);
+        close(server);
+        rig_until_ended(&rig);
+    }
+    rig_close(&rig);
+    close(listener);
+}
+
 /* A client may ask for any port of a range: where nobody listens it says nothing about the rest. */
 static void test_an_asked_port_is_no_evidence(void **state)
 {
@@ -648,6 +703,8 @@ int main(void)
         cmocka_unit_test(test_no_server_can_be_asked),
         cmocka_unit_test(test_asked_port),
         cmocka_unit_test(test_evidence_is_posted_once),
+        cmocka_unit_test(test_old_evidence_is_no_evidence),
+        cmocka_unit_test(test_a_suspect_is_proven),
         cmocka_unit_test(test_an_asked_port_is_no_evidence),
     };
 

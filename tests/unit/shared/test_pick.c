@@ -77,6 +77,15 @@ static void test_ranks(void **state)
     }
 }
 
+static void test_a_trial_is_as_good_as_none(void **state)
+{
+    (void)state;
+    assert_int_equal(pick_rank(1 | PICK_SUSPECT | PICK_TRIAL, false), PICK_RANK_BEST);
+    assert_int_equal(pick_rank(1 | PICK_BACKUP | PICK_SUSPECT | PICK_TRIAL, false),
+                     pick_rank(1 | PICK_BACKUP, false));
+    assert_int_equal(pick_rank(1 | PICK_DOWN | PICK_SUSPECT | PICK_TRIAL, false), PICK_RANK_NONE);
+}
+
 /* Who came back a moment ago: behind its own kind when it is to be spared, still before the next.
  */
 static void test_fresh_is_spared(void **state)
@@ -255,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_is_less),
         cmocka_unit_test(test_is_less_agrees_with_division),
         cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_a_trial_is_as_good_as_none),
         cmocka_unit_test(test_fresh_is_spared),
         cmocka_unit_test(test_sequence_of_one),
         cmocka_unit_test(test_equal_weights_take_turns),

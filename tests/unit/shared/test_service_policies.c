@@ -156,6 +156,33 @@ static void test_roundrobin_passes_over(void **state)
     service_table_fini(&table);
 }
 
+/* A suspect on trial gets one client, and no more, by whatever policy. */
+static void test_a_trial_is_for_one(void **state)
+{
+    static const enum conf_balance policies[] = {CONF_BALANCE_LEASTCONN, CONF_BALANCE_ROUNDROBIN,
+                                                 CONF_BALANCE_SOURCE, CONF_BALANCE_RANDOM};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof(policies) / sizeof(policies[0]); k++) {
+        struct service_table table;
+        struct backend *backend;
+
+        build(&table, all_ones, 4, policies[k]);
+        backend = &table.services->backends[2];
+        backend_set(backend, PICK_SUSPECT | PICK_TRIAL);
+        for (uint32_t i = 0; i < 400; i++) {
+            struct addr address = host(0x0a000000 + i * 13);
+            struct service_client client = {
+                .addr = &address, .tried = &none, .random = i * 2654435761u};
+
+            assert_non_null(service_choose(table.services, &client));
+        }
+        assert_int_equal(backend_active(backend), 1);
+        assert_int_equal(backend_standing(backend), 1 | PICK_SUSPECT);
+        service_table_fini(&table);
+    }
+}
+
 /* Two balancers, whose files name the servers in different orders, send each client to the same,
  * also while a server is down; only its own clients moved. */
 static void test_source_agrees(void **state)
@@ -315,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_leastconn_holds_weights),
         cmocka_unit_test(test_roundrobin_follows_weights),
         cmocka_unit_test(test_roundrobin_passes_over),
+        cmocka_unit_test(test_a_trial_is_for_one),
         cmocka_unit_test(test_roundrobin_over_threads),
         cmocka_unit_test(test_source_agrees),
         cmocka_unit_test(test_source_follows_weights),
