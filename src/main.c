@@ -45,15 +45,25 @@ static void set_log_level(int verbosity)
 /* Found before the configuration is read, used when it is there. */
 static struct lifecycle_options options;
 
-static int run(const struct flags *flags, const struct conf *conf)
+/* The lifecycle takes the configuration over; `conf` is empty afterwards. */
+static int run(const struct flags *flags, struct conf *conf)
 {
+    struct conf *taken = malloc(sizeof(*taken));
+
+    if (!taken) {
+        fputs("lb4: out of memory\n", stderr);
+        return EXIT_CANNOT_RUN;
+    }
+    *taken = *conf;
+    conf_init(conf);
     options.pid_file = flags->pid_file;
+    options.flags = flags;
     options.config_name = config_name(flags);
     set_log_level(flags->verbosity);
-    return lifecycle_run(conf, &options);
+    return lifecycle_run(taken, &options);
 }
 
-static int act(const struct flags *flags, const struct conf *conf)
+static int act(const struct flags *flags, struct conf *conf)
 {
     switch (flags->action) {
     case FLAGS_RUN:
@@ -90,7 +100,7 @@ static int act_with_conf(const struct flags *flags)
     conf_report_write(&report, stderr);
     if (error == 0 && flags->action == FLAGS_RUN) {
         conf_report_init(&report);
-        error = names_resolve(&conf, &report);
+        error = names_resolve(&conf, NAMES_BY_CHILD, &report);
         conf_report_write(&report, stderr);
     }
     if (error == -EINTR)

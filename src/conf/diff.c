@@ -147,16 +147,19 @@ static long compare_directives(const struct conf *confs[2], const struct conf_se
 
 /* --- listeners and servers -------------------------------------------------------------------- */
 
-static bool has_listen(const struct conf_service *service, const struct conf_listen *listen)
+/* On which transports the service listens at this address: enum conf_transport bits. */
+static unsigned transports_at(const struct conf_service *service, const struct conf_listen *listen)
 {
+    unsigned transports = 0;
+
     for (size_t i = 0; i < service->n_listens; i++) {
         const struct conf_listen *other = &service->listens[i];
 
-        if (other->transport == listen->transport && other->is_any == listen->is_any &&
-            other->last_port == listen->last_port && addr_equal(&other->addr, &listen->addr))
-            return true;
+        if (other->is_any == listen->is_any && other->last_port == listen->last_port &&
+            addr_equal(&other->addr, &listen->addr))
+            transports |= other->transport;
     }
-    return false;
+    return transports;
 }
 
 /* Those of `service` that `other` has not, or all. */
@@ -166,10 +169,14 @@ static long write_listens(char sign, const struct conf_service *service,
     long n = 0;
 
     for (size_t i = 0; i < service->n_listens; i++) {
-        if (other && has_listen(other, &service->listens[i]))
+        struct conf_listen listen = service->listens[i];
+
+        if (other)
+            listen.transport &= ~transports_at(other, &listen);
+        if (listen.transport == 0)
             continue;
         fprintf(stream, "%c listener ", sign);
-        conf_print_listen(&service->listens[i], stream);
+        conf_print_listen(&listen, stream);
         fprintf(stream, " of %s\n", service->name);
         n++;
     }

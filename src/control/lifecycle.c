@@ -22,23 +22,20 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
+#include "lb4/conf/memory.h"
 #include "lb4/control/limits.h"
 #include "lb4/control/pid_file.h"
 #include "lb4/control/privileges.h"
+#include "lb4/control/reload.h"
 #include "lb4/control/report.h"
+#include "lb4/control/runtime.h"
 #include "lb4/control/signals.h"
 #include "lb4/control/threads.h"
 #include "lb4/control/watchdog.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
-#include "lb4/probe/prober.h"
-#include "lb4/worker/listener.h"
-#include "lb4/worker/worker.h"
 
-enum {
-    PREPARED_PIPES = 8, /* of each worker, made before privileges are dropped; chosen */
-    SERVING_TEXT_MAX = 128
-};
+enum { SERVING_TEXT_MAX = 128 };
 
 enum lifecycle_state {
     LIFECYCLE_RUNNING,
@@ -48,20 +45,16 @@ enum lifecycle_state {
 };
 
 struct lifecycle {
-    const struct conf *conf;
     struct lifecycle_options *options;
     enum lifecycle_state state;
     uint64_t drain_by_ns; /* draining: then the rest is reset */
-    size_t n_workers;
-    bool is_started; /* all threads */
+    bool is_started;      /* all threads */
+    bool is_told_reloading;
     struct threads threads;
-    struct limits_budget budget;
     struct privileges_ids ids;
     struct pid_file pid_file;
-    struct service_table services;
-    struct listener_table listeners;
-    struct worker_group group;
-    struct prober prober;
+    struct runtime runtime;
+    struct reload reload; /* with the configuration */
     struct watchdog watchdog;
     struct mailbox mailbox; /* workers tell of their draining */
     struct loop loop;
@@ -107,86 +100,22 @@ static int open_control(struct lifecycle *self)
 
 static int build_services(struct lifecycle *self)
 {
-    int error = service_table_init(&self->services, self->conf);
-
-    return error ? fail("services", error) : 0;
-}
-
-/* No more descriptors are set aside than all services together may use. */
-static uint64_t count_udp_sessions(const struct service_table *services)
-{
-    uint64_t n = 0;
-
-    for (size_t i = 0; i < services->n_services; i++)
-        if (service_plan(&services->services[i])->transports & CONF_UDP)
-            n += capacity_limit(&services->services[i].udp_sessions);
-    return n;
+    return runtime_build_services(&self->runtime, self->reload.conf);
 }
 
 static int share_descriptors(struct lifecycle *self)
 {
-    struct limits_wish wish = {.n_workers = (uint32_t)self->n_workers,
-                               .n_listeners = listener_count(self->conf) * self->n_workers,
-                               .udp_sessions = count_udp_sessions(&self->services),
-                               .n_probed = prober_count(&self->services),
-                               .maxconn = self->conf->maxconn,
-                               .pipes = self->conf->splice ? self->conf->pipes : 0,
-                               .pipes_auto = self->conf->splice && self->conf->pipes_auto};
-    struct limits_kernel kernel;
-    char text[LIMITS_TEXT_MAX];
-    int error = limits_raise_descriptors(&wish.descriptors);
-
-    if (error)
-        return fail("RLIMIT_NOFILE", error);
-    limits_read_kernel(&kernel);
-    error = limits_compute(&wish, &kernel, &self->budget, text);
-    if (error)
-        log_error("%s", text);
-    return error;
-}
-
-static int open_listeners(struct lifecycle *self, char text[static LISTENER_ERROR_MAX])
-{
-    struct activation *activation = &self->options->activation;
-    const struct listener_table_options options = {.n_workers = self->n_workers,
-                                                   .inherited = &activation->inherited};
-    int error = activation_open(activation, text);
-
-    if (!error)
-        error = listener_table_open(&self->listeners, self->conf, &self->services, &options, text);
-    return error ? error : activation_settle(activation, &self->listeners, text);
+    return runtime_share_descriptors(&self->runtime, self->reload.conf);
 }
 
 static int bind_listeners(struct lifecycle *self)
 {
-    char text[LISTENER_ERROR_MAX];
-    int error = open_listeners(self, text);
-
-    if (error)
-        log_error("%s", text);
-    return error;
+    return runtime_bind_listeners(&self->runtime, self->reload.conf, &self->options->activation);
 }
 
-static int build_prober(struct lifecycle *self)
+static int build_threads(struct lifecycle *self)
 {
-    int error = prober_init(&self->prober, &self->services, self->budget.probes);
-
-    return error ? fail("prober", error) : 0;
-}
-
-static int build_workers(struct lifecycle *self)
-{
-    struct worker_group_options options = {
-        .services = &self->services,
-        .listeners = &self->listeners,
-        .control = &self->mailbox,
-        .prober = &self->prober.mailbox,
-        .maxconn = self->budget.maxconn,
-        .udp_sessions = self->budget.udp_sessions,
-        .relay = {.max_pipes = self->budget.pipes_per_worker, .n_prepared_pipes = PREPARED_PIPES}};
-    int error = worker_group_init(&self->group, self->n_workers, &options);
-
-    return error ? fail("workers", error) : 0;
+    return runtime_build_threads(&self->runtime, &self->mailbox);
 }
 
 static int write_pid_file(struct lifecycle *self)
@@ -222,15 +151,15 @@ static int start_threads(struct lifecycle *self)
         error = log_register_thread("control");
     if (error)
         return fail("log", error);
-    error = threads_start(&self->threads, &self->group, &self->prober);
+    error = threads_start(&self->threads, &self->runtime.group, &self->runtime.prober);
     self->is_started = error == 0;
     return error ? fail("threads", error) : 0;
 }
 
 static int watch_threads(struct lifecycle *self)
 {
-    int error =
-        watchdog_init(&self->watchdog, self->options->notify.watchdog_ns, self->n_workers + 1);
+    int error = watchdog_init(&self->watchdog, self->options->notify.watchdog_ns,
+                              self->runtime.n_workers + 1);
 
     if (error)
         return fail("watchdog", error);
@@ -241,11 +170,23 @@ static int watch_threads(struct lifecycle *self)
 
 static const char *format_serving(const struct lifecycle *self, char text[static SERVING_TEXT_MAX])
 {
-    snprintf(text, SERVING_TEXT_MAX, "%zu service%s on %zu address%s, %zu worker%s",
-             self->services.n_services, self->services.n_services == 1 ? "" : "s",
-             self->listeners.n_listeners, self->listeners.n_listeners == 1 ? "" : "es",
-             self->n_workers, self->n_workers == 1 ? "" : "s");
+    size_t n_services = runtime_count_services(&self->runtime);
+    size_t n_listeners = runtime_count_listeners(&self->runtime);
+    size_t n_workers = self->runtime.n_workers;
+
+    snprintf(text, SERVING_TEXT_MAX, "%zu service%s on %zu address%s, %zu worker%s", n_services,
+             n_services == 1 ? "" : "s", n_listeners, n_listeners == 1 ? "" : "es", n_workers,
+             n_workers == 1 ? "" : "s");
     return text;
+}
+
+static void warn_few_probes(const struct lifecycle *self)
+{
+    size_t n_probed = prober_count(&self->runtime.services);
+
+    if (n_probed > self->runtime.budget.probes)
+        log_warn("%u of %zu servers can be probed at a time, others wait: raise RLIMIT_NOFILE",
+                 self->runtime.budget.probes, n_probed);
 }
 
 static void say_ready(const struct lifecycle *self)
@@ -253,10 +194,8 @@ static void say_ready(const struct lifecycle *self)
     char text[LIMITS_TEXT_MAX];
     char serving[SERVING_TEXT_MAX];
 
-    log_info("%s", limits_explain(&self->budget, text));
-    if (prober_count(&self->services) > self->budget.probes)
-        log_warn("%u of %zu servers can be probed at a time, others wait: raise RLIMIT_NOFILE",
-                 self->budget.probes, prober_count(&self->services));
+    log_info("%s", limits_explain(&self->runtime.budget, text));
+    warn_few_probes(self);
     log_info("ready: %s, %s", self->options->config_name, format_serving(self, serving));
     notify_ready(&self->options->notify, serving);
 }
@@ -264,7 +203,8 @@ static void say_ready(const struct lifecycle *self)
 static int resolve_user(struct lifecycle *self)
 {
     char text[PRIVILEGES_ERROR_MAX];
-    int error = privileges_resolve(self->conf->user, self->conf->group, &self->ids, text);
+    int error =
+        privileges_resolve(self->reload.conf->user, self->reload.conf->group, &self->ids, text);
 
     if (error)
         log_error("%s", text);
@@ -274,9 +214,8 @@ static int resolve_user(struct lifecycle *self)
 static int start(struct lifecycle *self)
 {
     static int (*const steps[])(struct lifecycle *) = {
-        resolve_user,   open_control,  build_services, share_descriptors,
-        bind_listeners, build_prober,  build_workers,  write_pid_file,
-        become_user,    start_threads, watch_threads,
+        resolve_user,  open_control,   build_services, share_descriptors, bind_listeners,
+        build_threads, write_pid_file, become_user,    start_threads,     watch_threads,
     };
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -294,19 +233,21 @@ static int start(struct lifecycle *self)
 
 static void report_totals(const struct lifecycle *self)
 {
-    report_log_totals(&(struct report_sources){
-        .services = &self->services, .group = &self->group, .prober = &self->prober});
+    report_log_totals(&(struct report_sources){.services = &self->runtime.services,
+                                               .group = &self->runtime.group,
+                                               .prober = &self->runtime.prober});
 }
 
 enum { LIVE_TEXT_MAX = 64 };
 
 static const char *format_live(const struct lifecycle *self, char text[static LIVE_TEXT_MAX])
 {
-    int n = snprintf(text, LIVE_TEXT_MAX, "%u connections", capacity_used(&self->group.capacity));
+    int n = snprintf(text, LIVE_TEXT_MAX, "%u connections",
+                     capacity_used(&self->runtime.group.capacity));
 
-    if (self->budget.udp_sessions > 0)
+    if (self->runtime.budget.udp_sessions > 0)
         snprintf(text + n, LIVE_TEXT_MAX - (size_t)n, ", %u UDP sessions",
-                 capacity_used(&self->group.udp_sessions));
+                 capacity_used(&self->runtime.group.udp_sessions));
     return text;
 }
 
@@ -325,11 +266,11 @@ static void start_draining(struct lifecycle *self, const char *signal_name)
 
     format_live(self, text);
     log_info("%s: draining, at most %llu ms for %s", signal_name,
-             (unsigned long long)self->conf->drain_ms, text);
-    say_stopping(self, "draining", text, self->conf->drain_ms);
+             (unsigned long long)self->reload.conf->drain_ms, text);
+    say_stopping(self, "draining", text, self->reload.conf->drain_ms);
     self->state = LIFECYCLE_DRAINING;
-    self->drain_by_ns = self->loop.now_ns + self->conf->drain_ms * CLOCK_NS_PER_MS;
-    worker_group_post(&self->group, MAILBOX_DRAIN);
+    self->drain_by_ns = self->loop.now_ns + self->reload.conf->drain_ms * CLOCK_NS_PER_MS;
+    worker_group_post(&self->runtime.group, MAILBOX_DRAIN);
 }
 
 static void stop_now(struct lifecycle *self, const char *why)
@@ -339,7 +280,7 @@ static void stop_now(struct lifecycle *self, const char *why)
     log_info("%s: stopping now, %s are reset", why, format_live(self, text));
     say_stopping(self, "resetting", text, 0);
     self->state = LIFECYCLE_STOPPING;
-    worker_group_post(&self->group, MAILBOX_RESET | MAILBOX_DRAIN);
+    worker_group_post(&self->runtime.group, MAILBOX_RESET | MAILBOX_DRAIN);
 }
 
 static void on_end_signal(struct lifecycle *self, const char *name, bool is_now)
@@ -360,6 +301,16 @@ static void on_end_signal(struct lifecycle *self, const char *name, bool is_now)
     }
 }
 
+static void on_reload_signal(struct lifecycle *self)
+{
+    const struct reload_wish wish = {.is_wanted = true};
+
+    if (self->state == LIFECYCLE_RUNNING)
+        reload_ask(&self->reload, &wish);
+    else
+        log_warn("SIGHUP: no reload on the way out");
+}
+
 static void on_signal(struct lifecycle *self, uint32_t number)
 {
     switch (number) {
@@ -373,7 +324,7 @@ static void on_signal(struct lifecycle *self, uint32_t number)
         on_end_signal(self, "SIGINT", true);
         break;
     case SIGHUP:
-        log_warn("SIGHUP: reload is not in this version; the configuration stays as it is");
+        on_reload_signal(self);
         break;
     case SIGUSR2:
         log_warn("SIGUSR2: upgrade is not in this version");
@@ -415,7 +366,7 @@ static void check_drained(struct lifecycle *self)
 {
     if (self->state == LIFECYCLE_RUNNING)
         return;
-    if (worker_group_is_drained(&self->group))
+    if (worker_group_is_drained(&self->runtime.group))
         self->state = LIFECYCLE_LEAVING;
     else if (self->state == LIFECYCLE_DRAINING && self->loop.now_ns >= self->drain_by_ns)
         stop_now(self, "drain time is over");
@@ -428,10 +379,36 @@ static void feed_watchdog(struct lifecycle *self)
         watchdog_fed(&self->watchdog, self->loop.now_ns);
 }
 
+/* The service manager hears of the begin and of the end. */
+static void tell_reloading(struct lifecycle *self)
+{
+    char serving[SERVING_TEXT_MAX];
+    bool is_reloading = self->reload.is_reading;
+
+    if (is_reloading && !self->is_told_reloading)
+        notify_reloading(&self->options->notify);
+    else if (!reload_is_busy(&self->reload) && self->is_told_reloading)
+        notify_ready(&self->options->notify, format_serving(self, serving));
+    else
+        return;
+    self->is_told_reloading = is_reloading;
+}
+
+static void step_reload(struct lifecycle *self)
+{
+    reload_step(&self->reload, self->loop.now_ns, self->state == LIFECYCLE_RUNNING);
+    if (self->state == LIFECYCLE_RUNNING)
+        tell_reloading(self);
+}
+
 static uint64_t next_due_ns(const struct lifecycle *self)
 {
     uint64_t due_ns = watchdog_due_ns(&self->watchdog);
+    uint64_t reload_ns =
+        self->state == LIFECYCLE_RUNNING ? reload_due_ns(&self->reload) : UINT64_MAX;
 
+    if (reload_ns < due_ns)
+        due_ns = reload_ns;
     if (self->state == LIFECYCLE_DRAINING && self->drain_by_ns < due_ns)
         due_ns = self->drain_by_ns;
     return due_ns;
@@ -445,6 +422,7 @@ static void run(struct lifecycle *self)
 
         for (size_t i = 0; i < n; i++)
             dispatch(self, &self->loop.batch[i]);
+        step_reload(self);
         check_drained(self);
         feed_watchdog(self);
     }
@@ -458,10 +436,8 @@ static void stop(struct lifecycle *self)
     threads_stop(&self->threads);
     if (self->is_started)
         report_totals(self);
-    worker_group_fini(&self->group);
-    prober_fini(&self->prober);
-    listener_table_close(&self->listeners);
-    service_table_fini(&self->services);
+    reload_fini(&self->reload);
+    runtime_fini(&self->runtime);
     pid_file_close(&self->pid_file);
     loop_close(&self->signal_source);
     mailbox_fini(&self->mailbox);
@@ -472,23 +448,26 @@ static void stop(struct lifecycle *self)
     notify_close(&self->options->notify);
 }
 
-int lifecycle_run(const struct conf *conf, struct lifecycle_options *options)
+int lifecycle_run(struct conf *conf, struct lifecycle_options *options)
 {
     struct lifecycle *self = aligned_alloc(alignof(struct lifecycle), sizeof(*self));
     int error;
 
-    if (!self)
+    if (!self) {
+        conf_free(conf);
+        free(conf);
         return 1;
+    }
     memset(self, 0, sizeof(*self));
-    self->conf = conf;
     self->options = options;
-    self->n_workers = threads_choose_workers(conf->workers);
+    runtime_clear(&self->runtime, threads_choose_workers(conf->workers));
+    error = reload_init(&self->reload, &self->runtime, &self->mailbox, options->flags, conf);
     self->pid_file.fd = -1;
     loop_clear(&self->loop);
-    prober_clear(&self->prober);
     self->mailbox.event_fd = -1;
     source_init(&self->signal_source, SOURCE_SIGNAL, -1);
-    error = start(self);
+    if (!error)
+        error = start(self);
     if (!error)
         run(self);
     stop(self);

@@ -228,13 +228,16 @@ static int put_addrs(struct conf *conf, const struct names *names, struct conf_r
     return report->n_errors > 0 ? -EINVAL : 0;
 }
 
-static int resolve_all(struct conf *conf, size_t n_hosts, struct conf_report *report)
+static int resolve_all(struct conf *conf, size_t n_hosts, enum names_means means,
+                       struct conf_report *report)
 {
     struct names names;
     int error = names_init(&names, conf, n_hosts);
 
     if (error == 0)
-        error = resolver_resolve(names.names, names.n_names, TIMEOUT_S * 1000);
+        error = means == NAMES_BY_CHILD
+                    ? resolver_resolve(names.names, names.n_names, TIMEOUT_S * 1000)
+                    : resolver_resolve_by_threads(names.names, names.n_names, TIMEOUT_S * 1000);
     if (error == 0)
         error = put_addrs(conf, &names, report);
     names_fini(&names);
@@ -252,7 +255,7 @@ static int check_again(struct conf *conf, struct conf_report *report)
     return error;
 }
 
-int names_resolve(struct conf *conf, struct conf_report *report)
+int names_resolve(struct conf *conf, enum names_means means, struct conf_report *report)
 {
     size_t n_hosts;
     const struct conf_server *first = first_with_name(conf, &n_hosts);
@@ -260,7 +263,7 @@ int names_resolve(struct conf *conf, struct conf_report *report)
 
     if (!first)
         return 0;
-    error = resolve_all(conf, n_hosts, report);
+    error = resolve_all(conf, n_hosts, means, report);
     if (error == 0)
         error = check_again(conf, report);
     else if (report->n_errors == 0 && error != -EINTR)

@@ -189,6 +189,22 @@ static int set_permitted(uint64_t permitted)
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
+void privileges_raise_bind(bool is_raised)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    struct caps caps = {0};
+
+    if (geteuid() == 0 || get_caps(&caps) < 0)
+        return;
+    data[0].permitted = (uint32_t)caps.permitted;
+    data[1].permitted = (uint32_t)(caps.permitted >> 32);
+    if (is_raised)
+        data[0].effective = (uint32_t)(caps.permitted & CAPS_KEPT);
+    /* What is refused here shows at the bind. */
+    syscall(SYS_capset, &header, data);
+}
+
 int privileges_thread_none(void)
 {
     return set_permitted(0);

@@ -316,6 +316,22 @@ static bool is_missing(const struct resolver_name *name)
     return name->n_addrs == 0 && name->error == 0;
 }
 
+/* Returns what names without a record got for an error; 0 = all have one. */
+static int conclude(int fd, struct resolver_name *names, size_t n_names, uint64_t deadline_ns)
+{
+    int missing;
+
+    for (size_t i = 0; i < n_names; i++) {
+        names[i].n_addrs = 0;
+        names[i].error = 0;
+    }
+    missing = collect(fd, names, n_names, deadline_ns);
+    for (size_t i = 0; i < n_names; i++)
+        if (is_missing(&names[i]))
+            names[i].error = missing;
+    return missing;
+}
+
 int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeout_ms)
 {
     uint64_t deadline_ns = clock_now_ns() + timeout_ms * CLOCK_NS_PER_MS;
@@ -341,5 +357,112 @@ int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeo
     for (size_t i = 0; i < n_names; i++)
         if (is_missing(&names[i]))
             names[i].error = missing;
+    return missing && is_told_to_end() ? -EINTR : 0;
+}
+
+/* --- in this process -------------------------------------------------------------------------- */
+
+/* What threads share that may outlive the call: who is the last frees it. */
+struct shared_work {
+    struct work work;
+    struct resolver_name *names; /* copies; only the hosts count */
+    size_t n_users;              /* under work.mutex */
+};
+
+static void shared_free(struct shared_work *shared)
+{
+    for (size_t i = 0; shared->names && i < shared->work.n_names; i++)
+        free((char *)(uintptr_t)shared->names[i].host);
+    free(shared->names);
+    if (shared->work.fd >= 0)
+        close(shared->work.fd);
+    pthread_mutex_destroy(&shared->work.mutex);
+    free(shared);
+}
+
+static void shared_leave(struct shared_work *shared)
+{
+    bool is_last;
+
+    pthread_mutex_lock(&shared->work.mutex);
+    is_last = --shared->n_users == 0;
+    pthread_mutex_unlock(&shared->work.mutex);
+    if (is_last)
+        shared_free(shared);
+}
+
+/* Owns `fd`. NULL: no memory. */
+static struct shared_work *shared_new(const struct resolver_name *names, size_t n_names, int fd)
+{
+    struct shared_work *shared = calloc(1, sizeof(*shared));
+
+    if (!shared) {
+        close(fd);
+        return NULL;
+    }
+    pthread_mutex_init(&shared->work.mutex, NULL);
+    shared->work.fd = fd;
+    shared->work.n_names = n_names;
+    shared->n_users = 1;
+    shared->names = calloc(n_names, sizeof(*shared->names));
+    shared->work.names = shared->names;
+    for (size_t i = 0; shared->names && i < n_names; i++) {
+        shared->names[i].host = strdup(names[i].host);
+        if (shared->names[i].host)
+            continue;
+        shared_free(shared);
+        return NULL;
+    }
+    if (shared->names)
+        return shared;
+    shared_free(shared);
+    return NULL;
+}
+
+static void *shared_thread(void *arg)
+{
+    struct shared_work *shared = arg;
+
+    run_thread(&shared->work);
+    shared_leave(shared);
+    return NULL;
+}
+
+static bool start_thread(struct shared_work *shared)
+{
+    pthread_t thread;
+
+    pthread_mutex_lock(&shared->work.mutex);
+    shared->n_users++;
+    pthread_mutex_unlock(&shared->work.mutex);
+    if (pthread_create(&thread, NULL, shared_thread, shared) == 0) {
+        pthread_detach(thread);
+        return true;
+    }
+    shared_leave(shared);
+    return false;
+}
+
+int resolver_resolve_by_threads(struct resolver_name *names, size_t n_names, uint64_t timeout_ms)
+{
+    uint64_t deadline_ns = clock_now_ns() + timeout_ms * CLOCK_NS_PER_MS;
+    struct shared_work *shared;
+    size_t n_threads = 0;
+    int fds[2];
+    int missing;
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return -errno;
+    shared = shared_new(names, n_names, fds[1]);
+    while (shared && n_threads < n_names && n_threads < THREADS_MAX && start_thread(shared))
+        n_threads++;
+    if (shared)
+        shared_leave(shared);
+    if (n_threads == 0) {
+        close(fds[0]);
+        return -ENOMEM;
+    }
+    missing = conclude(fds[0], names, n_names, deadline_ns);
+    close(fds[0]);
     return missing && is_told_to_end() ? -EINTR : 0;
 }

@@ -6,12 +6,14 @@
 #ifndef LB4_CONTROL_LIFECYCLE_H
 #define LB4_CONTROL_LIFECYCLE_H
 
+#include "lb4/conf/flags.h"
 #include "lb4/conf/model.h"
 #include "lb4/control/activation.h"
 #include "lb4/control/notify.h"
 
 struct lifecycle_options {
     const char *pid_file;         /* NULL = none */
+    const struct flags *flags;    /* what a reload reads anew */
     const char *config_name;      /* for the log: the file's name, or "command line" */
     struct activation activation; /* what lifecycle_prepare() found of a service manager */
     struct notify notify;
@@ -22,8 +24,9 @@ struct lifecycle_options {
  * says in the environment is taken out of it. */
 void lifecycle_prepare(struct lifecycle_options *options);
 
-/* Run until a signal ends it. `conf` is checked (conf/check.h); `options` were prepared, and are
- * used up. Returns the exit code: 0 fine, 1 cannot run. */
-int lifecycle_run(const struct conf *conf, struct lifecycle_options *options);
+/* Run until a signal ends it. `conf` is checked (conf/check.h), comes from malloc(3), and is the
+ * lifecycle's from now on; `options` were prepared, and are used up. Returns the exit code: 0 fine,
+ * 1 cannot run. */
+int lifecycle_run(struct conf *conf, struct lifecycle_options *options);
 
 #endif

@@ -35,4 +35,8 @@ int privileges_drop(const struct privileges_ids *ids, char reterr[static PRIVILE
  * its start. */
 int privileges_thread_none(void);
 
+/* For a bind at reload: CAP_NET_BIND_SERVICE, if it was kept, becomes effective in the calling
+ * thread, or ceases to be. Thread: control. */
+void privileges_raise_bind(bool is_raised);
+
 #endif

@@ -27,4 +27,10 @@ struct resolver_name {
  * blocked SIGTERM, SIGINT or SIGQUIT is pending, or -errno when no child can be had. */
 int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeout_ms);
 
+/* The same once the process has threads. A child would hold copies of all descriptors: connections
+ * that close would not end, and stay in epoll sets. So it is threads that look up; those whose
+ * names take longer than the deadline end when getaddrinfo(3) lets them, and hold nothing but
+ * memory of their own until then. Returns 0, -EINTR as above, or -errno. */
+int resolver_resolve_by_threads(struct resolver_name *names, size_t n_names, uint64_t timeout_ms);
+
 #endif

@@ -38,6 +38,11 @@ static const struct {
 };
 
 /* Stands in for probe/resolver.c, which the linker then leaves out. */
+int resolver_resolve_by_threads(struct resolver_name *names, size_t n_names, uint64_t timeout_ms)
+{
+    return resolver_resolve(names, n_names, timeout_ms);
+}
+
 int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeout_ms)
 {
     asked.n_calls++;
@@ -95,7 +100,7 @@ static void check_failed(const char *place, const char *text)
 {
     char found[32];
 
-    assert_int_equal(names_resolve(&conf, &report), -EINVAL);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), -EINVAL);
     snprintf(found, sizeof(found), "%u:%u", report.errors[0].place.line,
              report.errors[0].place.column);
     assert_string_equal(found, place);
@@ -107,7 +112,7 @@ static void test_nothing_to_do(void **state)
 {
     (void)state;
     read_servers("server x 198.51.100.1:1\nserver y 198.51.100.2:1");
-    assert_int_equal(names_resolve(&conf, &report), 0);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
     assert_int_equal(asked.n_calls, 0);
     check_server(0, 1, "y", "198.51.100.2:1");
     conf_free(&conf);
@@ -118,7 +123,7 @@ static void test_expanded(void **state)
     (void)state;
     read_servers("server x two.example:5432 weight 7 backup\nserver y 198.51.100.9\n"
                  "server z three.example");
-    assert_int_equal(names_resolve(&conf, &report), 0);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
     assert_int_equal(asked.n_names, 2);
     assert_int_equal(asked.timeout_ms, 5000);
     assert_int_equal(conf.services[0].n_servers, 6);
@@ -144,7 +149,7 @@ static void test_shared_name(void **state)
               "service b {\nlisten tcp :2\nserver x two.example:2\nserver y one.example:2\n}\n"
               "service c {\nlisten tcp :3\nserver x 198.51.100.7:3\n}\n");
     assert_false(conf_is_checked(&conf.services[0]));
-    assert_int_equal(names_resolve(&conf, &report), 0);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
     assert_int_equal(asked.n_calls, 1);
     assert_int_equal(asked.n_names, 2);
     check_server(0, 1, "x-2", "198.51.100.2:1");
@@ -160,7 +165,7 @@ static void test_failed(void **state)
 {
     (void)state;
     read_servers("server x unknown.example:1\nserver y silent.example:1\nserver z one.example:1");
-    assert_int_equal(names_resolve(&conf, &report), -EINVAL);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), -EINVAL);
     assert_int_equal(report.n_errors, 2);
     assert_int_equal(report.errors[0].place.line, 3);
     assert_int_equal(report.errors[0].place.column, 8);
@@ -176,7 +181,7 @@ static void test_no_child(void **state)
     (void)state;
     read_servers("server v 198.51.100.1:1\nserver x one.example:1");
     asked.result = -EAGAIN;
-    assert_int_equal(names_resolve(&conf, &report), -EAGAIN);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), -EAGAIN);
     assert_int_equal(report.n_errors, 1);
     assert_int_equal(report.errors[0].place.line, 4);
     assert_string_equal(report.errors[0].text, "server 'x': one.example cannot be looked up: "
@@ -211,7 +216,7 @@ static void test_names_refused(void **state)
     name[CONF_NAME_MAX] = '\0';
     snprintf(lines, sizeof(lines), "server %s one.example:1", name);
     read_servers(lines);
-    assert_int_equal(names_resolve(&conf, &report), 0);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
     check_server(0, 0, name, "198.51.100.1:1");
     conf_free(&conf);
 
@@ -246,7 +251,7 @@ static void test_too_many(void **state)
 
     (void)state;
     read_text(text);
-    assert_int_equal(names_resolve(&conf, &report), 0);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
     assert_int_equal(conf.services[0].n_servers, CONF_SERVERS_MAX);
     conf_free(&conf);
     free(text);
@@ -264,7 +269,7 @@ static void test_no_warning_twice(void **state)
 {
     (void)state;
     read_servers("server x one.example:1 backup");
-    assert_int_equal(names_resolve(&conf, &report), 0);
+    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
     assert_int_equal(report.n_warnings, 0);
     conf_free(&conf);
 }

@@ -1,0 +1,169 @@
+#include "lb4/control/runtime.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lb4/base/log.h"
+
+enum { PREPARED_PIPES = 8 }; /* of each worker, made before privileges are dropped; chosen */
+
+void runtime_clear(struct runtime *runtime, size_t n_workers)
+{
+    runtime->n_workers = n_workers;
+    prober_clear(&runtime->prober);
+}
+
+void runtime_fini(struct runtime *runtime)
+{
+    worker_group_fini(&runtime->group);
+    prober_fini(&runtime->prober);
+    listener_table_close(&runtime->listeners);
+    service_table_fini(&runtime->services);
+}
+
+static int fail(const char *what, int error)
+{
+    log_error("%s: %s", what, strerror(-error));
+    return error;
+}
+
+int runtime_build_services(struct runtime *runtime, const struct conf *conf)
+{
+    int error = service_table_init(&runtime->services, conf);
+
+    return error ? fail("services", error) : 0;
+}
+
+/* No more descriptors are set aside than all services together may use. */
+static uint64_t count_udp_sessions(const struct conf *conf)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < conf->n_services; i++) {
+        const struct conf_service *service = &conf->services[i];
+
+        if (conf_transports(service) & CONF_UDP)
+            n += service->udp.max_sessions ? service->udp.max_sessions : UINT32_MAX;
+    }
+    return n;
+}
+
+static uint64_t count_probed(const struct conf *conf)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < conf->n_services; i++)
+        if (conf_is_checked(&conf->services[i]))
+            n += conf->services[i].n_servers;
+    return n;
+}
+
+int runtime_compute_budget(const struct runtime *runtime, const struct conf *conf, size_t n_leaving,
+                           struct limits_budget *ret, char reterr[static LIMITS_TEXT_MAX])
+{
+    struct limits_wish wish = {.n_workers = (uint32_t)runtime->n_workers,
+                               .n_listeners = listener_count(conf) * runtime->n_workers + n_leaving,
+                               .udp_sessions = count_udp_sessions(conf),
+                               .n_probed = count_probed(conf),
+                               .maxconn = conf->maxconn,
+                               .pipes = conf->splice ? conf->pipes : 0,
+                               .pipes_auto = conf->splice && conf->pipes_auto};
+    struct limits_kernel kernel;
+    int error = limits_raise_descriptors(&wish.descriptors);
+
+    if (error) {
+        snprintf(reterr, LIMITS_TEXT_MAX, "RLIMIT_NOFILE: %s", strerror(-error));
+        return error;
+    }
+    limits_read_kernel(&kernel);
+    return limits_compute(&wish, &kernel, ret, reterr);
+}
+
+int runtime_share_descriptors(struct runtime *runtime, const struct conf *conf)
+{
+    char text[LIMITS_TEXT_MAX];
+    int error = runtime_compute_budget(runtime, conf, 0, &runtime->budget, text);
+
+    if (error)
+        log_error("%s", text);
+    return error;
+}
+
+static int open_listeners(struct runtime *runtime, const struct conf *conf,
+                          struct activation *activation, char text[static LISTENER_ERROR_MAX])
+{
+    const struct listener_table_options options = {.n_workers = runtime->n_workers,
+                                                   .inherited = &activation->inherited};
+    int error = activation_open(activation, text);
+
+    if (!error)
+        error = listener_table_open(&runtime->listeners, conf, &runtime->services, &options, text);
+    return error ? error : activation_settle(activation, &runtime->listeners, text);
+}
+
+int runtime_bind_listeners(struct runtime *runtime, const struct conf *conf,
+                           struct activation *activation)
+{
+    char text[LISTENER_ERROR_MAX];
+    int error = open_listeners(runtime, conf, activation, text);
+
+    if (error)
+        log_error("%s", text);
+    return error;
+}
+
+static int build_workers(struct runtime *runtime, struct mailbox *control)
+{
+    struct worker_group_options options = {.services = &runtime->services,
+                                           .listeners = &runtime->listeners,
+                                           .control = control,
+                                           .prober = &runtime->prober.mailbox,
+                                           .maxconn = runtime->budget.maxconn,
+                                           .udp_sessions = runtime->budget.udp_sessions,
+                                           .relay = {.max_pipes = runtime->budget.pipes_per_worker,
+                                                     .n_prepared_pipes = PREPARED_PIPES}};
+    int error = worker_group_init(&runtime->group, runtime->n_workers, &options);
+
+    return error ? fail("workers", error) : 0;
+}
+
+int runtime_build_threads(struct runtime *runtime, struct mailbox *control)
+{
+    int error = prober_init(&runtime->prober, &runtime->services, runtime->budget.probes);
+
+    if (error)
+        return fail("prober", error);
+    runtime->prober.control = control;
+    return build_workers(runtime, control);
+}
+
+void runtime_ask(struct runtime *runtime)
+{
+    runtime->asked++;
+    worker_group_ask(&runtime->group, runtime->asked);
+    mailbox_ask(&runtime->prober.mailbox, runtime->asked);
+}
+
+bool runtime_has_answered(const struct runtime *runtime)
+{
+    return worker_group_has_answered(&runtime->group, runtime->asked) &&
+           mailbox_answered(&runtime->prober.mailbox) >= runtime->asked;
+}
+
+size_t runtime_count_services(const struct runtime *runtime)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < runtime->services.n_services; i++)
+        n += service_is_live(&runtime->services.services[i]);
+    return n;
+}
+
+size_t runtime_count_listeners(const struct runtime *runtime)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < runtime->listeners.n_listeners; i++)
+        n += runtime->listeners.listeners[i].state != LISTENER_NONE;
+    return n;
+}
