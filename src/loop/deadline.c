@@ -1,6 +1,7 @@
 #include "lb4/loop/deadline.h"
 
 #include <limits.h>
+#include <stdlib.h>
 
 #include "lb4/base/clock.h"
 
@@ -69,6 +70,63 @@ uint64_t deadline_earliest(const struct deadline_list *list, uint64_t other_ns)
         return other_ns;
     first = container_of(list->entries.next, struct deadline, link);
     return first->due_ns < other_ns ? first->due_ns : other_ns;
+}
+
+void deadline_set_fini(struct deadline_set *set)
+{
+    for (size_t i = 0; i < set->n_lists; i++)
+        free(set->lists[i]);
+    free(set->lists);
+    *set = (struct deadline_set){0};
+}
+
+static struct deadline_list *set_add(struct deadline_set *set)
+{
+    struct deadline_list **lists =
+        realloc(set->lists, (set->n_lists + 1) * sizeof(struct deadline_list *));
+    struct deadline_list *list;
+
+    if (!lists)
+        return NULL;
+    set->lists = lists;
+    list = malloc(sizeof(*list));
+    if (list)
+        set->lists[set->n_lists++] = list;
+    return list;
+}
+
+struct deadline_list *deadline_set_list(struct deadline_set *set, uint64_t duration_ns,
+                                        uint64_t slack_ns)
+{
+    struct deadline_list *list;
+
+    for (size_t i = 0; i < set->n_lists; i++) {
+        list = set->lists[i];
+        if (list->duration_ns == duration_ns && list->slack_ns == slack_ns)
+            return list;
+    }
+    list = set_add(set);
+    if (list)
+        deadline_list_init(list, duration_ns, slack_ns);
+    return list;
+}
+
+struct deadline *deadline_set_expire(struct deadline_set *set, size_t *at, uint64_t now_ns)
+{
+    for (; *at < set->n_lists; ++*at) {
+        struct deadline *deadline = deadline_expire(set->lists[*at], now_ns);
+
+        if (deadline)
+            return deadline;
+    }
+    return NULL;
+}
+
+uint64_t deadline_set_earliest(const struct deadline_set *set, uint64_t other_ns)
+{
+    for (size_t i = 0; i < set->n_lists; i++)
+        other_ns = deadline_earliest(set->lists[i], other_ns);
+    return other_ns;
 }
 
 int deadline_wait_ms(uint64_t due_ns, uint64_t now_ns)

@@ -22,41 +22,32 @@ static const uint64_t LINGER_NS = 10 * 1000000ull;        /* chosen: DESIGN 10-2
 static const uint64_t RESET_AFTER_NS = 1000 * 1000000ull; /* at most so long for the last bytes */
 static const uint64_t YOUNG_NS = 5 * 1000000000ull;       /* keepalive is for who lives longer */
 
-/* The list of this duration and slack, made when it is the first of its kind. There is room for
- * all. */
-static struct deadline_list *list_of(struct tcp_relay *relay, uint64_t duration_ns,
-                                     uint64_t slack_ns)
+static int fixed_init(struct tcp_relay *relay)
 {
-    struct deadline_list *list;
-
-    for (size_t i = 0; i < relay->n_lists; i++) {
-        list = &relay->lists[i];
-        if (list->duration_ns == duration_ns && list->slack_ns == slack_ns)
-            return list;
-    }
-    list = &relay->lists[relay->n_lists++];
-    deadline_list_init(list, duration_ns, slack_ns);
-    return list;
+    relay->at_once = deadline_set_list(&relay->deadlines, 0, 0);
+    relay->linger = deadline_set_list(&relay->deadlines, LINGER_NS, 0);
+    relay->reset_after = deadline_set_list(&relay->deadlines, RESET_AFTER_NS, 0);
+    return relay->at_once && relay->linger && relay->reset_after ? 0 : -ENOMEM;
 }
 
 static int timeouts_init(struct tcp_relay *relay, const struct service_table *services)
 {
-    relay->lists = calloc(3 + 3 * services->n_services, sizeof(*relay->lists));
+    struct deadline_set *set = &relay->deadlines;
+
     relay->timeouts = calloc(services->n_services, sizeof(*relay->timeouts));
-    if (!relay->lists || !relay->timeouts)
+    if (!relay->timeouts)
         return -ENOMEM;
-    relay->n_lists = 0;
-    relay->at_once = list_of(relay, 0, 0);
-    relay->linger = list_of(relay, LINGER_NS, 0);
-    relay->reset_after = list_of(relay, RESET_AFTER_NS, 0);
     for (size_t i = 0; i < services->n_services; i++) {
         const struct service *service = &services->services[i];
+        struct conn_timeouts *timeouts = &relay->timeouts[i];
 
-        relay->timeouts[i].connect = list_of(relay, service->connect_ns, 0);
-        relay->timeouts[i].idle =
-            list_of(relay, service->idle_ns, deadline_slack_ns(service->idle_ns));
-        relay->timeouts[i].half_close =
-            list_of(relay, service->half_close_ns, deadline_slack_ns(service->half_close_ns));
+        timeouts->connect = deadline_set_list(set, service->connect_ns, 0);
+        timeouts->idle =
+            deadline_set_list(set, service->idle_ns, deadline_slack_ns(service->idle_ns));
+        timeouts->half_close = deadline_set_list(set, service->half_close_ns,
+                                                 deadline_slack_ns(service->half_close_ns));
+        if (!timeouts->connect || !timeouts->idle || !timeouts->half_close)
+            return -ENOMEM;
     }
     return 0;
 }
@@ -70,21 +61,22 @@ int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services
     list_init(&relay->dead);
     relay->young = &relay->live;
     relay->n_live = 0;
-    relay->lists = NULL;
+    relay->deadlines = (struct deadline_set){0};
     relay->timeouts = NULL;
     relay->flow.stats = &relay->stats->worker;
     if (getrandom(&relay->random, sizeof(relay->random), 0) < 0)
         return -errno;
     error = flow_context_init(&relay->flow, options->max_pipes, options->n_prepared_pipes);
+    if (!error)
+        error = fixed_init(relay);
     return error ? error : timeouts_init(relay, services);
 }
 
 void tcp_relay_fini(struct tcp_relay *relay)
 {
     flow_context_fini(&relay->flow);
-    free(relay->lists);
+    deadline_set_fini(&relay->deadlines);
     free(relay->timeouts);
-    relay->lists = NULL;
     relay->timeouts = NULL;
 }
 
@@ -346,12 +338,11 @@ static void expire_young(struct tcp_relay *relay)
 
 void tcp_expire(struct tcp_relay *relay)
 {
-    for (size_t i = 0; i < relay->n_lists; i++) {
-        struct deadline *deadline;
+    struct deadline *deadline;
+    size_t at = 0;
 
-        while ((deadline = deadline_expire(&relay->lists[i], relay->loop->told_ns)))
-            conn_expired(relay, container_of(deadline, struct conn, deadline));
-    }
+    while ((deadline = deadline_set_expire(&relay->deadlines, &at, relay->loop->told_ns)))
+        conn_expired(relay, container_of(deadline, struct conn, deadline));
     expire_young(relay);
 }
 
@@ -362,10 +353,8 @@ void tcp_reap(struct tcp_relay *relay)
 
 uint64_t tcp_next_due_ns(const struct tcp_relay *relay)
 {
-    uint64_t due_ns = UINT64_MAX;
+    uint64_t due_ns = deadline_set_earliest(&relay->deadlines, UINT64_MAX);
 
-    for (size_t i = 0; i < relay->n_lists; i++)
-        due_ns = deadline_earliest(&relay->lists[i], due_ns);
     if (relay->young != &relay->live) {
         uint64_t old_ns = container_of(relay->young, struct conn, link)->accepted_ns + YOUNG_NS;
 

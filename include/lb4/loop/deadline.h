@@ -8,6 +8,7 @@
 #define LB4_LOOP_DEADLINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lb4/base/list.h"
@@ -45,6 +46,28 @@ struct deadline *deadline_expire(struct deadline_list *list, uint64_t now_ns);
 
 /* The earliest due time of the list, or `other_ns` if that is earlier. */
 uint64_t deadline_earliest(const struct deadline_list *list, uint64_t other_ns);
+
+/* Lists for all durations that a thread's deadlines have. Many owners share a list, and a set has
+ * few. All zero = empty. */
+struct deadline_set {
+    struct deadline_list **lists;
+    size_t n_lists;
+};
+
+/* Empty again. No deadline is on a list of it, and nobody uses one any more. */
+void deadline_set_fini(struct deadline_set *set);
+
+/* The list of this duration and slack, made at the first call for it; it stays where it is until
+ * the end of the set. NULL: no memory. */
+struct deadline_list *deadline_set_list(struct deadline_set *set, uint64_t duration_ns,
+                                        uint64_t slack_ns);
+
+/* As deadline_expire(), list after list: *at is 0 at first, and then left alone. What comes due on
+ * a list that is done with waits for the next round, so that a round ends. */
+struct deadline *deadline_set_expire(struct deadline_set *set, size_t *at, uint64_t now_ns);
+
+/* As deadline_earliest(), of all lists. */
+uint64_t deadline_set_earliest(const struct deadline_set *set, uint64_t other_ns);
 
 /* The time until `due_ns` for loop_wait(), rounded up so that a turn never comes just too early; -1
  * for UINT64_MAX. */

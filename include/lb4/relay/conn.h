@@ -75,13 +75,12 @@ struct tcp_relay {
     struct list dead; /* closed in this turn */
     struct list
         *young; /* in live: the oldest whose server socket has no keepalive yet; &live = none */
-    struct deadline_list *lists;   /* by distinct duration */
-    struct deadline_list *linger;  /* of lists: the next look at a connection that is to be reset */
-    struct deadline_list *at_once; /* of lists: what has to wait for the end of the turn */
-    struct deadline_list *reset_after; /* of lists: the longest that a reset waits */
-    size_t n_lists;
-    struct conn_timeouts *timeouts; /* by service->index */
-    uint64_t random;                /* where ties of a choice are broken */
+    struct deadline_set deadlines;
+    struct deadline_list *linger;      /* the next look at a connection that is to be reset */
+    struct deadline_list *at_once;     /* what has to wait for the end of the turn */
+    struct deadline_list *reset_after; /* the longest that a reset waits */
+    struct conn_timeouts *timeouts;    /* by service->index */
+    uint64_t random;                   /* where ties of a choice are broken */
     uint32_t n_live;
 };
 
