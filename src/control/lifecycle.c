@@ -167,7 +167,7 @@ static uint64_t count_udp_sessions(const struct service_table *services)
 
     for (size_t i = 0; i < services->n_services; i++)
         if (services->services[i].transports & CONF_UDP)
-            n += services->services[i].udp_sessions.limit;
+            n += services->services[i].udp_room.sessions.capacity.limit;
     return n;
 }
 
@@ -322,7 +322,7 @@ static const char *format_live(const struct lifecycle *self, char text[static LI
 
     if (self->budget.udp_sessions > 0)
         snprintf(text + n, LIVE_TEXT_MAX - (size_t)n, ", %u UDP sessions",
-                 capacity_used(&self->group.udp_sessions));
+                 udp_room_used(&self->group.udp_room));
     return text;
 }
 

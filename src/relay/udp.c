@@ -16,39 +16,30 @@
 
 static const uint64_t QUIET_NS = 1000 * 1000000ull;  /* DESIGN: drain */
 static const uint64_t PROVEN_NS = 1000 * 1000000ull; /* who sends again after it is no flood */
+static const uint64_t ASK_NS = 10 * 1000000ull;      /* for room, at most so often; chosen */
 static const uint64_t LOOK_NS = 100 * 1000000ull; /* chosen: a reader of the counters is slower */
 
 enum { ANSWERS_MAX = 4 }; /* of one session and event; measured: more starves the others */
 
 /* Setting up --------------------------------------------------------------------------------- */
 
-static struct deadline_list *list_of(struct udp_relay *relay, uint64_t duration_ns,
-                                     uint64_t slack_ns)
-{
-    struct deadline_list *list;
-
-    for (size_t i = 0; i < relay->n_lists; i++) {
-        list = &relay->lists[i];
-        if (list->duration_ns == duration_ns && list->slack_ns == slack_ns)
-            return list;
-    }
-    list = &relay->lists[relay->n_lists++];
-    deadline_list_init(list, duration_ns, slack_ns);
-    return list;
-}
-
 static int services_init(struct udp_relay *relay, const struct service_table *services)
 {
-    relay->lists = calloc(1 + services->n_services, sizeof(*relay->lists));
     relay->services = calloc(services->n_services, sizeof(*relay->services));
-    if (!relay->lists || !relay->services)
+    relay->quiet = deadline_set_list(&relay->deadlines, QUIET_NS, 0);
+    if (!relay->services || !relay->quiet)
         return -ENOMEM;
-    relay->quiet = list_of(relay, QUIET_NS, 0);
+    relay->n_services = services->n_services;
     for (size_t i = 0; i < services->n_services; i++) {
-        uint64_t udp_ns = services->services[i].udp_ns;
+        struct service *service = &services->services[i];
+        struct udp_service *notes = &relay->services[i];
 
-        relay->services[i].timeout = list_of(relay, udp_ns, deadline_slack_ns(udp_ns));
-        list_init(&relay->services[i].counted);
+        notes->timeout = deadline_set_list(&relay->deadlines, service->udp_ns,
+                                           deadline_slack_ns(service->udp_ns));
+        if (!notes->timeout)
+            return -ENOMEM;
+        udp_share_init(&notes->share, &service->udp_room);
+        list_init(&notes->counted);
     }
     return 0;
 }
@@ -64,7 +55,16 @@ static int ports_init(struct udp_relay *relay, const struct udp_port_range *port
     return 0;
 }
 
-static int alloc_all(struct udp_relay *relay, const struct service_table *services, uint32_t cap)
+/* What would be this worker's, if all had the same, is what the table is made for; one client host
+ * gets half of it. */
+static uint32_t even_part(const struct udp_relay *relay)
+{
+    uint32_t n_sessions = relay->room->sessions.capacity.limit;
+
+    return n_sessions / relay->n_workers + (n_sessions % relay->n_workers != 0);
+}
+
+static int alloc_all(struct udp_relay *relay, const struct service_table *services)
 {
     int error = services_init(relay, services);
 
@@ -74,10 +74,10 @@ static int alloc_all(struct udp_relay *relay, const struct service_table *servic
     relay->outbox = udp_outbox_new();
     if (!relay->inbox || !relay->outbox)
         return -ENOMEM;
-    return udp_table_init(&relay->table, cap);
+    return udp_table_init(&relay->table, even_part(relay));
 }
 
-int udp_relay_init(struct udp_relay *relay, const struct service_table *services, uint32_t cap,
+int udp_relay_init(struct udp_relay *relay, const struct service_table *services,
                    const struct udp_port_range *ports, size_t n_ports)
 {
     int error;
@@ -85,20 +85,23 @@ int udp_relay_init(struct udp_relay *relay, const struct service_table *services
     *relay = (struct udp_relay){.loop = relay->loop,
                                 .stats = relay->stats,
                                 .prober = relay->prober,
-                                .capacity = relay->capacity};
+                                .room = relay->room,
+                                .n_workers = relay->n_workers};
     list_init(&relay->live);
     list_init(&relay->dead);
     list_init(&relay->touched);
     list_init(&relay->finished);
     list_init(&relay->uncounted);
     deadline_list_init(&relay->looks, LOOK_NS, 0);
-    if (cap == 0)
+    if (relay->room->sessions.capacity.limit == 0)
         return 0;
+    udp_share_init(&relay->share, relay->room);
+    relay->host_max = even_part(relay) / 2 + even_part(relay) % 2;
     if (getrandom(&relay->random, sizeof(relay->random), 0) < 0)
         return -errno;
     error = ports_init(relay, ports, n_ports);
     if (!error)
-        error = alloc_all(relay, services, cap);
+        error = alloc_all(relay, services);
     if (error)
         udp_relay_fini(relay);
     return error;
@@ -109,15 +112,13 @@ void udp_relay_fini(struct udp_relay *relay)
     udp_table_fini(&relay->table);
     udp_inbox_free(relay->inbox);
     udp_outbox_free(relay->outbox);
-    free(relay->lists);
+    deadline_set_fini(&relay->deadlines);
     free(relay->services);
     free(relay->listener_ports);
     relay->inbox = NULL;
     relay->outbox = NULL;
-    relay->lists = NULL;
     relay->services = NULL;
     relay->listener_ports = NULL;
-    relay->n_lists = 0;
 }
 
 /* Counting ----------------------------------------------------------------------------------- */
@@ -241,8 +242,14 @@ static void take_packet(struct udp_relay *relay, struct batch *batch, struct udp
         list_append(&relay->touched, &session->touched);
 }
 
-/* A client that comes back after a second is no spoofed one of a flood: so that flows which nobody
- * answers are safe from it too. */
+/* An answer does not prove that the client exists, but it wants one: who sends again after it, or
+ * after a second if nobody answers, is hardly one of a flood's invented addresses. */
+static void consider(struct udp_relay *relay, struct udp_session *session)
+{
+    if (session->n_datagrams_out > 0 || relay->loop->now_ns - session->began_ns >= PROVEN_NS)
+        udp_session_promote(relay, session, UDP_TIER_ESTABLISHED);
+}
+
 static void send_touched(struct udp_relay *relay)
 {
     struct list *link;
@@ -252,8 +259,7 @@ static void send_touched(struct udp_relay *relay)
 
         udp_up_send(relay, session);
         udp_session_touch(relay, session);
-        if (relay->loop->now_ns - session->began_ns >= PROVEN_NS)
-            udp_table_establish(&relay->table, &session->entry);
+        consider(relay, session);
     }
 }
 
@@ -323,7 +329,7 @@ static void pass_answers(struct udp_relay *relay, struct udp_session *session,
     udp_session_forget(session);
     pick_set_free(&session->tried);
     udp_session_touch(relay, session);
-    udp_table_establish(&relay->table, &session->entry);
+    udp_session_promote(relay, session, UDP_TIER_ANSWERED);
     if (list_is_empty(&session->finished) && has_all_answers(session))
         list_append(&relay->finished, &session->finished);
 }
@@ -387,12 +393,35 @@ void udp_expire(struct udp_relay *relay)
 {
     enum udp_end reason = relay->is_draining ? UDP_END_DRAIN : UDP_END_IDLE;
     struct deadline *deadline;
+    size_t at = 0;
 
-    for (size_t i = 0; i < relay->n_lists; i++)
-        while ((deadline = deadline_expire(&relay->lists[i], relay->loop->told_ns)))
-            udp_session_close(relay, container_of(deadline, struct udp_session, deadline), reason);
+    while ((deadline = deadline_set_expire(&relay->deadlines, &at, relay->loop->told_ns)))
+        udp_session_close(relay, container_of(deadline, struct udp_session, deadline), reason);
     while ((deadline = deadline_expire(&relay->looks, relay->loop->now_ns)))
         look(relay, container_of(deadline, struct udp_listener, look));
+}
+
+bool udp_ask_for_room(struct udp_relay *relay)
+{
+    bool has_asked;
+
+    if (!relay->is_short || relay->loop->now_ns - relay->asked_ns < ASK_NS)
+        return false;
+    relay->is_short = false;
+    relay->asked_ns = relay->loop->now_ns;
+    has_asked = udp_share_ask(&relay->share);
+    for (size_t i = 0; i < relay->n_services; i++)
+        has_asked = udp_share_ask(&relay->services[i].share) || has_asked;
+    return has_asked;
+}
+
+/* Answers of what is to end must not wait in the outbox. */
+void udp_give_room(struct udp_relay *relay)
+{
+    settle(relay);
+    udp_evict_owed(relay, &relay->share);
+    for (size_t i = 0; i < relay->n_services; i++)
+        udp_evict_owed(relay, &relay->services[i].share);
 }
 
 void udp_reap(struct udp_relay *relay)
@@ -402,11 +431,7 @@ void udp_reap(struct udp_relay *relay)
 
 uint64_t udp_next_due_ns(const struct udp_relay *relay)
 {
-    uint64_t due_ns = deadline_earliest(&relay->looks, UINT64_MAX);
-
-    for (size_t i = 0; i < relay->n_lists; i++)
-        due_ns = deadline_earliest(&relay->lists[i], due_ns);
-    return due_ns;
+    return deadline_set_earliest(&relay->deadlines, deadline_earliest(&relay->looks, UINT64_MAX));
 }
 
 void udp_start_draining(struct udp_relay *relay)

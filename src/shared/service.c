@@ -132,8 +132,7 @@ static int service_init(struct service *service, const struct conf_service *from
     service->udp_ns = from->timeouts.udp_ms * CLOCK_NS_PER_MS;
     service->transports = conf_transports(from);
     service->udp = from->udp;
-    capacity_init(&service->udp_sessions,
-                  from->udp.max_sessions ? from->udp.max_sessions : UINT32_MAX);
+    udp_room_init(&service->udp_room, from->udp.max_sessions ? from->udp.max_sessions : UINT32_MAX);
     memcpy(service->name, from->name, sizeof(service->name));
     error = check_init(&service->check, from);
     return error ? error : policy_init(service);

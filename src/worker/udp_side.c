@@ -33,8 +33,9 @@ static int relay_init(struct udp_side *side, const struct listener_table *table,
     side->relay.loop = options->loop;
     side->relay.stats = options->stats;
     side->relay.prober = options->prober;
-    side->relay.capacity = options->capacity;
-    return udp_relay_init(&side->relay, options->services, options->cap, ports, n);
+    side->relay.room = options->room;
+    side->relay.n_workers = options->n_workers;
+    return udp_relay_init(&side->relay, options->services, ports, n);
 }
 
 int udp_side_init(struct udp_side *side, struct listener_table *table,
@@ -79,6 +80,17 @@ void udp_side_end_turn(struct udp_side *side, bool is_resetting)
 uint64_t udp_side_next_due_ns(const struct udp_side *side)
 {
     return side->n_listeners ? udp_next_due_ns(&side->relay) : UINT64_MAX;
+}
+
+bool udp_side_ask_for_room(struct udp_side *side)
+{
+    return side->n_listeners && udp_ask_for_room(&side->relay);
+}
+
+void udp_side_give_room(struct udp_side *side)
+{
+    if (side->n_listeners)
+        udp_give_room(&side->relay);
 }
 
 void udp_side_start_draining(struct udp_side *side)

@@ -52,14 +52,13 @@ static int listeners_add(struct worker *worker)
 static int udp_init(struct worker *worker, const struct worker_group_options *options)
 {
     struct worker_group *group = worker->group;
-    const struct udp_side_options udp = {
-        .loop = &worker->loop,
-        .stats = &group->stats[worker->index],
-        .prober = options->prober,
-        .capacity = &group->udp_sessions,
-        .services = options->services,
-        .worker = worker->index,
-        .cap = (uint32_t)((options->udp_sessions + group->n_workers - 1) / group->n_workers)};
+    const struct udp_side_options udp = {.loop = &worker->loop,
+                                         .stats = &group->stats[worker->index],
+                                         .prober = options->prober,
+                                         .room = &group->udp_room,
+                                         .services = options->services,
+                                         .worker = worker->index,
+                                         .n_workers = (uint32_t)group->n_workers};
 
     return udp_side_init(&worker->udp, options->listeners, &udp);
 }
@@ -135,7 +134,7 @@ int worker_group_init(struct worker_group *group, size_t n_workers,
 
     *group = (struct worker_group){.control = options->control};
     capacity_init(&group->capacity, options->maxconn);
-    capacity_init(&group->udp_sessions, options->udp_sessions);
+    udp_room_init(&group->udp_room, options->udp_sessions);
     error = group_alloc(group, n_workers, options);
     for (size_t i = 0; !error && i < n_workers; i++)
         error = worker_init(&group->workers[i], options);
@@ -331,6 +330,8 @@ static void on_mailbox(struct worker *worker)
     receive_all(worker);
     if (requests & MAILBOX_RESET)
         worker->is_resetting = true;
+    if (requests & MAILBOX_UDP_ROOM)
+        udp_side_give_room(&worker->udp);
     if (requests & MAILBOX_DRAIN)
         start_draining(worker);
     if (requests & MAILBOX_EXIT)
@@ -398,15 +399,28 @@ static void close_udp(struct worker *worker)
     struct worker_group *group = worker->group;
 
     if (!worker->is_draining || !udp_side_is_open(&worker->udp) || !all_are_draining(group) ||
-        capacity_used(&group->udp_sessions) > 0)
+        udp_room_used(&group->udp_room) > 0)
         return;
     udp_side_close_listeners(&worker->udp);
     mailbox_post(&group->workers[(worker->index + 1) % group->n_workers].mailbox, MAILBOX_DRAIN);
 }
 
+/* It had no room for a client, and little or nothing of its own to end: the others may have. */
+static void ask_for_udp_room(struct worker *worker)
+{
+    struct worker_group *group = worker->group;
+
+    if (!udp_side_ask_for_room(&worker->udp))
+        return;
+    for (size_t i = 0; i < group->n_workers; i++)
+        if (i != worker->index)
+            mailbox_post(&group->workers[i].mailbox, MAILBOX_UDP_ROOM);
+}
+
 static void end_turn(struct worker *worker)
 {
     udp_side_end_turn(&worker->udp, worker->is_resetting);
+    ask_for_udp_room(worker);
     close_udp(worker);
     tcp_expire(&worker->relay);
     if (worker->is_resetting)
@@ -445,5 +459,5 @@ void worker_group_post(struct worker_group *group, uint32_t requests)
 bool worker_group_is_drained(const struct worker_group *group)
 {
     return all_are_draining(group) && capacity_used(&group->capacity) == 0 &&
-           capacity_used(&group->udp_sessions) == 0;
+           udp_room_used(&group->udp_room) == 0;
 }

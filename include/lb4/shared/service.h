@@ -12,9 +12,9 @@
 
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
-#include "lb4/shared/capacity.h"
 #include "lb4/shared/maglev.h"
 #include "lb4/shared/pick.h"
+#include "lb4/shared/udp_room.h"
 
 /* How the servers are probed; for the prober. */
 struct service_check {
@@ -54,7 +54,7 @@ struct service {
     uint64_t udp_ns;
     unsigned transports; /* that it listens on: enum conf_transport bits */
     struct conf_udp udp;
-    struct capacity udp_sessions; /* of this service, over all workers */
+    struct udp_room udp_room; /* for its sessions, over all workers */
     struct service_check check;
     char name[CONF_NAME_MAX + 1];
 };

@@ -12,10 +12,10 @@
 
 #include "lb4/loop/loop.h"
 #include "lb4/relay/udp.h"
-#include "lb4/shared/capacity.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
+#include "lb4/shared/udp_room.h"
 #include "lb4/worker/listener.h"
 
 struct udp_side {
@@ -28,10 +28,10 @@ struct udp_side_options {
     struct loop *loop;
     struct stats_block *stats;
     struct mailbox *prober;
-    struct capacity *capacity; /* UDP sessions of the process */
+    struct udp_room *room; /* of the process */
     const struct service_table *services;
     size_t worker; /* whose sockets of the table */
-    uint32_t cap;  /* sessions of this worker */
+    uint32_t n_workers;
 };
 
 /* Takes the worker's UDP sockets of the table into the loop. Returns 0 or -errno; udp_side_fini()
@@ -44,6 +44,11 @@ void udp_side_fini(struct udp_side *side);
 /* Once a turn, behind its events. */
 void udp_side_end_turn(struct udp_side *side, bool is_resetting);
 uint64_t udp_side_next_due_ns(const struct udp_side *side);
+
+/* True: the other workers are to be told that this one has asked for room. */
+bool udp_side_ask_for_room(struct udp_side *side);
+/* Another one has. */
+void udp_side_give_room(struct udp_side *side);
 
 /* No new sessions; the sockets stay open. */
 void udp_side_start_draining(struct udp_side *side);

@@ -16,6 +16,7 @@
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
+#include "lb4/shared/udp_room.h"
 #include "lb4/worker/listener.h"
 #include "lb4/worker/udp_side.h"
 
@@ -56,8 +57,8 @@ struct worker_group {
     size_t n_workers;
     struct stats_block *stats; /* one for each worker */
     struct capacity capacity;
-    struct capacity udp_sessions; /* of the process */
-    struct mailbox *control;      /* gets MAILBOX_PROGRESS from workers that drain */
+    struct udp_room udp_room; /* for the sessions of the process */
+    struct mailbox *control;  /* gets MAILBOX_PROGRESS from workers that drain */
 };
 
 struct worker_group_options {

@@ -37,8 +37,8 @@ static void test_no_memory(void **state)
     fails_alloc = false;
     rig_end_turn(rig);
     rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
-    assert_int_equal(capacity_used(&rig->capacity), 0);
-    assert_int_equal(capacity_used(&rig->services.services->udp_sessions), 0);
+    assert_int_equal(udp_room_used(&rig->room), 0);
+    assert_int_equal(udp_room_used(&rig->services.services->udp_room), 0);
     rig_echo(rig, scene.client, scene.servers[0], 10);
     scene_close(&scene);
 }
@@ -155,7 +155,7 @@ static void test_close_gives_all_back(void **state)
     scene_open(&scene, 1, &plain);
     rig_echo(rig, scene.client, scene.servers[0], 10);
     udp_session_close(&rig->relay, only_session(), UDP_END_IDLE);
-    assert_int_equal(capacity_used(&rig->capacity), 0);
+    assert_int_equal(udp_room_used(&rig->room), 0);
     assert_int_equal(backend_active(rig_backend(rig, 0)), 0);
     assert_int_equal(rig_stats(rig).active, 0);
     assert_false(list_is_empty(&rig->relay.dead));

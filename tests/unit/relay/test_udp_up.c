@@ -377,7 +377,7 @@ static void test_no_descriptor_is_left(void **state)
     rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
     assert_int_equal(rig->relay.n_live, 0);
     assert_int_equal(rig_failures(rig, 0) + rig_failures(rig, 1), 0);
-    assert_int_equal(capacity_used(&rig->capacity), 0);
+    assert_int_equal(udp_room_used(&rig->room), 0);
     scene_close(&scene);
 }
 

@@ -119,7 +119,7 @@ static void test_udp_from_conf(void **state)
     assert_int_equal(service->transports, CONF_UDP);
     assert_true(service->udp.keeps_on_down);
     assert_int_equal(service->udp.responses, 3);
-    assert_int_equal(service->udp_sessions.limit, 2);
+    assert_int_equal(service->udp_room.sessions.capacity.limit, 2);
     assert_int_equal(service->check.kind, CONF_CHECK_SEND);
     assert_true(service->check.is_probed);
     assert_ptr_not_equal(service->check.send, send);
@@ -129,7 +129,7 @@ static void test_udp_from_conf(void **state)
     assert_int_equal(service->check.n_expect, 0);
     service = &table.services[1];
     assert_int_equal(service->transports, CONF_TCP_AND_UDP);
-    assert_int_equal(service->udp_sessions.limit, UINT32_MAX);
+    assert_int_equal(service->udp_room.sessions.capacity.limit, UINT32_MAX);
     assert_null(service->check.send);
     service_table_fini(&table);
 }
