@@ -123,17 +123,22 @@ def test_a_spoofed_flood_costs_clients_nothing(start_lb4, is_full, answers):
 @pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets need root")
 @pytest.mark.parametrize("answers", [False, True], ids=["unanswered", "answered"])
 def test_new_clients_are_served_during_a_flood(start_lb4, answers):
+    """At once, but for one that needs a second try now and then."""
+    count, per_s = (5000, 2000) if daemon.IS_SANITIZED else (20000, 10000)
     with udp_drill.UdpServer(answer=answer_flood if answers else named_echo) as server, \
             contextlib.ExitStack() as stack:
-        lb4, listen = start(start_lb4, [server.address], f"udp-sessions {CAP}", "timeout udp 5s")
+        lb4, listen = start(start_lb4, [server.address], f"udp-sessions {per_s // 5}",
+                            "timeout udp 5s")
         socks = clients(listen, 50, stack, one_host=False)
-        with Flood(listen, 20000, per_s=10000) as flood:
-            time.sleep(0.8)  # in which it could have filled the table
+        with Flood(listen, count, per_s) as flood:
+            udp_drill.wait_totals(lb4, "u", lambda t: t["total"] > per_s // 5 * 2, what="evictions")
+            n_tries = [next((i + 1 for i in range(5)
+                             if udp_drill.ask(sock, b"x", 0.1) == b"s|x"), None) for sock in socks]
             assert flood.is_running()
-            missing = sum(udp_drill.ask(sock, b"x", 0.1) != b"s|x" for sock in socks)
-        print(f"{missing} new clients had no answer; {dict(udp_drill.totals(lb4, 'u'))}")
+        print(f"tries {n_tries}; {dict(udp_drill.totals(lb4, 'u'))}")
         lb4.finish(checks_descriptors=False)
-        assert missing == 0
+        assert None not in n_tries
+        assert n_tries.count(1) >= 45
 
 
 def clients(listen, count, stack, one_host):
