@@ -105,6 +105,7 @@ void udp_session_forget(struct udp_session *session)
 {
     free(session->kept);
     session->kept = NULL;
+    session->n_at_risk = 0;
 }
 
 void udp_session_keep(struct udp_session *session, const uint8_t *bytes, uint32_t n_bytes)
@@ -114,7 +115,8 @@ void udp_session_keep(struct udp_session *session, const uint8_t *bytes, uint32_
     if (n_bytes <= UDP_KEPT_MAX)
         kept = realloc(session->kept, n_bytes ? n_bytes : 1);
     if (!kept) {
-        udp_session_forget(session);
+        free(session->kept);
+        session->kept = NULL;
         return;
     }
     memcpy(kept, bytes, n_bytes);

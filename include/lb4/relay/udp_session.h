@@ -36,8 +36,9 @@ struct udp_session {
     struct service *service;
     struct backend *backend; /* NULL: it has not begun */
     struct pick_set tried;   /* servers that refused what the client sent last */
-    uint8_t *kept;           /* what the client sent last, while no answer has come; or NULL */
+    uint8_t *kept; /* what the client sent last, while no answer has come since; or NULL */
     uint32_t n_kept;
+    uint32_t n_at_risk; /* datagrams that the server got last, with the kept one, in one go */
     uint64_t began_ns;
     uint64_t n_datagrams_in; /* received from the client */
     uint64_t n_datagrams_out;
