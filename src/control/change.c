@@ -247,7 +247,7 @@ static void put_budget(struct change *change)
     if (change->has_budget) {
         runtime->budget = change->budget;
         capacity_set_limit(&runtime->group.capacity, change->budget.maxconn);
-        capacity_set_limit(&runtime->group.udp_sessions, change->budget.udp_sessions);
+        udp_room_set_limit(&runtime->group.udp_room, change->budget.udp_sessions);
     }
     change->for_prober.max_open = runtime->budget.probes;
 }

@@ -247,7 +247,7 @@ static const char *format_live(const struct lifecycle *self, char text[static LI
 
     if (self->runtime.budget.udp_sessions > 0)
         snprintf(text + n, LIVE_TEXT_MAX - (size_t)n, ", %u UDP sessions",
-                 capacity_used(&self->runtime.group.udp_sessions));
+                 udp_room_used(&self->runtime.group.udp_room));
     return text;
 }
 

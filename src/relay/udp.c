@@ -17,23 +17,29 @@
 
 static const uint64_t QUIET_NS = 1000 * 1000000ull;  /* DESIGN: drain */
 static const uint64_t PROVEN_NS = 1000 * 1000000ull; /* who sends again after it is no flood */
+static const uint64_t ASK_NS = 10 * 1000000ull;      /* for room, at most so often; chosen */
 static const uint64_t LOOK_NS = 100 * 1000000ull; /* chosen: a reader of the counters is slower */
 
 enum { ANSWERS_MAX = 4 }; /* of one session and event; measured: more starves the others */
 
 /* Setting up --------------------------------------------------------------------------------- */
 
-int udp_relay_adopt(struct udp_relay *relay, const struct service *service)
+int udp_relay_adopt(struct udp_relay *relay, struct service *service)
 {
+    struct udp_service *notes = &relay->services[service->index];
     uint64_t udp_ns = service_plan(service)->udp_ns;
     struct deadline_list *timeout =
         deadline_set_list(&relay->deadlines, udp_ns, deadline_slack_ns(udp_ns));
 
     if (!timeout)
         return -ENOMEM;
-    if (!relay->services[service->index].timeout)
-        list_init(&relay->services[service->index].counted);
-    relay->services[service->index].timeout = timeout;
+    if (!notes->timeout) {
+        list_init(&notes->counted);
+        udp_share_init(&notes->share, &service->udp_room);
+    }
+    notes->timeout = timeout;
+    if (service->index >= relay->n_services)
+        relay->n_services = service->index + 1;
     return 0;
 }
 
@@ -44,7 +50,7 @@ static int services_init(struct udp_relay *relay, const struct service_table *se
     if (!relay->quiet || !relay->services)
         return -ENOMEM;
     for (size_t i = 0; i < services->n_services; i++) {
-        const struct service *service = &services->services[i];
+        struct service *service = &services->services[i];
         int error = service_plan(service) ? udp_relay_adopt(relay, service) : 0;
 
         if (error)
@@ -74,7 +80,16 @@ static int ports_init(struct udp_relay *relay, const struct udp_port_range *port
     return 0;
 }
 
-static int alloc_all(struct udp_relay *relay, const struct service_table *services, uint32_t cap)
+/* What would be this worker's, if all had the same, is what the table is made for; one client host
+ * gets half of it. */
+static uint32_t even_part(const struct udp_relay *relay)
+{
+    uint32_t n_sessions = udp_room_limit(relay->room);
+
+    return n_sessions / relay->n_workers + (n_sessions % relay->n_workers != 0);
+}
+
+static int alloc_all(struct udp_relay *relay, const struct service_table *services)
 {
     int error = services_init(relay, services);
 
@@ -84,10 +99,10 @@ static int alloc_all(struct udp_relay *relay, const struct service_table *servic
     relay->outbox = udp_outbox_new();
     if (!relay->inbox || !relay->outbox)
         return -ENOMEM;
-    return udp_table_init(&relay->table, cap);
+    return udp_table_init(&relay->table, even_part(relay));
 }
 
-int udp_relay_init(struct udp_relay *relay, const struct service_table *services, uint32_t cap,
+int udp_relay_init(struct udp_relay *relay, const struct service_table *services,
                    const struct udp_port_range *ports, size_t n_ports)
 {
     int error;
@@ -95,20 +110,23 @@ int udp_relay_init(struct udp_relay *relay, const struct service_table *services
     *relay = (struct udp_relay){.loop = relay->loop,
                                 .stats = relay->stats,
                                 .prober = relay->prober,
-                                .capacity = relay->capacity};
+                                .room = relay->room,
+                                .n_workers = relay->n_workers};
     list_init(&relay->live);
     list_init(&relay->dead);
     list_init(&relay->touched);
     list_init(&relay->finished);
     list_init(&relay->uncounted);
     deadline_list_init(&relay->looks, LOOK_NS, 0);
-    if (cap == 0)
+    if (udp_room_limit(relay->room) == 0)
         return 0;
+    udp_share_init(&relay->share, relay->room);
+    relay->host_max = even_part(relay) / 2 + even_part(relay) % 2;
     if (getrandom(&relay->random, sizeof(relay->random), 0) < 0)
         return -errno;
     error = ports_init(relay, ports, n_ports);
     if (!error)
-        error = alloc_all(relay, services, cap);
+        error = alloc_all(relay, services);
     if (error)
         udp_relay_fini(relay);
     return error;
@@ -261,8 +279,14 @@ static void take_packet(struct udp_relay *relay, struct batch *batch, struct udp
         list_append(&relay->touched, &session->touched);
 }
 
-/* A client that comes back after a second is no spoofed one of a flood: so that flows which nobody
- * answers are safe from it too. */
+/* An answer does not prove that the client exists, but it wants one: who sends again after it, or
+ * after a second if nobody answers, is hardly one of a flood's invented addresses. */
+static void consider(struct udp_relay *relay, struct udp_session *session)
+{
+    if (session->n_datagrams_out > 0 || relay->loop->now_ns - session->began_ns >= PROVEN_NS)
+        udp_session_promote(relay, session, UDP_TIER_ESTABLISHED);
+}
+
 static void send_touched(struct udp_relay *relay)
 {
     struct list *link;
@@ -272,8 +296,7 @@ static void send_touched(struct udp_relay *relay)
 
         udp_up_send(relay, session);
         udp_session_touch(relay, session);
-        if (relay->loop->now_ns - session->began_ns >= PROVEN_NS)
-            udp_table_establish(&relay->table, &session->entry);
+        consider(relay, session);
     }
 }
 
@@ -343,7 +366,7 @@ static void pass_answers(struct udp_relay *relay, struct udp_session *session,
     udp_session_forget(session);
     pick_set_free(&session->tried);
     udp_session_touch(relay, session);
-    udp_table_establish(&relay->table, &session->entry);
+    udp_session_promote(relay, session, UDP_TIER_ANSWERED);
     if (list_is_empty(&session->finished) && has_all_answers(session))
         list_append(&relay->finished, &session->finished);
 }
@@ -413,6 +436,29 @@ void udp_expire(struct udp_relay *relay)
         udp_session_close(relay, container_of(deadline, struct udp_session, deadline), reason);
     while ((deadline = deadline_expire(&relay->looks, relay->loop->now_ns)))
         look(relay, container_of(deadline, struct udp_listener, look));
+}
+
+bool udp_ask_for_room(struct udp_relay *relay)
+{
+    bool has_asked;
+
+    if (!relay->is_short || relay->loop->now_ns - relay->asked_ns < ASK_NS)
+        return false;
+    relay->is_short = false;
+    relay->asked_ns = relay->loop->now_ns;
+    has_asked = udp_share_ask(&relay->share);
+    for (size_t i = 0; i < relay->n_services; i++)
+        has_asked = udp_share_ask(&relay->services[i].share) || has_asked;
+    return has_asked;
+}
+
+/* Answers of what is to end must not wait in the outbox. */
+void udp_give_room(struct udp_relay *relay)
+{
+    settle(relay);
+    udp_evict_owed(relay, &relay->share);
+    for (size_t i = 0; i < relay->n_services; i++)
+        udp_evict_owed(relay, &relay->services[i].share);
 }
 
 void udp_reap(struct udp_relay *relay)

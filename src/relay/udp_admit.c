@@ -3,12 +3,10 @@
 #include "lb4/base/sock.h"
 #include "lb4/relay/udp_up.h"
 
-enum { ON_TRIAL_SEEN = 16 }; /* chosen, see evict_of_service() */
-
-static struct udp_session *session_of(struct udp_entry *entry)
-{
-    return container_of(entry, struct udp_session, entry);
-}
+enum {
+    HOST_SEEN_MAX = 16, /* chosen, see longest_of_host() */
+    OWED_MAX = 32       /* chosen: of one share in one turn; who still needs more asks again */
+};
 
 /* Its datagrams of this very batch still go. */
 static void evict(struct udp_relay *relay, struct udp_session *session)
@@ -18,50 +16,75 @@ static void evict(struct udp_relay *relay, struct udp_session *session)
     udp_session_close(relay, session, UDP_END_EVICTED);
 }
 
-/* The service is full. Of those on trial for longest one may be its own; a flood at this service
- * has them all. */
-static bool evict_of_service(struct udp_relay *relay, const struct service *service)
+static bool take_places(struct udp_relay *relay, struct udp_share *share)
 {
-    const struct list *trial = &relay->table.trial;
-    struct list *link = trial->next;
+    struct udp_session *victim;
 
-    for (int i = 0; i < ON_TRIAL_SEEN && link != trial; i++, link = link->next) {
-        struct udp_session *session = session_of(container_of(link, struct udp_entry, tier));
-
-        if (session->service == service) {
-            evict(relay, session);
-            return true;
-        }
+    while (!udp_share_take(share, &victim)) {
+        relay->is_short = true;
+        if (!victim)
+            return false;
+        evict(relay, victim);
     }
-    return false;
+    return true;
 }
 
-static bool take_places(struct udp_relay *relay, struct service *service)
+/* A host that has its share has many sessions, so the first of a few is likely to be its. */
+static struct udp_session *longest_of_host(const struct udp_share *share, enum udp_tier tier,
+                                           uint32_t host)
 {
-    if (!capacity_acquire(&service->udp_sessions) &&
-        !(evict_of_service(relay, service) && capacity_acquire(&service->udp_sessions)))
-        return false;
-    if (capacity_acquire(relay->capacity))
+    const struct list *tier_list = &share->tiers[tier];
+    struct list *link = tier_list->next;
+
+    for (int i = 0; i < HOST_SEEN_MAX && link != tier_list; i++, link = link->next) {
+        struct udp_session *session = container_of(link, struct udp_place, link)->session;
+
+        if (session->entry.host == host)
+            return session;
+    }
+    return NULL;
+}
+
+/* Beyond its share a host, which may be many clients behind one address, replaces its own. */
+static bool make_place_of_host(struct udp_relay *relay, const struct addr *client)
+{
+    uint32_t host = udp_table_host(&relay->table, client);
+    struct udp_session *victim;
+
+    if (relay->table.hosts[host] < relay->host_max)
         return true;
-    capacity_release(&service->udp_sessions);
-    return false;
+    victim = longest_of_host(&relay->share, UDP_TIER_ANSWERED, host);
+    if (!victim)
+        victim = longest_of_host(&relay->share, UDP_TIER_TRIAL, host);
+    if (!victim)
+        return false;
+    evict(relay, victim);
+    return true;
 }
 
 static bool make_place(struct udp_relay *relay, struct service *service, const struct addr *client)
 {
-    struct udp_entry *victim;
+    struct udp_share *of_service = &relay->services[service->index].share;
 
-    switch (udp_table_room(&relay->table, client, &victim)) {
-    case UDP_ROOM_FREE:
-        break;
-    case UDP_ROOM_EVICT:
-        evict(relay, session_of(victim));
-        break;
-    case UDP_ROOM_HOST:
-    case UDP_ROOM_NONE:
+    if (!make_place_of_host(relay, client) || !take_places(relay, of_service))
         return false;
-    }
-    return take_places(relay, service);
+    if (take_places(relay, &relay->share))
+        return true;
+    udp_share_untake(of_service);
+    return false;
+}
+
+void udp_evict_owed(struct udp_relay *relay, struct udp_share *share)
+{
+    struct udp_debt debt = udp_share_debt(share);
+    struct udp_session *victim;
+
+    for (uint32_t i = 0; i < debt.n_trial && i < OWED_MAX; i++)
+        if ((victim = udp_share_longest(share, UDP_TIER_TRIAL)))
+            evict(relay, victim);
+    for (uint32_t i = 0; i < debt.n_any && i < OWED_MAX; i++)
+        if ((victim = udp_share_victim(share)))
+            evict(relay, victim);
 }
 
 /* An answer of ours to one of our own listeners would be answered, and so on for ever. */

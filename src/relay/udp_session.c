@@ -14,10 +14,9 @@ static const char *const end_words[] = {
     [UDP_END_DRAIN] = "drain", [UDP_END_ERROR] = "error",
 };
 
-static void give_back_places(struct udp_relay *relay, struct service *service)
+static struct udp_share *service_share(struct udp_relay *relay, const struct service *service)
 {
-    capacity_release(relay->capacity);
-    capacity_release(&service->udp_sessions);
+    return &relay->services[service->index].share;
 }
 
 /* A wildcard's answers leave from the very address that was asked; without PKTINFO nobody knows it.
@@ -44,7 +43,8 @@ struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_li
     struct udp_session *session = calloc(1, sizeof(*session));
 
     if (!session) {
-        give_back_places(relay, listener->service);
+        udp_share_untake(service_share(relay, listener->service));
+        udp_share_untake(&relay->share);
         return NULL;
     }
     source_init(&session->source, SOURCE_UDP_SERVER, -1);
@@ -54,6 +54,8 @@ struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_li
     session->service = listener->service;
     session->began_ns = relay->loop->now_ns;
     udp_table_add(&relay->table, &session->entry, key);
+    udp_share_enter(service_share(relay, session->service), &session->of_service, session);
+    udp_share_enter(&relay->share, &session->of_all, session);
     lines_init(relay, session, listener);
     list_append(&relay->live, &session->link);
     relay->n_live++;
@@ -103,6 +105,7 @@ void udp_session_forget(struct udp_session *session)
 {
     free(session->kept);
     session->kept = NULL;
+    session->n_at_risk = 0;
 }
 
 void udp_session_keep(struct udp_session *session, const uint8_t *bytes, uint32_t n_bytes)
@@ -112,12 +115,19 @@ void udp_session_keep(struct udp_session *session, const uint8_t *bytes, uint32_
     if (n_bytes <= UDP_KEPT_MAX)
         kept = realloc(session->kept, n_bytes ? n_bytes : 1);
     if (!kept) {
-        udp_session_forget(session);
+        free(session->kept);
+        session->kept = NULL;
         return;
     }
     memcpy(kept, bytes, n_bytes);
     session->kept = kept;
     session->n_kept = n_bytes;
+}
+
+void udp_session_promote(struct udp_relay *relay, struct udp_session *session, enum udp_tier tier)
+{
+    udp_share_promote(service_share(relay, session->service), &session->of_service, tier);
+    udp_share_promote(&relay->share, &session->of_all, tier);
 }
 
 void udp_session_touch(struct udp_relay *relay, struct udp_session *session)
@@ -163,7 +173,8 @@ void udp_session_close(struct udp_relay *relay, struct udp_session *session, enu
     list_remove(&session->link);
     relay->n_live--;
     list_append(&relay->dead, &session->link);
-    give_back_places(relay, session->service);
+    udp_share_leave(service_share(relay, session->service), &session->of_service);
+    udp_share_leave(&relay->share, &session->of_all);
 }
 
 void udp_session_reap(struct udp_relay *relay)

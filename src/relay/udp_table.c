@@ -47,7 +47,7 @@ static uint32_t slot_of(const struct udp_table *table, uint64_t hash)
     return (uint32_t)hash & (table->n_slots - 1);
 }
 
-static uint32_t slot_of_host(const struct udp_table *table, const struct addr *client)
+uint32_t udp_table_host(const struct udp_table *table, const struct addr *client)
 {
     uint8_t bytes[HOST_BYTES_MAX];
 
@@ -60,24 +60,16 @@ static bool is_key(const struct udp_entry *entry, uint64_t hash, const struct ud
            addr_equal(&entry->key.asked, &key->asked);
 }
 
-/* Half of the places, rounded up so that a table of one has room for something. */
-static uint32_t half(const struct udp_table *table)
-{
-    return (table->cap + 1) / 2;
-}
-
-int udp_table_init(struct udp_table *table, uint32_t cap)
+int udp_table_init(struct udp_table *table, uint32_t size)
 {
     int rc;
 
-    assert(cap >= 1 && cap <= UDP_TABLE_CAP_MAX);
-    *table = (struct udp_table){.cap = cap, .n_slots = 1};
-    list_init(&table->trial);
-    list_init(&table->established);
+    assert(size >= 1 && size <= UDP_TABLE_SIZE_MAX);
+    *table = (struct udp_table){.n_slots = 1};
     rc = siphash_key_init(&table->secret);
     if (rc < 0)
         return rc;
-    while (table->n_slots < cap)
+    while (table->n_slots < size)
         table->n_slots *= 2;
     table->buckets = calloc(table->n_slots, sizeof(struct udp_entry *));
     table->hosts = calloc(table->n_slots, sizeof(uint32_t));
@@ -89,7 +81,7 @@ int udp_table_init(struct udp_table *table, uint32_t cap)
 
 void udp_table_fini(struct udp_table *table)
 {
-    assert(table->n_trial == 0 && table->n_established == 0);
+    assert(table->n_entries == 0);
     free(table->buckets);
     free(table->hosts);
     table->buckets = NULL;
@@ -106,38 +98,16 @@ struct udp_entry *udp_table_find(const struct udp_table *table, const struct udp
     return entry;
 }
 
-enum udp_room udp_table_room(const struct udp_table *table, const struct addr *client,
-                             struct udp_entry **ret_victim)
-{
-    uint32_t host = slot_of_host(table, client);
-    struct udp_entry *oldest = NULL;
-
-    if (!list_is_empty(&table->trial))
-        oldest = container_of(table->trial.next, struct udp_entry, tier);
-    if (table->hosts[host] >= half(table)) {
-        if (oldest == NULL || oldest->host != host)
-            return UDP_ROOM_HOST;
-    } else if (table->n_trial < half(table) && table->n_trial + table->n_established < table->cap) {
-        return UDP_ROOM_FREE;
-    } else if (oldest == NULL) {
-        return UDP_ROOM_NONE;
-    }
-    *ret_victim = oldest;
-    return UDP_ROOM_EVICT;
-}
-
 void udp_table_add(struct udp_table *table, struct udp_entry *entry, const struct udp_key *key)
 {
     struct udp_entry **bucket;
 
-    assert(table->n_trial + table->n_established < table->cap);
     *entry = (struct udp_entry){
-        .key = *key, .hash = hash_key(table, key), .host = slot_of_host(table, &key->client)};
+        .key = *key, .hash = hash_key(table, key), .host = udp_table_host(table, &key->client)};
     bucket = &table->buckets[slot_of(table, entry->hash)];
     entry->next = *bucket;
     *bucket = entry;
-    list_append(&table->trial, &entry->tier);
-    table->n_trial++;
+    table->n_entries++;
     table->hosts[entry->host]++;
 }
 
@@ -148,21 +118,6 @@ void udp_table_remove(struct udp_table *table, struct udp_entry *entry)
     while (*link != entry)
         link = &(*link)->next;
     *link = entry->next;
-    list_remove(&entry->tier);
+    table->n_entries--;
     table->hosts[entry->host]--;
-    if (entry->is_established)
-        table->n_established--;
-    else
-        table->n_trial--;
-}
-
-void udp_table_establish(struct udp_table *table, struct udp_entry *entry)
-{
-    if (entry->is_established)
-        return;
-    entry->is_established = true;
-    list_remove(&entry->tier);
-    list_append(&table->established, &entry->tier);
-    table->n_trial--;
-    table->n_established++;
 }

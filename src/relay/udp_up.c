@@ -91,6 +91,26 @@ bool udp_up_bind(struct udp_relay *relay, struct udp_session *session, enum udp_
     }
 }
 
+/* Send what stands on the line. Returns 0 or errno. */
+static int send_line(struct udp_relay *relay, struct udp_session *session)
+{
+    uint64_t n_before = session->up.tally->n_sent;
+    int error = -udp_send(relay->outbox, &session->up);
+
+    session->n_at_risk += (uint32_t)(session->up.tally->n_sent - n_before);
+    return error;
+}
+
+/* The server refuses: what it got in the last go is lost, but for the one that was kept. What
+ * became of those before, nobody knows. */
+static void count_lost(struct udp_relay *relay, struct udp_session *session)
+{
+    uint32_t n_kept = session->kept && session->n_at_risk > 0;
+
+    udp_count_drop(relay, session->service, UDP_DROP_REFUSED, session->n_at_risk - n_kept);
+    session->n_at_risk = 0;
+}
+
 /* The kept datagram stands before what came after it, unless it stands there already. */
 static void put_kept_first(struct udp_session *session, struct udp_packet *kept)
 {
@@ -123,11 +143,12 @@ bool udp_up_refused(struct udp_relay *relay, struct udp_session *session, int er
     enum udp_drop drop = UDP_DROP_ERROR;
 
     while (error && !sock_connect_error_is_local(error)) {
+        count_lost(relay, session);
         put_kept_first(session, &kept);
         if (!leave(relay, session, &drop))
             break;
         drop = UDP_DROP_ERROR;
-        error = -udp_send(relay->outbox, &session->up);
+        error = send_line(relay, session);
     }
     if (!error)
         return true;
@@ -155,19 +176,22 @@ static struct datagram last_of(const struct udp_line *line)
     return (struct datagram){packet->bytes + n_before, packet->n_bytes - n_before};
 }
 
-/* What was sent still lies in the inbox: hence the copy after it. */
+/* What was sent still lies in the inbox: hence the copy after it. What is at risk from the go
+ * before counts no more once this one went without an error. */
 void udp_up_send(struct udp_relay *relay, struct udp_session *session)
 {
     const struct datagram last = last_of(&session->up);
+    uint32_t n_before = session->n_at_risk;
     enum udp_drop drop;
     int error;
 
     pick_set_free(&session->tried);
     if (is_to_leave(session))
         udp_up_bind(relay, session, &drop);
-    error = -udp_send(relay->outbox, &session->up);
-    if (error && !udp_up_refused(relay, session, error))
+    error = send_line(relay, session);
+    if (!error)
+        session->n_at_risk -= n_before;
+    else if (!udp_up_refused(relay, session, error))
         return;
-    if (session->n_datagrams_out == 0)
-        udp_session_keep(session, last.bytes, last.n_bytes);
+    udp_session_keep(session, last.bytes, last.n_bytes);
 }

@@ -182,7 +182,7 @@ int service_prepare_weight(struct service *service, const struct backend *backen
 
     *ret = (struct service_change){.service = service,
                                    .check = plan->check,
-                                   .max_udp_sessions = capacity_limit(&service->udp_sessions)};
+                                   .max_udp_sessions = udp_room_limit(&service->udp_room)};
     ret->seats = calloc(count_serving(service) + 1, sizeof(*ret->seats));
     if (!ret->seats)
         return -ENOMEM;
@@ -246,7 +246,7 @@ void service_commit(struct service_change *change)
         if (seat->backend->state == BACKEND_SERVING)
             backend_configure(seat->backend, seat_standing(seat));
     }
-    capacity_set_limit(&service->udp_sessions, change->max_udp_sessions);
+    udp_room_set_limit(&service->udp_room, change->max_udp_sessions);
     change->check = old && old->check != change->plan->check ? old->check : NULL;
     atomic_store_explicit(&service->plan, change->plan, memory_order_release);
     change->plan = old;
@@ -328,7 +328,7 @@ struct service *service_table_add(struct service_table *table, const char *name)
         release_places(service);
         return NULL;
     }
-    capacity_init(&service->udp_sessions, UINT32_MAX);
+    udp_room_init(&service->udp_room, UINT32_MAX);
     snprintf(service->name, sizeof(service->name), "%s", name);
     service->is_used = true;
     if (index == table->n_services)

@@ -16,8 +16,9 @@ int udp_side_prepare(struct udp_side *side, const struct udp_side_options *optio
     side->relay.loop = options->loop;
     side->relay.stats = options->stats;
     side->relay.prober = options->prober;
-    side->relay.capacity = options->capacity;
-    error = udp_relay_init(&side->relay, options->services, options->cap, NULL, 0);
+    side->relay.room = options->room;
+    side->relay.n_workers = options->n_workers;
+    error = udp_relay_init(&side->relay, options->services, NULL, 0);
     if (error) {
         reserve_release(side->listeners, LISTENER_TABLE_MAX, sizeof(*side->listeners));
         side->listeners = NULL;
@@ -141,6 +142,17 @@ uint64_t udp_side_next_due_ns(const struct udp_side *side)
 uint32_t udp_side_live(const struct udp_side *side)
 {
     return side->n_places ? side->relay.n_live : 0;
+}
+
+bool udp_side_ask_for_room(struct udp_side *side)
+{
+    return side->n_places && udp_ask_for_room(&side->relay);
+}
+
+void udp_side_give_room(struct udp_side *side)
+{
+    if (side->n_places)
+        udp_give_room(&side->relay);
 }
 
 void udp_side_start_draining(struct udp_side *side)

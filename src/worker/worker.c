@@ -38,25 +38,22 @@ static int listeners_add(struct worker *worker)
     return 0;
 }
 
-/* Where the kernel spreads the flows each worker has room for its share; where one worker owns a
- * listener, for all. */
-static struct udp_side_options udp_options(struct worker *worker, uint32_t cap)
+static struct udp_side_options udp_options(struct worker *worker)
 {
     struct worker_group *group = worker->group;
-    size_t n_shares = listener_table_spreads_udp(group->listeners) ? group->n_workers : 1;
 
     return (struct udp_side_options){.loop = &worker->loop,
                                      .stats = &group->stats[worker->index],
                                      .prober = group->prober,
-                                     .capacity = &group->udp_sessions,
+                                     .room = &group->udp_room,
                                      .services = group->services,
                                      .worker = worker->index,
-                                     .cap = (uint32_t)((cap + n_shares - 1) / n_shares)};
+                                     .n_workers = (uint32_t)group->n_workers};
 }
 
-static int udp_init(struct worker *worker, uint32_t cap)
+static int udp_init(struct worker *worker)
 {
-    const struct udp_side_options options = udp_options(worker, cap);
+    const struct udp_side_options options = udp_options(worker);
 
     return udp_side_init(&worker->udp, worker->group->listeners, &options);
 }
@@ -70,7 +67,7 @@ static int worker_init(struct worker *worker, const struct worker_group_options 
     if (!error)
         error = listeners_init(worker);
     if (!error)
-        error = udp_init(worker, options->udp_sessions);
+        error = udp_init(worker);
     if (error)
         return error;
     worker->relay.loop = &worker->loop;
@@ -134,7 +131,7 @@ int worker_group_init(struct worker_group *group, size_t n_workers,
                                    .services = options->services,
                                    .listeners = options->listeners};
     capacity_init(&group->capacity, options->maxconn);
-    capacity_init(&group->udp_sessions, options->udp_sessions);
+    udp_room_init(&group->udp_room, options->udp_sessions);
     error = group_alloc(group, n_workers);
     for (size_t i = 0; !error && i < n_workers; i++)
         error = worker_init(&group->workers[i], options);
@@ -210,6 +207,8 @@ static void on_mailbox(struct worker *worker)
         take_change(worker);
     if (requests & MAILBOX_RESET)
         worker->is_resetting = true;
+    if (requests & MAILBOX_UDP_ROOM)
+        udp_side_give_room(&worker->udp);
     if (requests & MAILBOX_DRAIN)
         start_draining(worker);
     if (requests & MAILBOX_EXIT)
@@ -277,15 +276,28 @@ static void close_udp(struct worker *worker)
     struct worker_group *group = worker->group;
 
     if (!worker->is_draining || !udp_side_is_open(&worker->udp) || !all_are_draining(group) ||
-        capacity_used(&group->udp_sessions) > 0)
+        udp_room_used(&group->udp_room) > 0)
         return;
     udp_side_close_listeners(&worker->udp);
     mailbox_post(&group->workers[(worker->index + 1) % group->n_workers].mailbox, MAILBOX_DRAIN);
 }
 
+/* It had no room for a client, and little or nothing of its own to end: the others may have. */
+static void ask_for_udp_room(struct worker *worker)
+{
+    struct worker_group *group = worker->group;
+
+    if (!udp_side_ask_for_room(&worker->udp))
+        return;
+    for (size_t i = 0; i < group->n_workers; i++)
+        if (i != worker->index)
+            mailbox_post(&group->workers[i].mailbox, MAILBOX_UDP_ROOM);
+}
+
 static void end_turn(struct worker *worker)
 {
     udp_side_end_turn(&worker->udp, worker->is_resetting);
+    ask_for_udp_room(worker);
     close_udp(worker);
     tcp_expire(&worker->relay);
     if (worker->is_resetting)
@@ -316,10 +328,12 @@ void worker_run(struct worker *worker)
 /* --- control's side ------------------------------------------------------------------------------
  */
 
-int worker_group_prepare_udp(struct worker_group *group, uint32_t cap)
+int worker_group_prepare_udp(struct worker_group *group, uint32_t n_sessions)
 {
+    if (udp_room_limit(&group->udp_room) == 0)
+        udp_room_set_limit(&group->udp_room, n_sessions);
     for (size_t i = 0; i < group->n_workers; i++) {
-        const struct udp_side_options options = udp_options(&group->workers[i], cap);
+        const struct udp_side_options options = udp_options(&group->workers[i]);
         int error = udp_side_prepare(&group->workers[i].udp, &options);
 
         if (error)
@@ -358,5 +372,5 @@ void worker_group_post(struct worker_group *group, uint32_t requests)
 bool worker_group_is_drained(const struct worker_group *group)
 {
     return all_are_draining(group) && capacity_used(&group->capacity) == 0 &&
-           capacity_used(&group->udp_sessions) == 0;
+           udp_room_used(&group->udp_room) == 0;
 }

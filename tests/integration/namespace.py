@@ -114,6 +114,52 @@ def filtered_port(kind, port):
         unfilter_port(kind, port)
 
 
+class Neighbour:
+    """Another namespace, beside ours at a link with this MTU: we are 10.77.0.1 and fd77::1 there,
+    it is 10.77.0.2 and fd77::2. As a context."""
+
+    def __init__(self, mtu):
+        self.mtu = mtu
+        self.process = None
+        self.namespace = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 600"],
+                                        stdout=subprocess.PIPE)
+        self.process.stdout.readline()
+        self.namespace = open(f"/proc/{self.process.pid}/ns/net")
+        subprocess.run(["ip", "link", "add", "near", "mtu", str(self.mtu), "type", "veth", "peer",
+                        "name", "far", "mtu", str(self.mtu), "netns", str(self.process.pid)],
+                       check=True)
+        self._configure([], "near", 1)
+        self._configure(["nsenter", f"--net=/proc/{self.process.pid}/ns/net"], "far", 2)
+        return self
+
+    def _configure(self, prefix, name, number):
+        for words in (["addr", "add", f"10.77.0.{number}/24", "dev", name],
+                      ["addr", "add", f"fd77::{number}/64", "dev", name, "nodad"],
+                      ["link", "set", name, "up"]):
+            subprocess.run([*prefix, "ip", *words], check=True)
+
+    def run(self, function, *args):
+        """function(*args) within; what it opens stays there. For one thread at a time."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open("/proc/thread-self/ns/net") as ours:
+            if libc.setns(self.namespace.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+            try:
+                return function(*args)
+            finally:
+                assert libc.setns(ours.fileno(), CLONE_NEWNET) == 0
+
+    def __exit__(self, *_):
+        subprocess.run(["ip", "link", "del", "near"], check=True)
+        self.namespace.close()
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
 @contextlib.contextmanager
 def sysctl(name, value):
     """Set a sysctl of the namespace for a while, e.g. sysctl("net.ipv4.tcp_rmem", "4096 ...")."""

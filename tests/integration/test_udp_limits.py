@@ -38,9 +38,6 @@ def named_echo(payload):
     return b"s|" + payload if payload != FLOOD else None
 
 
-UNEVEN = pytest.mark.xfail(reason="a worker has no more than its even share", strict=False)
-
-
 class Flood:
     """`count` datagrams, each from an address of its own in 127.64.0.0/10, at a steady rate."""
 
@@ -124,21 +121,24 @@ def test_a_spoofed_flood_costs_clients_nothing(start_lb4, is_full, answers):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets need root")
-@pytest.mark.parametrize("answers", [False, pytest.param(True, marks=pytest.mark.xfail(
-    reason="an answer establishes a session, also one of an invented client", strict=False))],
-    ids=["unanswered", "answered"])
+@pytest.mark.parametrize("answers", [False, True], ids=["unanswered", "answered"])
 def test_new_clients_are_served_during_a_flood(start_lb4, answers):
+    """At once, but for one that needs a second try now and then."""
+    count, per_s = (5000, 2000) if daemon.IS_SANITIZED else (20000, 10000)
     with udp_drill.UdpServer(answer=answer_flood if answers else named_echo) as server, \
             contextlib.ExitStack() as stack:
-        lb4, listen = start(start_lb4, [server.address], f"udp-sessions {CAP}", "timeout udp 5s")
+        lb4, listen = start(start_lb4, [server.address], f"udp-sessions {per_s // 5}",
+                            "timeout udp 5s")
         socks = clients(listen, 50, stack, one_host=False)
-        with Flood(listen, 20000, per_s=10000) as flood:
-            time.sleep(0.8)  # in which it could have filled the table
+        with Flood(listen, count, per_s) as flood:
+            udp_drill.wait_totals(lb4, "u", lambda t: t["total"] > per_s // 5 * 2, what="evictions")
+            n_tries = [next((i + 1 for i in range(5)
+                             if udp_drill.ask(sock, b"x", 0.1) == b"s|x"), None) for sock in socks]
             assert flood.is_running()
-            missing = sum(udp_drill.ask(sock, b"x", 0.1) != b"s|x" for sock in socks)
-        print(f"{missing} new clients had no answer; {dict(udp_drill.totals(lb4, 'u'))}")
+        print(f"tries {n_tries}; {dict(udp_drill.totals(lb4, 'u'))}")
         lb4.finish(checks_descriptors=False)
-        assert missing == 0
+        assert None not in n_tries
+        assert n_tries.count(1) >= 45
 
 
 def clients(listen, count, stack, one_host):
@@ -153,12 +153,12 @@ def clients(listen, count, stack, one_host):
 
 
 def test_udp_sessions_caps_and_counts(start_lb4):
-    """Ten clients that were answered hold their places; twenty others are turned away."""
+    """Ten clients that have come back hold their places; twenty others are turned away."""
     with udp_drill.UdpServer() as server, contextlib.ExitStack() as stack:
         lb4, listen = start(start_lb4, [server.address], "udp-sessions 10", "timeout udp 1s",
                             workers=1)
         socks = clients(listen, 30, stack, one_host=False)
-        for sock in socks[:10]:
+        for sock in socks[:10] * 2:
             assert udp_drill.ask(sock, b"x") == b"x"
         for sock in socks[10:]:
             sock.send(b"y")
@@ -172,11 +172,9 @@ def test_udp_sessions_caps_and_counts(start_lb4):
             assert udp_drill.ask(sock, b"x") == b"x"
 
 
-@pytest.mark.parametrize("workers, one_host", [
-    (1, False), (1, True),
-    pytest.param(2, False, marks=UNEVEN), pytest.param(8, False, marks=UNEVEN)])
+@pytest.mark.parametrize("workers, one_host", [(1, False), (1, True), (2, False), (8, False)])
 def test_udp_sessions_is_what_a_service_may_have(start_lb4, workers, one_host):
-    """Whatever workers the clients land on; a single host gets half."""
+    """Whatever workers the clients land on; a single host has half of it at a time."""
     with udp_drill.UdpServer() as server, contextlib.ExitStack() as stack:
         lb4, listen = start(start_lb4, [server.address], "udp-sessions 100", "timeout udp 60s",
                             workers=workers)
@@ -184,9 +182,25 @@ def test_udp_sessions_is_what_a_service_may_have(start_lb4, workers, one_host):
         n_served = sum(udp_drill.ask(sock, b"x", 0.1) == b"x" for sock in socks)
         now = udp_drill.totals(lb4, "u")
         print(f"{n_served} of 100 served; {dict(now)}")
-        assert n_served == now["active"]
         lb4.finish(checks_descriptors=False)
-        assert n_served >= (50 if one_host else 100)
+        assert n_served == now["total"] == 100
+        assert now["active"] == (50 if one_host else 100)
+
+
+def test_no_worker_is_starved(start_lb4):
+    """A few sessions, answered and silent, hold all places, most workers none. Whoever comes next is
+    served, when it asks once more at the latest but two."""
+    with udp_drill.UdpServer() as server, contextlib.ExitStack() as stack:
+        lb4, listen = start(start_lb4, [server.address], "udp-sessions 4", "timeout udp 1h",
+                            workers=8)
+        socks = clients(listen, 60, stack, one_host=False)
+        n_tries = [next((i + 1 for i in range(10) if udp_drill.ask(sock, b"x", 0.2) == b"x"), None)
+                   for sock in socks]
+        now = udp_drill.totals(lb4, "u")
+        print(f"tries {n_tries}; {dict(now)}")
+        lb4.finish(checks_descriptors=False)
+        assert None not in n_tries and max(n_tries) <= 3
+        assert now["active"] <= 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets need root")

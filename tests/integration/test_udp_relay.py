@@ -1,6 +1,8 @@
 """Datagrams arrive whole, at the right client, from the very address that it asked."""
+import collections
 import os
 import socket
+import time
 
 import pytest
 
@@ -174,3 +176,82 @@ def test_a_range_of_ports_reaches_the_same_ports(start_lb4):
             for i in (0, 1, 2, 1, 0):
                 client.sendto(b"x", ("127.0.0.1", first + i))
                 assert client.recvfrom(10) == (b"%dx" % i, ("127.0.0.1", first + i))
+
+
+@pytest.mark.parametrize("ours, theirs", [("10.77.0.1", "10.77.0.2"), ("[fd77::1]", "fd77::2")],
+                         ids=["v4", "v6"])
+def test_what_is_larger_than_the_mtu_passes_in_fragments(start_lb4, ours, theirs):
+    """Both ways, alone and many of one size in one go, which the kernel refuses to join."""
+    listen = f"{ours}:{namespace.take_port()}"
+    with namespace.Neighbour(mtu=1280) as neighbour, \
+            neighbour.run(udp_drill.UdpServer, theirs) as server, \
+            neighbour.run(udp_drill.udp_socket, theirs) as client:
+        lb4 = start_lb4(["-w", "2"], config=service(listen, "timeout udp 500ms",
+                                                    servers_at=[server.address]))
+        client.connect(udp_drill.split(listen))
+        client.settimeout(udp_drill.ANSWER_LIMIT_S)
+        sizes = [4000, 1200, 1253, 1281, 65507]
+        for size in sizes:
+            payload = os.urandom(size)
+            assert udp_drill.ask(client, payload) == payload, f"{size} bytes"
+        for size in [4000, 1400, 1200]:
+            payloads = [os.urandom(size) for _ in range(20)]
+            for payload in payloads:
+                client.send(payload)
+            assert [client.recv(udp_drill.LONGEST) for _ in payloads] == payloads
+        now = udp_drill.totals(lb4, "u")
+        print(dict(now))
+        assert now["datagrams_in"] == now["datagrams_out"] == len(sizes) + 60
+        assert now["total"] == 1 and now["dropped"] == 0
+        udp_drill.wait_totals(lb4, "u", lambda t: t["active"] == 0, what="the session ends")
+        lb4.finish()
+
+
+class LateServer(udp_drill.UdpServer):
+    """Answers each datagram a while after it came, unless another one has come from there since:
+    who gets the port of a session that has ended is heard as if it were that one."""
+
+    def __init__(self, after_s):
+        self.after_s = after_s
+        self.waiting = collections.deque()
+        self.latest = {}
+        self.n_done = 0
+        super().__init__()
+
+    def serve(self):
+        self.sock.settimeout(0.01)
+        while not self.is_ending:
+            while self.waiting and self.waiting[0][0] <= time.monotonic():
+                _, payload, client = self.waiting.popleft()
+                if self.latest[client] is payload:
+                    self.sock.sendto(payload, client)
+                self.n_done += 1
+            try:
+                payload, client = self.sock.recvfrom(udp_drill.LONGEST)
+            except OSError:
+                continue  # nothing has come, or a session has gone
+            self.latest[client] = payload
+            self.waiting.append((time.monotonic() + self.after_s, payload, client))
+
+
+def test_a_late_answer_reaches_nobody(start_lb4):
+    """The session has ended; others have begun since, of the same clients too."""
+    listen = f"127.0.0.1:{namespace.take_port()}"
+    with LateServer(after_s=0.7) as server, udp_drill.Flows(listen, 100) as flows:
+        lb4 = start_lb4(["-w", "2"], config=service(listen, "timeout udp 200ms",
+                                                    servers_at=[server.address]))
+        for total in (100, 200, 300):
+            for flow in range(len(flows)):
+                flows.send(flow)
+            udp_drill.wait_totals(lb4, "u", what="sessions begin and end",
+                                  condition=lambda t: (t["total"], t["active"]) == (total, 0))
+        deadline = time.monotonic() + 10
+        while server.n_done < 300:
+            assert time.monotonic() < deadline, "not all answers were sent"
+            flows.collect(0.05)
+        assert flows.collect(0.1) == 0
+        assert flows.n_foreign == 0 and sum(flows.n_answers) == 0
+        now = udp_drill.totals(lb4, "u")
+        print(dict(now))
+        assert (now["total"], now["datagrams_out"]) == (300, 0)
+        lb4.wait_descriptors()

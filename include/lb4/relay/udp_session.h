@@ -1,9 +1,9 @@
 /* A UDP session: a client address, an asked address, a server, and the socket that is connected to
  * it.
  *
- * It owns the socket, and a place each on its server (backend_acquire), of its service's sessions
- * and of relay->capacity; udp_session_close() is the only end and gives all of them back, once. The
- * memory stays until udp_session_reap(), as the running batch may still name it. */
+ * It owns the socket, and a place each on its server (backend_acquire), in its service's room and
+ * in that of the process (udp_share.h); udp_session_close() is the only end and gives all of them
+ * back, once. The memory stays until udp_session_reap(), as the running batch may still name it. */
 #ifndef LB4_RELAY_UDP_SESSION_H
 #define LB4_RELAY_UDP_SESSION_H
 
@@ -25,17 +25,20 @@ enum udp_end {
 struct udp_session {
     struct source source; /* SOURCE_UDP_SERVER */
     struct udp_entry entry;
-    struct udp_line up;       /* to the server */
-    struct udp_line down;     /* to the client, by the listener's socket */
-    struct deadline deadline; /* silence */
-    struct list link;         /* relay->live, then relay->dead */
-    struct list touched;      /* relay->touched: datagrams stand on `up` */
-    struct list finished;     /* relay->finished, or on no list */
+    struct udp_place of_service; /* in relay->services[].share */
+    struct udp_place of_all;     /* in relay->share */
+    struct udp_line up;          /* to the server */
+    struct udp_line down;        /* to the client, by the listener's socket */
+    struct deadline deadline;    /* silence */
+    struct list link;            /* relay->live, then relay->dead */
+    struct list touched;         /* relay->touched: datagrams stand on `up` */
+    struct list finished;        /* relay->finished, or on no list */
     struct service *service;
     struct backend *backend; /* NULL: it has not begun */
     struct pick_set tried;   /* servers that refused what the client sent last */
-    uint8_t *kept;           /* what the client sent last, while no answer has come; or NULL */
+    uint8_t *kept; /* what the client sent last, while no answer has come since; or NULL */
     uint32_t n_kept;
+    uint32_t n_at_risk; /* datagrams that the server got last, with the kept one, in one go */
     uint64_t began_ns;
     uint64_t n_datagrams_in; /* received from the client */
     uint64_t n_datagrams_out;
@@ -43,9 +46,9 @@ struct udp_session {
     uint64_t bytes_out;
 };
 
-/* A session for this client, in the table and live, without a server. The caller has made room in
- * the table and taken the places of service and process, which are the session's from now on. NULL:
- * no memory, and they are given back. */
+/* A session for this client, in the table and live, on trial, without a server. The caller has
+ * taken the places in both rooms, which are the session's from now on. NULL: no memory, and they
+ * are given back. */
 struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_listener *listener,
                                     const struct udp_key *key);
 
@@ -58,7 +61,11 @@ int udp_session_bind(struct udp_relay *relay, struct udp_session *session, struc
 /* Keep a copy of a datagram that was sent, to send it elsewhere should the server refuse; one that
  * is longer than UDP_KEPT_MAX is not kept, and the one before it no longer. */
 void udp_session_keep(struct udp_session *session, const uint8_t *bytes, uint32_t n_bytes);
+/* It will not be sent again. */
 void udp_session_forget(struct udp_session *session);
+
+/* To a higher tier; nothing to do if it is there. */
+void udp_session_promote(struct udp_relay *relay, struct udp_session *session, enum udp_tier tier);
 
 /* Somebody has said something. */
 void udp_session_touch(struct udp_relay *relay, struct udp_session *session);

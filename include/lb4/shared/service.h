@@ -20,8 +20,8 @@
 
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
-#include "lb4/shared/capacity.h"
 #include "lb4/shared/plan.h"
+#include "lb4/shared/udp_room.h"
 
 enum {
     /* Places, twice what a configuration may name: the other half is for those that are gone but
@@ -38,8 +38,8 @@ struct service {
     alignas(64) struct service_plan *_Atomic plan;
     struct backend *backends; /* SERVICE_BACKENDS_MAX places */
     struct backend_slot *slots;
-    uint32_t index;               /* in stats_block.services and in the workers' notes */
-    struct capacity udp_sessions; /* of this service, over all workers */
+    uint32_t index;           /* in stats_block.services and in the workers' notes */
+    struct udp_room udp_room; /* for its sessions, over all workers */
     char name[CONF_NAME_MAX + 1];
 
     /* Control's own. */

@@ -12,10 +12,10 @@
 
 #include "lb4/loop/loop.h"
 #include "lb4/relay/udp.h"
-#include "lb4/shared/capacity.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
+#include "lb4/shared/udp_room.h"
 #include "lb4/worker/listener.h"
 #include "lb4/worker/listener_change.h"
 
@@ -30,10 +30,10 @@ struct udp_side_options {
     struct loop *loop;
     struct stats_block *stats;
     struct mailbox *prober;
-    struct capacity *capacity; /* UDP sessions of the process */
+    struct udp_room *room; /* of the process */
     const struct service_table *services;
     size_t worker; /* whose sockets of the table */
-    uint32_t cap;  /* sessions of this worker */
+    uint32_t n_workers;
 };
 
 /* Memory for UDP, which a side has from its first listener on. Control; may be called while the
@@ -56,6 +56,11 @@ int udp_side_take_step(struct udp_side *side, struct listener_table *table, size
 void udp_side_end_turn(struct udp_side *side, bool is_resetting);
 uint64_t udp_side_next_due_ns(const struct udp_side *side);
 uint32_t udp_side_live(const struct udp_side *side); /* sessions */
+
+/* True: the other workers are to be told that this one has asked for room. */
+bool udp_side_ask_for_room(struct udp_side *side);
+/* Another one has. */
+void udp_side_give_room(struct udp_side *side);
 
 /* No new sessions; the sockets stay open. */
 void udp_side_start_draining(struct udp_side *side);

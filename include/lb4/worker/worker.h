@@ -16,6 +16,7 @@
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
+#include "lb4/shared/udp_room.h"
 #include "lb4/worker/listener.h"
 #include "lb4/worker/udp_side.h"
 
@@ -65,7 +66,7 @@ struct worker_group {
     size_t n_workers;
     struct stats_block *stats; /* one for each worker */
     struct capacity capacity;
-    struct capacity udp_sessions; /* of the process */
+    struct udp_room udp_room; /* for the sessions of the process */
     struct listener_table *listeners;
     const struct service_table *services;
     struct mailbox *control; /* gets MAILBOX_PROGRESS from workers that drain, or answer */
@@ -95,9 +96,9 @@ void worker_run(struct worker *worker);
 
 /* Control's thread from here on. */
 
-/* Memory for UDP, which the first UDP listener needs. `cap`: sessions of all workers. Returns 0 or
- * -errno. */
-int worker_group_prepare_udp(struct worker_group *group, uint32_t cap);
+/* Memory for UDP, which the first UDP listener needs, made for so many sessions of all workers.
+ * Returns 0 or -errno. */
+int worker_group_prepare_udp(struct worker_group *group, uint32_t n_sessions);
 
 /* Have all take the change, which stays there until all have answered. */
 void worker_group_change(struct worker_group *group, const struct worker_change *change);

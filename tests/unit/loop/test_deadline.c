@@ -224,6 +224,54 @@ static void test_without_slack_it_is_exact(void **state)
     assert_ptr_equal(deadline_expire(&list, 3005 * MS), &deadline);
 }
 
+static void test_set_shares_lists(void **state)
+{
+    struct deadline_set set = {0};
+    struct deadline_list *lists[100];
+
+    (void)state;
+    for (uint64_t i = 0; i < 100; i++)
+        lists[i] = deadline_set_list(&set, i / 2, i % 2);
+    for (uint64_t i = 0; i < 100; i++) {
+        assert_int_equal(lists[i]->duration_ns, i / 2);
+        assert_int_equal(lists[i]->slack_ns, i % 2);
+        assert_ptr_equal(deadline_set_list(&set, i / 2, i % 2), lists[i]);
+    }
+    assert_int_equal(set.n_lists, 100);
+    deadline_set_fini(&set);
+    assert_int_equal(set.n_lists, 0);
+    deadline_set_fini(&set);
+}
+
+static void test_set_expires_all_lists(void **state)
+{
+    struct deadline_set set = {0};
+    struct deadline deadlines[3];
+    size_t at = 0;
+
+    (void)state;
+    assert_int_equal(deadline_set_earliest(&set, 7), 7);
+    assert_null(deadline_set_expire(&set, &at, UINT64_MAX));
+    for (uint64_t i = 0; i < 3; i++) {
+        deadline_init(&deadlines[i]);
+        deadline_start(deadline_set_list(&set, (3 - i) * 10, 0), &deadlines[i], 100);
+    }
+    assert_int_equal(deadline_set_earliest(&set, UINT64_MAX), 110);
+    assert_int_equal(deadline_set_earliest(&set, 105), 105);
+    assert_null(deadline_set_expire(&set, &at, 109));
+    at = 0;
+    assert_ptr_equal(deadline_set_expire(&set, &at, 120), &deadlines[1]);
+    /* What comes due on a list before is for the next round. */
+    deadline_stop(&deadlines[0]);
+    deadline_start(set.lists[0], &deadlines[1], 0);
+    assert_ptr_equal(deadline_set_expire(&set, &at, 120), &deadlines[2]);
+    assert_null(deadline_set_expire(&set, &at, 120));
+    at = 0;
+    assert_ptr_equal(deadline_set_expire(&set, &at, 120), &deadlines[1]);
+    assert_null(deadline_set_expire(&set, &at, 120));
+    deadline_set_fini(&set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +282,8 @@ int main(void)
         cmocka_unit_test(test_start_leaves_other_list),
         cmocka_unit_test(test_touch_moves_after_slack),
         cmocka_unit_test(test_never_early_never_late),
+        cmocka_unit_test(test_set_shares_lists),
+        cmocka_unit_test(test_set_expires_all_lists),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

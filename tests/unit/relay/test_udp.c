@@ -11,11 +11,13 @@ static const struct rig_options plain = {0};
 static void test_nothing_without_udp(void **state)
 {
     const struct service_table none = {0};
-    struct udp_relay relay = {0};
+    static struct udp_room room;
+    struct udp_relay relay = {.room = &room, .n_workers = 1};
 
     (void)state;
+    udp_room_init(&room, 0);
     udp_relay_fini(&relay);
-    assert_int_equal(udp_relay_init(&relay, &none, 0, NULL, 0), 0);
+    assert_int_equal(udp_relay_init(&relay, &none, NULL, 0), 0);
     assert_int_equal(udp_next_due_ns(&relay), UINT64_MAX);
     udp_start_draining(&relay);
     udp_end_turn(&relay);
@@ -55,7 +57,7 @@ static void test_sizes_and_counters(void **state)
     assert_int_equal(sum.rebinds, 0);
     assert_int_equal(rig_connections(rig, 0), 1);
     assert_int_equal(backend_active(rig_backend(rig, 0)), 1);
-    assert_int_equal(capacity_used(&rig->capacity), 1);
+    assert_int_equal(udp_room_used(&rig->room), 1);
     rig_check_dropped(rig, UDP_DROP_ERROR, 0);
     scene_close(&scene);
 }
@@ -202,7 +204,28 @@ static void test_silence_ends_it(void **state)
     rig_advance(rig, LOOK_MS);
     assert_int_equal(rig->relay.n_live, 0);
     assert_int_equal(rig_stats(rig).active, 0);
-    assert_int_equal(capacity_used(&rig->capacity), 0);
+    assert_int_equal(udp_room_used(&rig->room), 0);
+    scene_close(&scene);
+}
+
+/* It comes to a port that is closed, and is nobody's, not even the same client's next session's. */
+static void test_late_answer_reaches_nobody(void **state)
+{
+    struct addr before;
+    struct addr now;
+
+    (void)state;
+    scene_open(&scene, 1, &plain);
+    rig_say(rig, scene.client, 10, 1);
+    before = rig_hear(scene.servers[0], 10, 1);
+    rig_advance(rig, 2 * RIG_UDP_MS);
+    assert_int_equal(rig->relay.n_live, 0);
+    rig_say(rig, scene.client, 10, 2);
+    now = rig_hear(scene.servers[0], 10, 2);
+    if (addr_port(&now) != addr_port(&before))
+        rig_answer(rig, scene.servers[0], &before, 10, 3);
+    rig_hear_nothing(scene.client);
+    assert_int_equal(rig_stats(rig).datagrams_out, 0);
     scene_close(&scene);
 }
 
@@ -412,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_two_asked_addresses_are_two_sessions),
         cmocka_unit_test(test_two_asked_addresses_in_one_batch),
         cmocka_unit_test(test_silence_ends_it),
+        cmocka_unit_test(test_late_answer_reaches_nobody),
         cmocka_unit_test(test_ends_with_its_answers),
         cmocka_unit_test(test_each_question_is_owed_its_answer),
         cmocka_unit_test(test_asks_again_in_the_last_turn),

@@ -5,7 +5,7 @@
 static struct scene scene;
 static struct rig *const rig = &scene.rig;
 
-/* Clients of so many hosts, so that no share of a host counts. */
+/* Clients of so many hosts; no share of a host counts. */
 enum { CLIENTS_MAX = 8 };
 static int clients[CLIENTS_MAX];
 
@@ -17,30 +17,12 @@ static int client_of_host(int index)
     return rig_client_from(rig, host, "127.0.0.1");
 }
 
-static bool are_apart(int n)
-{
-    struct udp_entry entries[CLIENTS_MAX];
-    bool is_apart = true;
-
-    for (int i = 0; i < n; i++) {
-        struct udp_key key = {.client = local_addr(clients[i]), .asked = rig->listener.at};
-
-        udp_table_add(&rig->relay.table, &entries[i], &key);
-        for (int j = 0; j < i; j++)
-            is_apart = is_apart && entries[j].host != entries[i].host;
-    }
-    for (int i = 0; i < n; i++)
-        udp_table_remove(&rig->relay.table, &entries[i]);
-    return is_apart;
-}
-
-/* In a small table two hosts may share a counter: not the first of these. */
-static void clients_open(int n_apart)
+/* In a small table hosts may share a counter, so that they would get in each other's way. */
+static void clients_open(void)
 {
     for (int i = 0; i < CLIENTS_MAX; i++)
         clients[i] = client_of_host(i);
-    while (!are_apart(n_apart))
-        rig->relay.table.secret.words[0]++;
+    rig->relay.host_max = UINT32_MAX;
 }
 
 static void clients_close(void)
@@ -64,6 +46,13 @@ static bool is_live(int client)
     return udp_table_find(&rig->relay.table, &key) != NULL;
 }
 
+/* Asked, answered, and asked again. */
+static void establish(int client)
+{
+    rig_echo(rig, client, scene.servers[0], 10);
+    rig_echo(rig, client, scene.servers[0], 10);
+}
+
 static void test_established_ones_live_on(void **state)
 {
     enum { N_FLOOD = 2 * CLIENTS_MAX };
@@ -71,9 +60,9 @@ static void test_established_ones_live_on(void **state)
 
     (void)state;
     scene_open(&scene, 1, &(struct rig_options){.cap = 2 * CLIENTS_MAX});
-    clients_open(CLIENTS_MAX);
+    clients_open();
     for (int i = 0; i < CLIENTS_MAX; i++)
-        rig_echo(rig, clients[i], scene.servers[0], 10);
+        establish(clients[i]);
     for (uint32_t i = 0; i < N_FLOOD; i++) {
         flood[i] = client_of_host((int)i % CLIENTS_MAX);
         rig_say(rig, flood[i], 10, i);
@@ -81,7 +70,7 @@ static void test_established_ones_live_on(void **state)
     expect_tags(0, N_FLOOD);
     rig_check_dropped(rig, UDP_DROP_LIMIT, 0);
     assert_int_equal(rig->relay.n_live, 2 * CLIENTS_MAX);
-    assert_int_equal(capacity_used(&rig->capacity), 2 * CLIENTS_MAX);
+    assert_int_equal(udp_room_used(&rig->room), 2 * CLIENTS_MAX);
     for (int i = 0; i < CLIENTS_MAX; i++)
         rig_echo(rig, clients[i], scene.servers[0], 10);
     assert_int_equal(rig_stats(rig).sessions, CLIENTS_MAX + N_FLOOD);
@@ -98,7 +87,7 @@ static void test_evicted_within_a_batch(void **state)
 {
     (void)state;
     scene_open(&scene, 1, &(struct rig_options){.cap = 2});
-    clients_open(0);
+    clients_open();
     for (uint32_t i = 0; i < CLIENTS_MAX; i++) {
         uint8_t *bytes = make_bytes(10, i);
 
@@ -114,13 +103,36 @@ static void test_evicted_within_a_batch(void **state)
     scene_close(&scene);
 }
 
+/* A server that answers whoever asks proves nothing of clients: they have all the room, and make
+ * way for each other, but not those that have come back. */
+static void test_answered_ones_make_way(void **state)
+{
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){.cap = 4});
+    clients_open();
+    establish(clients[0]);
+    for (int i = 1; i < 4; i++)
+        rig_echo(rig, clients[i], scene.servers[0], 10);
+    assert_int_equal(rig->relay.n_live, 4);
+    rig_echo(rig, clients[4], scene.servers[0], 10);
+    assert_true(is_live(clients[0]) && !is_live(clients[1]) && is_live(clients[2]));
+    rig_echo(rig, clients[2], scene.servers[0], 10);
+    for (int i = 5; i < CLIENTS_MAX; i++)
+        rig_echo(rig, clients[i], scene.servers[0], 10);
+    assert_true(is_live(clients[0]) && is_live(clients[2]) && !is_live(clients[3]));
+    assert_int_equal(rig->relay.n_live, 4);
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 0);
+    clients_close();
+    scene_close(&scene);
+}
+
 static void test_full_of_established_ones(void **state)
 {
     (void)state;
     scene_open(&scene, 1, &(struct rig_options){.cap = 2});
-    clients_open(2);
-    rig_echo(rig, clients[0], scene.servers[0], 10);
-    rig_echo(rig, clients[1], scene.servers[0], 10);
+    clients_open();
+    establish(clients[0]);
+    establish(clients[1]);
     rig_say(rig, clients[2], 10, 1);
     rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
     rig_hear_nothing(scene.servers[0]);
@@ -129,20 +141,38 @@ static void test_full_of_established_ones(void **state)
     scene_close(&scene);
 }
 
+/* Half; beyond it, one more takes the place of another of the same host that may go. */
 static void test_host_has_its_share(void **state)
 {
-    int mine[3];
+    int mine[4];
 
     (void)state;
     scene_open(&scene, 1, &(struct rig_options){.cap = 4});
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         mine[i] = rig_client(rig);
-    rig_echo(rig, mine[0], scene.servers[0], 10);
+    establish(mine[0]);
     rig_echo(rig, mine[1], scene.servers[0], 10);
+    rig_say(rig, mine[2], 10, 0);
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 0);
+    assert_true(is_live(mine[0]) && !is_live(mine[1]) && is_live(mine[2]));
+    rig_say(rig, mine[3], 10, 1);
+    assert_true(is_live(mine[0]) && !is_live(mine[2]) && is_live(mine[3]));
+    expect_tags(0, 2);
+    rig_advance(rig, 1000);
+    rig_say(rig, mine[3], 10, 1);
     rig_say(rig, mine[2], 10, 1);
     rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         close(mine[i]);
+    scene_close(&scene);
+}
+
+/* Of two workers each has an even part, for which a host's share is counted. */
+static void test_host_share_of_one_worker(void **state)
+{
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){.cap = 11, .n_workers = 2});
+    assert_int_equal(rig->relay.host_max, 3);
     scene_close(&scene);
 }
 
@@ -150,14 +180,14 @@ static void test_service_has_its_limit(void **state)
 {
     (void)state;
     scene_open(&scene, 1, &(struct rig_options){.max_sessions = 2});
-    clients_open(0);
-    rig_echo(rig, clients[0], scene.servers[0], 10);
+    clients_open();
+    establish(clients[0]);
     rig_say(rig, clients[1], 10, 0);
     rig_say(rig, clients[2], 10, 1);
     expect_tags(0, 2);
     assert_true(is_live(clients[0]) && !is_live(clients[1]) && is_live(clients[2]));
-    assert_int_equal(capacity_used(&rig->services.services->udp_sessions), 2);
-    rig_echo(rig, clients[2], scene.servers[0], 10);
+    assert_int_equal(udp_room_used(&rig->services.services->udp_room), 2);
+    establish(clients[2]);
     rig_say(rig, clients[3], 10, 0);
     rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
     assert_false(is_live(clients[3]));
@@ -165,20 +195,107 @@ static void test_service_has_its_limit(void **state)
     scene_close(&scene);
 }
 
-/* Another worker has taken the places. */
-static void test_process_is_full(void **state)
+/* Another worker, which this test plays, has all the places of a room. */
+static struct udp_share other;
+static struct udp_place others[4];
+
+static void other_takes_all(struct udp_room *room)
+{
+    struct udp_session *victim;
+
+    udp_share_init(&other, room);
+    for (int i = 0; i < 4; i++) {
+        assert_true(udp_share_take(&other, &victim));
+        udp_share_enter(&other, &others[i], NULL);
+        udp_share_promote(&other, &others[i], UDP_TIER_ANSWERED);
+    }
+}
+
+static void check_asks(struct udp_room *room, const struct udp_room *other_room)
+{
+    struct udp_debt debt;
+
+    other_takes_all(room);
+    assert_false(udp_ask_for_room(&rig->relay));
+    rig_say(rig, scene.client, 10, 1);
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
+    check_empty(other_room);
+    assert_true(udp_ask_for_room(&rig->relay));
+    assert_false(udp_ask_for_room(&rig->relay));
+    debt = udp_share_debt(&other);
+    assert_int_equal(debt.n_any, 1);
+    assert_int_equal(debt.n_trial, 0);
+    udp_share_leave(&other, &others[0]);
+    rig_echo(rig, scene.client, scene.servers[0], 10);
+    for (int i = 1; i < 4; i++)
+        udp_share_leave(&other, &others[i]);
+}
+
+static void test_others_have_all_places(void **state)
 {
     (void)state;
     scene_open(&scene, 1, &(struct rig_options){.cap = 4});
-    for (int i = 0; i < 4; i++)
-        assert_true(capacity_acquire(&rig->capacity));
-    rig_say(rig, scene.client, 10, 1);
-    rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
-    assert_int_equal(capacity_used(&rig->services.services->udp_sessions), 0);
-    for (int i = 0; i < 4; i++)
-        capacity_release(&rig->capacity);
-    rig_echo(rig, scene.client, scene.servers[0], 10);
+    check_asks(&rig->room, &rig->services.services->udp_room);
     scene_close(&scene);
+    scene_open(&scene, 1, &(struct rig_options){.max_sessions = 4});
+    check_asks(&rig->services.services->udp_room, &rig->room);
+    scene_close(&scene);
+}
+
+/* Clients that are turned away all the time: the others are not woken for each. */
+static void test_asks_now_and_then(void **state)
+{
+    uint32_t n_asks = 0;
+
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){.cap = 4});
+    rig_advance(rig, 1000);
+    other_takes_all(&rig->room);
+    for (int i = 0; i < 40; i++) {
+        rig_say(rig, scene.client, 10, 1);
+        n_asks += udp_ask_for_room(&rig->relay);
+        rig_advance(rig, 1);
+    }
+    assert_in_range(n_asks, 2, 40 / 10 + 4); /* the clock runs on by itself */
+    for (int i = 0; i < 4; i++)
+        udp_share_leave(&other, &others[i]);
+    scene_close(&scene);
+}
+
+/* Another worker has asked: the sessions that end for it are those that a new client would replace.
+ */
+static void check_gives(const struct rig_options *options, bool is_of_service)
+{
+    struct udp_room *room;
+
+    scene_open(&scene, 1, options);
+    room = is_of_service ? &rig->services.services->udp_room : &rig->room;
+    clients_open();
+    establish(clients[0]);
+    for (int i = 1; i < 4; i++)
+        rig_echo(rig, clients[i], scene.servers[0], 10);
+    udp_quota_ask(&room->sessions, 2, 0);
+    udp_give_room(&rig->relay);
+    udp_reap(&rig->relay);
+    assert_int_equal(rig->relay.n_live, 2);
+    assert_true(is_live(clients[0]) && is_live(clients[3]));
+    udp_give_room(&rig->relay);
+    assert_int_equal(rig->relay.n_live, 2);
+    rig_echo(rig, clients[4], scene.servers[0], 10);
+    rig_say(rig, clients[5], 10, 1);
+    udp_quota_ask(&room->sessions, 100, 0);
+    udp_give_room(&rig->relay);
+    assert_int_equal(rig->relay.n_live, 2); /* half of three, rounded up */
+    assert_true(is_live(clients[0]) && is_live(clients[5]));
+    clients_close();
+    scene_close(&scene);
+}
+
+static void test_gives_room(void **state)
+{
+    (void)state;
+    check_gives(&(struct rig_options){.cap = 4}, false);
+    check_gives(&(struct rig_options){.max_sessions = 4}, true);
 }
 
 /* Nobody answers, but the client comes again: at once proves nothing, after a second it does. */
@@ -189,10 +306,10 @@ static void test_one_way_flow_is_established(void **state)
     rig_say(rig, scene.client, 10, 0);
     rig_advance(rig, 900);
     rig_say(rig, scene.client, 10, 1);
-    assert_int_equal(rig->relay.table.n_established, 0);
+    assert_int_equal(rig->relay.share.n[UDP_TIER_ESTABLISHED], 0);
     rig_advance(rig, 100);
     rig_say(rig, scene.client, 10, 2);
-    assert_int_equal(rig->relay.table.n_established, 1);
+    assert_int_equal(rig->relay.share.n[UDP_TIER_ESTABLISHED], 1);
     expect_tags(0, 3);
     scene_close(&scene);
 }
@@ -202,10 +319,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_established_ones_live_on),
         cmocka_unit_test(test_evicted_within_a_batch),
+        cmocka_unit_test(test_answered_ones_make_way),
         cmocka_unit_test(test_full_of_established_ones),
         cmocka_unit_test(test_host_has_its_share),
+        cmocka_unit_test(test_host_share_of_one_worker),
         cmocka_unit_test(test_service_has_its_limit),
-        cmocka_unit_test(test_process_is_full),
+        cmocka_unit_test(test_others_have_all_places),
+        cmocka_unit_test(test_asks_now_and_then),
+        cmocka_unit_test(test_gives_room),
         cmocka_unit_test(test_one_way_flow_is_established),
     };
 

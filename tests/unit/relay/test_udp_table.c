@@ -9,7 +9,7 @@
 
 #include "../seed.h"
 
-enum { N_HOSTS = 6, N_PORTS = 30, N_ASKED = 3, N_STEPS = 60000, CAP_MODEL = 65 };
+enum { N_HOSTS = 6, N_PORTS = 30, N_ASKED = 3, N_STEPS = 60000, N_MODEL = 65 };
 
 static struct addr make_addr(const char *host, uint16_t port)
 {
@@ -53,19 +53,16 @@ static void drop(struct udp_table *table, struct udp_entry *entry)
 
 static void drop_all(struct udp_table *table)
 {
-    while (!list_is_empty(&table->trial))
-        drop(table, container_of(table->trial.next, struct udp_entry, tier));
-    while (!list_is_empty(&table->established))
-        drop(table, container_of(table->established.next, struct udp_entry, tier));
+    for (uint32_t i = 0; i < table->n_slots; i++)
+        while (table->buckets[i] != NULL)
+            drop(table, table->buckets[i]);
 }
 
 static void fini(struct udp_table *table)
 {
     drop_all(table);
-    for (uint32_t i = 0; i < table->n_slots; i++) {
-        assert_null(table->buckets[i]);
+    for (uint32_t i = 0; i < table->n_slots; i++)
         assert_int_equal(table->hosts[i], 0);
-    }
     udp_table_fini(table);
 }
 
@@ -138,7 +135,6 @@ static void test_all_in_one_bucket(void **state)
 
     (void)state;
     assert_int_equal(udp_table_init(&table, 1), 0); /* one slot */
-    table.cap = 6;
     for (uint16_t i = 0; i < 3; i++) {
         struct udp_key key = make_key(1, i);
 
@@ -176,108 +172,40 @@ static void test_equal_hashes(void **state)
     }
 }
 
-/* A flood of hosts that never answer: half of the places, the oldest goes first. */
-static void test_trial_takes_half(void **state)
+/* All sessions of a host, whatever their ports, count as its; what is no part of the address counts
+ * for nothing. */
+static void test_hosts_are_counted(void **state)
 {
     struct udp_table table;
-    struct udp_entry *victim;
-    struct udp_key first = make_key(1, 1);
-
-    (void)state;
-    assert_int_equal(udp_table_init(&table, 1000), 0);
-    for (uint32_t host = 1; host <= 500; host++) {
-        struct udp_key key = make_key(host, 1);
-
-        assert_int_equal(udp_table_room(&table, &key.client, &victim), UDP_ROOM_FREE);
-        add(&table, &key);
-    }
-    for (uint32_t host = 501; host <= 5000; host++) {
-        struct udp_key key = make_key(host, 1);
-        struct udp_key oldest = make_key(host - 500, 1);
-
-        assert_int_equal(udp_table_room(&table, &key.client, &victim), UDP_ROOM_EVICT);
-        assert_ptr_equal(victim, udp_table_find(&table, &oldest));
-        drop(&table, victim);
-        add(&table, &key);
-    }
-    assert_int_equal(table.n_trial, 500);
-    assert_null(udp_table_find(&table, &first));
-    fini(&table);
-}
-
-/* The cap is reached exactly; then nothing established is ever given up. */
-static void test_established_stay(void **state)
-{
-    struct udp_table table;
-    struct udp_entry *victim;
-    struct udp_key late = make_key(77777, 1);
-    struct udp_key last;
-
-    (void)state;
-    assert_int_equal(udp_table_init(&table, 1000), 0);
-    for (uint32_t host = 1; host <= 1000; host++) {
-        last = make_key(host, 1);
-        assert_int_equal(udp_table_room(&table, &last.client, &victim), UDP_ROOM_FREE);
-        udp_table_establish(&table, add(&table, &last));
-    }
-    assert_int_equal(table.n_established, 1000);
-    assert_int_equal(udp_table_room(&table, &late.client, &victim), UDP_ROOM_NONE);
-    drop(&table, udp_table_find(&table, &last));
-    assert_int_equal(udp_table_room(&table, &late.client, &victim), UDP_ROOM_FREE);
-    add(&table, &late);
-    /* Full, and one is on trial: that one is the victim. */
-    assert_int_equal(udp_table_room(&table, &last.client, &victim), UDP_ROOM_EVICT);
-    assert_ptr_equal(victim, udp_table_find(&table, &late));
-    udp_table_establish(&table, victim);
-    udp_table_establish(&table, victim);
-    assert_int_equal(table.n_established, 1000);
-    assert_int_equal(table.n_trial, 0);
-    fini(&table);
-}
-
-static void test_host_share(void **state)
-{
-    struct udp_table table;
-    struct udp_entry *victim;
-    struct udp_entry *oldest;
     uint32_t hosts[2];
-    struct udp_key greedy;
-    struct udp_key other;
+    struct udp_key key;
+    uint32_t host;
 
     (void)state;
     assert_int_equal(udp_table_init(&table, 10), 0);
     pick_hosts(&table, 1, hosts, 2);
     for (uint16_t port = 1; port <= 5; port++) {
-        greedy = make_key(hosts[0], port);
-        assert_int_equal(udp_table_room(&table, &greedy.client, &victim), UDP_ROOM_FREE);
-        udp_table_establish(&table, add(&table, &greedy));
+        key = make_key(hosts[0], port);
+        host = udp_table_host(&table, &key.client);
+        assert_int_equal(add(&table, &key)->host, host);
+        assert_int_equal(table.hosts[host], port);
     }
-    greedy = make_key(hosts[0], 6);
-    other = make_key(hosts[1], 1);
-    assert_int_equal(udp_table_room(&table, &greedy.client, &victim), UDP_ROOM_HOST);
-    assert_int_equal(udp_table_room(&table, &other.client, &victim), UDP_ROOM_FREE);
-    oldest = add(&table, &other);
-    /* The oldest on trial is another host's. */
-    assert_int_equal(udp_table_room(&table, &greedy.client, &victim), UDP_ROOM_HOST);
-    drop(&table, oldest);
-    drop(&table, container_of(table.established.next, struct udp_entry, tier));
-    oldest = add(&table, &greedy);
-    greedy = make_key(hosts[0], 7);
-    /* Its own oldest may be replaced though places are free. */
-    assert_int_equal(udp_table_room(&table, &greedy.client, &victim), UDP_ROOM_EVICT);
-    assert_ptr_equal(victim, oldest);
+    key = make_key(hosts[1], 1);
+    assert_int_equal(table.hosts[udp_table_host(&table, &key.client)], 0);
+    key = (struct udp_key){make_addr("2001:db8::1", 1), make_addr("10.0.0.1", 53)};
+    host = udp_table_host(&table, &key.client);
+    key.client.in6.sin6_scope_id = 3;
+    assert_int_equal(udp_table_host(&table, &key.client), host);
     fini(&table);
 }
 
-/* The reference: sessions in an array, in the order of their birth, everything by scanning. */
+/* The reference: sessions in an array, everything by scanning. */
 struct model {
     struct row {
         struct udp_key key;
         struct udp_entry *entry;
-        bool is_established;
-    } rows[CAP_MODEL];
+    } rows[N_MODEL];
     size_t n;
-    size_t cap;
 };
 
 static struct row *model_find(struct model *model, const struct udp_key *key)
@@ -297,44 +225,14 @@ static void model_remove(struct model *model, struct row *row)
     model->n--;
 }
 
-static enum udp_room model_room(struct model *model, const struct addr *client,
-                                struct row **ret_victim)
+static void check_host(struct model *model, const struct udp_table *table,
+                       const struct addr *client)
 {
-    size_t n_trial = 0;
-    size_t n_host = 0;
+    uint32_t n_host = 0;
 
-    *ret_victim = NULL;
-    for (size_t i = model->n; i-- > 0;) {
+    for (size_t i = 0; i < model->n; i++)
         n_host += addr_equal_host(&model->rows[i].key.client, client);
-        if (model->rows[i].is_established)
-            continue;
-        n_trial++;
-        *ret_victim = &model->rows[i];
-    }
-    if (n_host * 2 >= model->cap)
-        return *ret_victim != NULL && addr_equal_host(&(*ret_victim)->key.client, client)
-                   ? UDP_ROOM_EVICT
-                   : UDP_ROOM_HOST;
-    if (n_trial * 2 < model->cap && model->n < model->cap)
-        return UDP_ROOM_FREE;
-    return n_trial > 0 ? UDP_ROOM_EVICT : UDP_ROOM_NONE;
-}
-
-static void step_create(struct model *model, struct udp_table *table, const struct udp_key *key)
-{
-    struct udp_entry *victim = NULL;
-    struct row *row;
-    enum udp_room room = model_room(model, &key->client, &row);
-
-    assert_int_equal(udp_table_room(table, &key->client, &victim), room);
-    if (room == UDP_ROOM_HOST || room == UDP_ROOM_NONE)
-        return;
-    if (room == UDP_ROOM_EVICT) {
-        assert_ptr_equal(victim, row->entry);
-        drop(table, victim);
-        model_remove(model, row);
-    }
-    model->rows[model->n++] = (struct row){*key, add(table, key), false};
+    assert_int_equal(table->hosts[udp_table_host(table, client)], n_host);
 }
 
 /* A datagram of a random key, and then what may happen to its session. */
@@ -345,25 +243,23 @@ static void step(struct model *model, struct udp_table *table, const struct udp_
     struct udp_entry *entry = udp_table_find(table, key);
 
     assert_ptr_equal(entry, row != NULL ? row->entry : NULL);
-    if (row == NULL) {
-        step_create(model, table, key);
-    } else if (what < 3) {
-        udp_table_establish(table, entry);
-        row->is_established = true;
-    } else if (what < 5) {
+    check_host(model, table, &key->client);
+    if (row == NULL && model->n < N_MODEL) {
+        model->rows[model->n++] = (struct row){*key, add(table, key)};
+    } else if (row != NULL && what < 5) {
         drop(table, entry);
         model_remove(model, row);
     }
 }
 
-static void run_model(struct seed *seed, uint32_t cap)
+static void run_model(struct seed *seed, uint32_t size)
 {
-    struct model model = {.cap = cap};
+    struct model model = {0};
     struct udp_table table;
     uint32_t hosts[N_HOSTS];
     size_t n_hosts;
 
-    assert_int_equal(udp_table_init(&table, cap), 0);
+    assert_int_equal(udp_table_init(&table, size), 0);
     n_hosts = table.n_slots < N_HOSTS ? table.n_slots : N_HOSTS;
     pick_hosts(&table, (uint32_t)seed_next(seed, 1u << 30), hosts, n_hosts);
     for (int i = 0; i < N_STEPS; i++) {
@@ -372,19 +268,19 @@ static void run_model(struct seed *seed, uint32_t cap)
 
         addr_set_port(&key.asked, (uint16_t)seed_next(seed, N_ASKED));
         step(&model, &table, &key, seed_next(seed, 10));
-        assert_int_equal(table.n_trial + table.n_established, model.n);
+        assert_int_equal(table.n_entries, model.n);
     }
     fini(&table);
 }
 
 static void test_against_model(void **state)
 {
-    static const uint32_t caps[] = {1, 2, 3, 8, 33, 64, CAP_MODEL};
+    static const uint32_t sizes[] = {1, 2, 3, 8, 33, 64, N_MODEL};
     struct seed seed = seed_new();
 
     (void)state;
-    for (size_t i = 0; i < sizeof(caps) / sizeof(caps[0]); i++)
-        run_model(&seed, caps[i]);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        run_model(&seed, sizes[i]);
 }
 
 static void test_fini_of_nothing(void **state)
@@ -400,8 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find_by_every_field), cmocka_unit_test(test_find_ignores_the_rest),
         cmocka_unit_test(test_all_in_one_bucket),   cmocka_unit_test(test_equal_hashes),
-        cmocka_unit_test(test_trial_takes_half),    cmocka_unit_test(test_established_stay),
-        cmocka_unit_test(test_host_share),          cmocka_unit_test(test_against_model),
+        cmocka_unit_test(test_hosts_are_counted),   cmocka_unit_test(test_against_model),
         cmocka_unit_test(test_fini_of_nothing),
     };
 

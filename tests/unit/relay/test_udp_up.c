@@ -69,7 +69,9 @@ static void test_long_datagram_is_not_kept(void **state)
     kill_server(0);
     rig_say(rig, scene.client, UDP_KEPT_MAX + 1, 1);
     rig_hear_nothing(scene.servers[1]);
+    rig_check_dropped(rig, UDP_DROP_REFUSED, 1);
     rig_echo(rig, scene.client, scene.servers[1], UDP_KEPT_MAX + 1);
+    rig_check_dropped(rig, UDP_DROP_REFUSED, 1);
     scene_close(&scene);
 }
 
@@ -87,6 +89,7 @@ static void test_the_rest_of_a_batch_goes_too(void **state)
     rig_hear(scene.servers[1], 2, 1);
     rig_hear(scene.servers[1], 3, 1);
     rig_hear_nothing(scene.servers[1]);
+    rig_check_dropped(rig, UDP_DROP_REFUSED, 1);
     free(bytes);
     scene_close(&scene);
 }
@@ -106,6 +109,7 @@ static void test_last_of_joined_datagrams_is_kept(void **state)
     assert_int_equal(recv(scene.servers[1], got, sizeof(got), 0), 50);
     assert_memory_equal(got, bytes + 200, 50);
     rig_hear_nothing(scene.servers[1]);
+    rig_check_dropped(rig, UDP_DROP_REFUSED, 2);
     free(bytes);
     scene_close(&scene);
 }
@@ -129,6 +133,58 @@ static void test_kept_goes_before_what_came_after(void **state)
         assert_int_equal(got[0], n == 1 ? 'a' : 'b');
     }
     rig_hear_nothing(scene.servers[1]);
+    scene_close(&scene);
+}
+
+/* A session that was answered loses nothing either, whether one server refuses or several in a row;
+ * and a datagram goes to none of them twice. */
+static void test_answered_session_goes_on(void **state)
+{
+    (void)state;
+    for (size_t n_dead = 1; n_dead <= 3; n_dead++) {
+        scene_open(&scene, 4, &plain);
+        rig_echo(rig, scene.client, scene.servers[0], 10);
+        for (size_t i = 0; i < n_dead; i++)
+            kill_server(i);
+        rig_echo(rig, scene.client, scene.servers[n_dead], 11);
+        for (size_t i = n_dead; i < 4; i++)
+            rig_hear_nothing(scene.servers[i]);
+        for (size_t i = 0; i < n_dead; i++)
+            assert_int_equal(rig_failures(rig, i), 1);
+        rig_check_dropped(rig, UDP_DROP_REFUSED, 0);
+        assert_int_equal(rig_stats(rig).rebinds, n_dead);
+        rig_echo(rig, scene.client, scene.servers[n_dead], 12);
+        scene_close(&scene);
+    }
+}
+
+/* What answered sessions lose when nobody is left is counted once, however many refuse it. */
+static void test_answered_session_is_refused_by_all(void **state)
+{
+    (void)state;
+    scene_open(&scene, 3, &plain);
+    rig_echo(rig, scene.client, scene.servers[0], 10);
+    for (size_t i = 0; i < 3; i++)
+        kill_server(i);
+    for (uint64_t n = 1; n <= 3; n++) {
+        rig_say(rig, scene.client, 10, 1);
+        rig_check_dropped(rig, UDP_DROP_REFUSED, n);
+    }
+    rig_say(rig, scene.client, UDP_KEPT_MAX + 1, 1);
+    rig_check_dropped(rig, UDP_DROP_REFUSED, 4);
+    scene_close(&scene);
+}
+
+/* What went well is no loss, whatever happens to what comes after it. */
+static void test_only_the_last_go_is_lost(void **state)
+{
+    (void)state;
+    scene_open(&scene, 1, &plain);
+    for (uint32_t n = 0; n < 5; n++)
+        rig_say(rig, scene.client, 10, n);
+    kill_server(0);
+    rig_say(rig, scene.client, 10, 5);
+    rig_check_dropped(rig, UDP_DROP_REFUSED, 1);
     scene_close(&scene);
 }
 
@@ -377,7 +433,7 @@ static void test_no_descriptor_is_left(void **state)
     rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
     assert_int_equal(rig->relay.n_live, 0);
     assert_int_equal(rig_failures(rig, 0) + rig_failures(rig, 1), 0);
-    assert_int_equal(capacity_used(&rig->capacity), 0);
+    assert_int_equal(udp_room_used(&rig->room), 0);
     scene_close(&scene);
 }
 
@@ -389,6 +445,9 @@ int main(void)
         cmocka_unit_test(test_the_rest_of_a_batch_goes_too),
         cmocka_unit_test(test_last_of_joined_datagrams_is_kept),
         cmocka_unit_test(test_kept_goes_before_what_came_after),
+        cmocka_unit_test(test_answered_session_goes_on),
+        cmocka_unit_test(test_answered_session_is_refused_by_all),
+        cmocka_unit_test(test_only_the_last_go_is_lost),
         cmocka_unit_test(test_everybody_refuses),
         cmocka_unit_test(test_a_batch_that_everybody_refuses),
         cmocka_unit_test(test_answers_before_the_refusal_arrive),

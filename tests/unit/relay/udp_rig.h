@@ -12,9 +12,10 @@ enum { RIG_SERVERS_MAX = 4, RIG_UDP_MS = 60000, RIG_CAP = 100, QUIET_MS = 1000, 
 
 /* What differs from the usual: one listener at 127.0.0.1, room for RIG_CAP sessions. */
 struct rig_options {
-    const char *host; /* of the listener, NULL = 127.0.0.1, "*" = the dual-stack wildcard */
-    uint32_t cap;     /* 0 = RIG_CAP */
-    uint32_t udp_ms;  /* 0 = RIG_UDP_MS */
+    const char *host;   /* of the listener, NULL = 127.0.0.1, "*" = the dual-stack wildcard */
+    uint32_t cap;       /* 0 = RIG_CAP */
+    uint32_t n_workers; /* 0 = 1 */
+    uint32_t udp_ms;    /* 0 = RIG_UDP_MS */
     uint32_t max_sessions;
     uint32_t responses; /* 0 = as many as come */
     bool is_one_way;
@@ -24,7 +25,7 @@ struct rig_options {
 
 struct rig {
     struct loop loop;
-    struct capacity capacity;
+    struct udp_room room;
     struct stats_block stats;
     struct mailbox prober; /* where the relay posts suspects */
     struct service_table services;
@@ -60,7 +61,6 @@ static inline void rig_open(struct rig *rig, const struct addr *servers, size_t 
                 .max_sessions = options->max_sessions},
     };
     const struct conf conf = {.services = &service, .n_services = 1};
-    uint32_t cap = options->cap ? options->cap : RIG_CAP;
 
     if (options->is_one_way)
         service.udp.responses = 0;
@@ -74,14 +74,14 @@ static inline void rig_open(struct rig *rig, const struct addr *servers, size_t 
     assert_int_equal(loop_init(&rig->loop), 0);
     assert_int_equal(stats_block_init(&rig->stats, 1, n), 0);
     assert_int_equal(mailbox_init(&rig->prober), 0);
-    capacity_init(&rig->capacity, cap);
+    udp_room_init(&rig->room, options->cap ? options->cap : RIG_CAP);
     rig->relay.loop = &rig->loop;
     rig->relay.stats = &rig->stats;
-    rig->relay.capacity = &rig->capacity;
+    rig->relay.room = &rig->room;
+    rig->relay.n_workers = options->n_workers ? options->n_workers : 1;
     rig->relay.prober = &rig->prober;
     assert_int_equal(
-        udp_relay_init(&rig->relay, &rig->services, cap, options->ports, options->ports ? 1 : 0),
-        0);
+        udp_relay_init(&rig->relay, &rig->services, options->ports, options->ports ? 1 : 0), 0);
     rig_listen(rig, options->host ? options->host : "127.0.0.1");
 }
 
@@ -133,6 +133,12 @@ static inline void rig_advance(struct rig *rig, uint64_t ms)
     rig_end_turn(rig);
 }
 
+static inline void check_empty(const struct udp_room *room)
+{
+    assert_int_equal(capacity_used(&room->sessions.capacity), 0);
+    assert_int_equal(capacity_used(&room->trial.capacity), 0);
+}
+
 /* Nothing may be left: sessions, places, descriptors. The test has closed its own. */
 static inline void rig_close(struct rig *rig)
 {
@@ -140,8 +146,8 @@ static inline void rig_close(struct rig *rig)
     udp_reap(&rig->relay);
     rig_advance(rig, LOOK_MS);
     assert_int_equal(rig->relay.n_live, 0);
-    assert_int_equal(capacity_used(&rig->capacity), 0);
-    assert_int_equal(capacity_used(&rig->services.services->udp_sessions), 0);
+    check_empty(&rig->room);
+    check_empty(&rig->services.services->udp_room);
     assert_int_equal(udp_next_due_ns(&rig->relay), UINT64_MAX);
     assert_int_equal(stats_read(&rig->stats.services[0].udp.sessions),
                      stats_read(&rig->stats.services[0].udp.ended));

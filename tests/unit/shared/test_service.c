@@ -119,7 +119,7 @@ static void test_udp_from_conf(void **state)
     assert_int_equal(service_plan(service)->transports, CONF_UDP);
     assert_true(service_plan(service)->udp.keeps_on_down);
     assert_int_equal(service_plan(service)->udp.responses, 3);
-    assert_int_equal(capacity_limit(&service->udp_sessions), 2);
+    assert_int_equal(udp_room_limit(&service->udp_room), 2);
     assert_int_equal(service_plan(service)->check->kind, CONF_CHECK_SEND);
     assert_true(service_plan(service)->check->is_probed);
     assert_ptr_not_equal(service_plan(service)->check->send, send);
@@ -129,7 +129,7 @@ static void test_udp_from_conf(void **state)
     assert_int_equal(service_plan(service)->check->n_expect, 0);
     service = &table.services[1];
     assert_int_equal(service_plan(service)->transports, CONF_TCP_AND_UDP);
-    assert_int_equal(capacity_limit(&service->udp_sessions), UINT32_MAX);
+    assert_int_equal(udp_room_limit(&service->udp_room), UINT32_MAX);
     assert_null(service_plan(service)->check->send);
     service_table_fini(&table);
 }

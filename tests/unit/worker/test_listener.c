@@ -402,7 +402,6 @@ static void test_passed_socket(void **state)
     assert_int_equal(sockets[1].fd, fd);
     assert_false(table.listeners[0].is_inherited);
     assert_true(table.listeners[1].is_inherited);
-    assert_true(listener_table_spreads_udp(&table));
     assert_true(listener_table_take(&table, 0, 1) < 0);
     assert_int_equal(table.fds[1 * N_WORKERS + 1], fd);
     assert_true(table.fds[0] >= 0 && table.fds[1] >= 0);
@@ -425,7 +424,6 @@ static void test_passed_udp_socket(void **state)
     socket.fd = sock_udp_listen(&listens[0].addr, &plain);
     assert_int_equal(send(client, "x", 1, 0), 1);
     assert_int_equal(listener_table_open(&table, &conf, &table_of_services, &options, text), 0);
-    assert_false(listener_table_spreads_udp(&table));
     assert_int_equal(table.fds[1], -1);
     sockets_wait(table.fds[0], POLLIN);
     listener_table_close(&table);

@@ -69,7 +69,7 @@ static void build_tables(void)
     assert_int_equal(listener_table_open(&rig.listeners, &conf, &rig.services, &options, text), 0);
 }
 
-static void rig_open(void)
+static void rig_open_for(uint32_t n_sessions)
 {
     struct worker_group_options options = {
         .services = &rig.services,
@@ -77,7 +77,7 @@ static void rig_open(void)
         .control = &rig.control,
         .prober = &rig.prober,
         .maxconn = 1,
-        .udp_sessions = N_SESSIONS,
+        .udp_sessions = n_sessions,
     };
 
     rig = (struct rig){.n_fds = sockets_count_fds()};
@@ -91,6 +91,11 @@ static void rig_open(void)
         rig.clients[i] = sock_udp_connect(&rig.front);
         assert_true(rig.clients[i] >= 0);
     }
+}
+
+static void rig_open(void)
+{
+    rig_open_for(N_SESSIONS);
 }
 
 static void wait_drained(void)
@@ -155,9 +160,43 @@ static void test_every_worker_serves(void **state)
         for (size_t i = 0; i < N_CLIENTS; i++)
             check_echo(i);
     assert_int_equal(sum_of(0, N_WORKERS).sessions, N_CLIENTS);
-    assert_int_equal(capacity_used(&rig.group.udp_sessions), N_CLIENTS);
+    assert_int_equal(udp_room_used(&rig.group.udp_room), N_CLIENTS);
     for (size_t i = 0; i < N_WORKERS; i++)
         assert_true(sum_of(i, 1).sessions > 0);
+    rig_close();
+}
+
+static bool has_input(int fd)
+{
+    struct pollfd ready = {fd, POLLIN, 0};
+
+    return poll(&ready, 1, 50) == 1;
+}
+
+/* Each client comes once and holds its place; there are fewer places than workers, so that most
+ * workers have nothing to end themselves when the next client comes to them. */
+static void test_no_worker_is_starved(void **state)
+{
+    (void)state;
+    rig_open_for(N_WORKERS - 1);
+    for (size_t i = 0; i < N_CLIENTS; i++) {
+        struct patience patience = patience_new();
+
+        do
+            assert_int_equal(send(rig.clients[i], "x", 1, 0), 1);
+        while (!has_input(rig.server_fd) && patience_holds(&patience));
+        while (has_input(rig.server_fd)) {
+            char byte;
+            struct addr from;
+            socklen_t length = sizeof(from);
+
+            assert_int_equal(recvfrom(rig.server_fd, &byte, 1, 0, &from.sa, &length), 1);
+            assert_int_equal(sendto(rig.server_fd, &byte, 1, 0, &from.sa, length), 1);
+        }
+        sockets_wait(rig.clients[i], POLLIN);
+        assert_in_range(udp_room_used(&rig.group.udp_room), 1, N_WORKERS - 1);
+    }
+    assert_true(sum_of(0, N_WORKERS).dropped[UDP_DROP_LIMIT] > 0);
     rig_close();
 }
 
@@ -230,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_worker_serves),
+        cmocka_unit_test(test_no_worker_is_starved),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_empty_side),
