@@ -185,10 +185,10 @@ def test_localhost(start):
 
 def test_localhost_where_no_port_is_free(start):
     """Whether an address is ours must not hang on a free local port: all five are taken here."""
-    port, at = namespace.take_port(), namespace.take_port()
-    with namespace.sysctl("net.ipv4.ip_local_port_range", "50000 50004"), \
+    port, at, first = namespace.take_port(), namespace.take_port(), namespace.take_ports(5)
+    with namespace.sysctl("net.ipv4.ip_local_port_range", f"{first} {first + 4}"), \
             contextlib.ExitStack() as stack:
-        for taken in range(50000, 50005):
+        for taken in range(first, first + 5):
             holder = stack.enter_context(socket.socket())
             holder.bind(("127.0.0.1", taken))
         lb4 = start("-l", f"127.0.0.1:{port}", "-s", f"localhost:{at}", "-o", "check none")
