@@ -13,6 +13,9 @@ import threading
 import time
 
 NOBODY = 65534
+# Of lb4: one for each process of pytest-xdist, as the kernel counts the pages in pipes by user
+# (pipe(7)), and several daemons would take them from each other.
+LB4_UID = NOBODY - int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 READY_LIMIT_S = 20
 END_LIMIT_S = 20
 
@@ -41,7 +44,7 @@ class Daemon:
     """One lb4. `args` are its arguments, `config` the text of a file for -c; `wrapper` is a command
     to start it under, e.g. ["strace", ...]. `uid` None = stay who we are."""
 
-    def __init__(self, binary, args=(), config=None, *, splice=True, uid=NOBODY, nofile=None,
+    def __init__(self, binary, args=(), config=None, *, splice=True, uid=LB4_UID, nofile=None,
                  wrapper=(), env=None, reads_log=True, stderr=subprocess.PIPE, debug=True):
         self.lines = []
         self.closed = collections.defaultdict(list)

@@ -19,6 +19,8 @@ SETTLED_S = 1.2 if not drill.IS_FULL else 6.0
 CHECK = drill.Check()
 DIRECTIVE = f"timeout connect {CONNECT_S * 1000:.0f}ms"
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.fixture
 def pool():

@@ -16,6 +16,8 @@ AVOIDED_BAR_S = 0.050
 SHARE_BAR = 0.60
 CHECK = drill.Check()
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.fixture
 def pool():

@@ -27,7 +27,8 @@ CPU_BAR = 0.05
 RSS_BAR_BYTES = 32 << 20
 SLACK = 3  # CI shares its processors
 
-pytestmark = pytest.mark.skipif(not namespace.has_nft(), reason="nft is not installed")
+pytestmark = [pytest.mark.serial,
+              pytest.mark.skipif(not namespace.has_nft(), reason="nft is not installed")]
 
 
 @pytest.fixture(scope="module")
