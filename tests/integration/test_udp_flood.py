@@ -49,10 +49,11 @@ def test_a_spoofed_flood_costs_clients_and_memory_nothing(start_lb4, is_full, an
                                                                          else 2)]
         now = udp_drill.totals(lb4, "u")
         print(dict(now))
-        # On trial are at most half of the places.
+        # On trial are at most half of the places; an answered one may be so no more.
         full = CAP if answer == answer_all else CAP / 2 + N_LEGITIMATE
         most_active = max(active for active, _ in floods)
-        assert full * 0.9 <= most_active <= full or daemon.IS_SANITIZED
+        assert most_active <= full
+        assert most_active >= CAP / 2 or daemon.IS_SANITIZED
         assert now["datagrams_in"] >= count * len(floods)
         most = max(rss for _, rss in floods)
         allowed = full * (SESSION_BYTES + KEPT_BYTES) + ONCE_BYTES
