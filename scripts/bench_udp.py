@@ -5,8 +5,8 @@ A measurement is one fresh proxy, a short warm-up and one run of tests/tools/dat
 interleaved, figures are medians of the rounds, and ratios those of each round to nginx in the same
 round. Both proxies have as many workers as there are CPUs, and ask for the same receive buffers.
 CPU is that of the proxy for each unit: user and system time of its process tree from
-/proc/PID/stat. "Sent" is what the load tool could offer; of a request that waits for its answer, "lost" means none
-within half a second.
+/proc/PID/stat. "Sent" is what the load tool could offer; of a request that waits for its answer,
+"lost" means none within half a second.
 
 The rate of "overload" is four times what nginx serves of the same questions when each waits for its
 answer, measured in the same round.
