@@ -10,6 +10,7 @@ lb4 and without it.
     urgent             one urgent byte (it may be dropped on the way; it is not counted)
     fill               send until nothing has been taken for a while
     flush              wait until the kernel at the other end has all that was sent
+    queued N           wait until N bytes are here to be read
     recv N             read N bytes more
     end                read to the end: FIN or RST
     swap N             send N bytes, then FIN, while reading to the end
@@ -153,6 +154,12 @@ class Actor:
             time.sleep(0.001)
 
     # --- receiving
+
+    def do_queued(self, count):
+        unread = array.array("i", [0])
+        while fcntl.ioctl(self.sock, termios.FIONREAD, unread) == 0 and unread[0] < int(count):
+            self.case.left_s()
+            time.sleep(0.001)
 
     def do_recv(self, count):
         self.pump(0, self.n_received + int(count))

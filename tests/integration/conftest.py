@@ -21,6 +21,7 @@ IS_FULL = os.environ.get("LB4_TEST_FULL", "") not in ("", "0")
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "serial: measures times that other tests would disturb")
     namespace.enter()
     sys.setswitchinterval(0.001)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -41,6 +41,11 @@ table inet lb4 {
         tcp sport @gone drop
         tcp dport @unreachable reject with icmpx type host-unreachable
     }
+    # Not on the way out: there the sender would get an error.
+    chain input {
+        type filter hook input priority 0;
+        udp dport @gone drop
+    }
 }
 """
 
@@ -96,8 +101,8 @@ def _nft(command):
 
 
 def filter_port(kind, port):
-    """Start to drop: "held" = connects to `port`, "gone" = all from and to it; or answer
-    connects to it with "unreachable"."""
+    """Start to drop: "held" = connects to `port`, "gone" = all from and to it, UDP only to it; or
+    answer connects to it with "unreachable"."""
     _nft(f"add element inet lb4 {kind} {{ {port} }}")
 
 

@@ -149,7 +149,7 @@ SCENARIOS = [
     Scenario(
         # With the client's bytes unread, the server's close is a reset (K6).
         "reply_and_close_with_unread_request", "F05 F06",
-        client="send 1000 | end", server="stall 20 | send 100000 | flush | close",
+        client="send 1000 | end", server="queued 1000 | send 100000 | flush | close",
         client_sees=(100000, "rst"), server_sees=(0, None), reasons=("server_rst",)),
     Scenario(
         # Whether the client meets the FIN or the reset first depends on the kernel's timing when

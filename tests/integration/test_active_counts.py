@@ -13,7 +13,7 @@ import drill
 import namespace
 import servers
 
-N_CLIENTS = 100_000 if drill.IS_FULL else 5_000
+N_CLIENTS = 100_000 if drill.IS_FULL else 2_400
 PER_S = 800 if drill.IS_FULL else 400
 CONNECT_S = 0.5
 IDLE_S = 1.5

@@ -15,9 +15,11 @@ CONNECT_S = 0.3
 OVER_BAR_S = 0.100
 REFUSED_BAR_S = 0.005
 HOLD_S = 0.1
-SETTLED_S = 2.0 if not drill.IS_FULL else 6.0
+SETTLED_S = 1.2 if not drill.IS_FULL else 6.0
 CHECK = drill.Check()
 DIRECTIVE = f"timeout connect {CONNECT_S * 1000:.0f}ms"
+
+pytestmark = pytest.mark.serial
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import os
 import pathlib
 import shutil
 import signal
+import tempfile
 
 import pytest
 
@@ -17,12 +18,11 @@ pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is no
 
 
 @pytest.fixture
-def config(tmp_path_factory):
+def config():
     """Where the unprivileged uid can read it."""
-    directory = tmp_path_factory.mktemp("config")
-    for path in (directory, directory.parent, directory.parent.parent):
-        os.chmod(path, 0o755)
-    return directory / "lb4.conf"
+    with tempfile.TemporaryDirectory(prefix="lb4-early-") as directory:
+        os.chmod(directory, 0o755)
+        yield pathlib.Path(directory, "lb4.conf")
 
 
 def has_open(pid, path):

@@ -41,7 +41,7 @@ def run_storm(storm, connect_to, server, *options):
 
 @pytest.fixture
 def n_connections(is_full):
-    return 5000 if is_full else 200 if daemon.IS_SANITIZED else 500
+    return 5000 if is_full else 150 if daemon.IS_SANITIZED else 300
 
 
 def check(lb4, storm, server, *options):

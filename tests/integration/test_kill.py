@@ -11,10 +11,12 @@ import packets
 import servers
 
 PER_S = 500 if not daemon.IS_SANITIZED else 150
-N_ROUNDS = 20 if drill.IS_FULL else 3
+N_ROUNDS = 20 if drill.IS_FULL else 2
 AVOIDED_BAR_S = 0.050
 SHARE_BAR = 0.60
 CHECK = drill.Check()
+
+pytestmark = pytest.mark.serial
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def expect_refusal(lb4, *words):
 
 def listener(address, reuseport):
     """A listening socket that belongs to the uid that lb4 runs as."""
-    with as_uid(daemon.NOBODY):
+    with as_uid(daemon.LB4_UID):
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuseport:

@@ -17,7 +17,7 @@ N_STALLED = 1000
 N_SMALL_SEGMENTS = 300  # in CI: a million small sends take their time
 CPU_BAR = 0.01
 MEMORY_BAR_BYTES = 64 * 1024  # for each connection
-WINDOW_S = 2
+WINDOW_S = 1
 SMALL = 4096
 BUFFERS = "4096 16384 65536"  # of the kernel's sockets: 1,000 times megabytes is too much for CI
 

@@ -15,8 +15,6 @@ import udp_drill
 from drill import bar
 
 CAP = 2000
-N_LEGITIMATE = 100
-FLOOD = b"flood"
 
 
 def start(start_lb4, addresses, *words, workers=2, name="u"):
@@ -35,89 +33,9 @@ def answer_flood(payload):
 
 
 def named_echo(payload):
-    return b"s|" + payload if payload != FLOOD else None
+    return b"s|" + payload if payload != udp_drill.FLOOD else None
 
 
-class Flood:
-    """`count` datagrams, each from an address of its own in 127.64.0.0/10, at a steady rate."""
-
-    def __init__(self, target, count, per_s):
-        self.target = udp_drill.split(target)
-        self.count = count
-        self.per_s = per_s
-        self.n_sent = 0
-        self.pid = 0
-
-    def __enter__(self):
-        # A process, so that it does not wait for the clients' interpreter.
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                self.run()
-                os._exit(0)
-            finally:
-                os._exit(1)
-        return self
-
-    def run(self):
-        with udp_drill.raw_socket() as sock:
-            began = time.monotonic()
-            for i in range(self.count):
-                source = f"127.{64 + (i >> 16)}.{i >> 8 & 255}.{i & 255}"
-                udp_drill.send_spoofed(sock, (source, 20000 + i % 40000), self.target, FLOOD)
-                if i % 50 == 49:
-                    ahead = began + i / self.per_s - time.monotonic()
-                    if ahead > 0:
-                        time.sleep(ahead)
-
-    def is_running(self):
-        if self.pid:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.pid = 0
-                assert status == 0, "the flood failed"
-        return bool(self.pid)
-
-    def __exit__(self, *_):
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets need root")
-@pytest.mark.parametrize("answers", [True, False], ids=["answered", "unanswered"])
-def test_a_spoofed_flood_costs_clients_nothing(start_lb4, is_full, answers):
-    """`answers`: does the server reply to the flood, too?"""
-    count = 100000 if is_full else 20000
-    per_s = 10000
-    if daemon.IS_SANITIZED:
-        count, per_s = 6000, 2000
-    with udp_drill.UdpServer(answer=answer_flood if answers else named_echo) as server:
-        lb4, listen = start(start_lb4, [server.address], f"udp-sessions {CAP}", "timeout udp 4s")
-        with udp_drill.Flows(listen, N_LEGITIMATE) as flows:
-            assert flows.round() == 0
-            sent, missing, active = 0, 0, []
-            began = time.monotonic()
-            with Flood(listen, count, per_s) as flood:
-                while flood.is_running():
-                    missing += flows.round(window=20, limit_s=2)
-                    sent += N_LEGITIMATE
-                    active.append(udp_drill.totals(lb4, "u")["active"])
-                    time.sleep(0.02)
-            took = time.monotonic() - began
-            assert flows.round() == 0
-            now = udp_drill.totals(lb4, "u")
-            print(f"{count} in {took:.1f} s; legitimate: {missing} of {sent} lost; active up to"
-                  f" {max(active)}; {dict(now)}")
-            assert missing <= sent * 0.001
-            # On trial are at most half of the places.
-            full = CAP if answers else CAP / 2 + N_LEGITIMATE
-            assert full * 0.9 <= max(active) <= full
-            assert now["datagrams_in"] >= count
-        udp_drill.wait_totals(lb4, "u", lambda t: t["active"] == 0, what="all sessions end")
-        lb4.wait_descriptors()
-        with udp_drill.Flows(listen, N_LEGITIMATE) as flows:
-            assert flows.round() == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets need root")
@@ -130,7 +48,7 @@ def test_new_clients_are_served_during_a_flood(start_lb4, answers):
         lb4, listen = start(start_lb4, [server.address], f"udp-sessions {per_s // 5}",
                             "timeout udp 5s")
         socks = clients(listen, 50, stack, one_host=False)
-        with Flood(listen, count, per_s) as flood:
+        with udp_drill.Flood(listen, count, per_s) as flood:
             udp_drill.wait_totals(lb4, "u", lambda t: t["total"] > per_s // 5 * 2, what="evictions")
             n_tries = [next((i + 1 for i in range(5)
                              if udp_drill.ask(sock, b"x", 0.1) == b"s|x"), None) for sock in socks]

@@ -1,12 +1,14 @@
 """UDP servers, flows and packets for tests, and lb4's line of totals about them.
 
 Also a program, so that a test can kill a server: udp_drill.py NAME HOST PORT [REPORT-PORT]. It
-answers "NAME|payload", or tells that to REPORT-PORT of 127.0.0.1 and answers nothing. It says
-"listening" on standard output, and ends when its standard input does."""
+answers "NAME|payload", or tells that to REPORT-PORT of 127.0.0.1 and answers nothing but PING. It
+says "listening" on standard output, and ends when its standard input does."""
 import collections
+import os
 import pathlib
 import re
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -19,6 +21,8 @@ SESSION_CLOSED = re.compile(r": udp session closed (.*)$")
 RECEIVE_BUFFER = 1 << 22  # the kernel grants what net.core.rmem_max allows
 ANSWER_LIMIT_S = 5
 LONGEST = 65535
+PING = b"ping"  # of a check: answered by every server
+FLOOD = b"flood"
 
 
 def udp_socket(host, port=0):
@@ -121,7 +125,8 @@ def serve_named(name, host, port, report_to=None):
             return
         payload, client = sock.recvfrom(LONGEST)
         try:
-            sock.sendto(name.encode() + b"|" + payload, target or client)
+            sock.sendto(name.encode() + b"|" + payload,
+                        client if payload == PING else target or client)
         except OSError:
             pass  # it was told of a client that has gone
 
@@ -274,6 +279,51 @@ def send_spoofed(sock, source, target, payload):
                          socket.inet_aton(source[0]), socket.inet_aton(target[0]))
     udp = struct.pack("!HHHH", source[1], target[1], n_udp, 0)
     sock.sendto(header + udp + payload, (target[0], 0))
+
+
+class Flood:
+    """`count` datagrams, each from an address of its own in 127.64.0.0/10, at a steady rate."""
+
+    def __init__(self, target, count, per_s):
+        self.target = split(target)
+        self.count = count
+        self.per_s = per_s
+        self.pid = 0
+
+    def __enter__(self):
+        # A process, so that it does not wait for the clients' interpreter.
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self.run()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return self
+
+    def run(self):
+        with raw_socket() as sock:
+            began = time.monotonic()
+            for i in range(self.count):
+                source = f"127.{64 + (i >> 16)}.{i >> 8 & 255}.{i & 255}"
+                send_spoofed(sock, (source, 20000 + i % 40000), self.target, FLOOD)
+                if i % 50 == 49:
+                    ahead = began + i / self.per_s - time.monotonic()
+                    if ahead > 0:
+                        time.sleep(ahead)
+
+    def is_running(self):
+        if self.pid:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                assert status == 0, "the flood failed"
+        return bool(self.pid)
+
+    def __exit__(self, *_):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
 
 
 # --- what lb4 says
