@@ -270,7 +270,7 @@ void change_commit(struct change *change, uint64_t now_ns)
     change->for_prober.n_added = 0;
     worker_group_change(&runtime->group, &change->for_workers);
     prober_take_change(&runtime->prober, &change->for_prober);
-    runtime_ask(runtime);
+    change->asked = runtime_ask(runtime);
     change->phase = CHANGE_TOLD;
     change->n_added = n_added;
 }
@@ -281,7 +281,7 @@ static void activate(struct change *change)
         service_activate(&change->services[i]);
     change->for_prober.n_added = change->n_added;
     prober_take_change(&change->runtime->prober, &change->for_prober);
-    runtime_ask(change->runtime);
+    change->asked = runtime_ask(change->runtime);
     change->phase = CHANGE_ACTIVE;
 }
 
@@ -295,7 +295,7 @@ static void end(struct change *change)
 
 bool change_step(struct change *change)
 {
-    if (!runtime_has_answered(change->runtime))
+    if (!runtime_has_answered(change->runtime, change->asked))
         return false;
     switch (change->phase) {
     case CHANGE_NONE:

@@ -167,7 +167,7 @@ static void start(struct retire *retire, struct runtime *runtime, uint64_t now_n
     retire->due_ns = left.n_gone > 0 ? now_ns + LOOK_NS : UINT64_MAX;
     if (left.n_over == 0)
         return;
-    runtime_ask(runtime);
+    retire->asked = runtime_ask(runtime);
     retire->phase = RETIRE_ASKED;
 }
 
@@ -178,18 +178,18 @@ void retire_step(struct retire *retire, struct runtime *runtime, uint64_t now_ns
         start(retire, runtime, now_ns);
         break;
     case RETIRE_ASKED:
-        if (!runtime_has_answered(runtime))
+        if (!runtime_has_answered(runtime, retire->asked))
             break;
         if (!choose(retire, runtime)) {
             forget(retire);
             break;
         }
         tell_prober(retire, runtime);
-        runtime_ask(runtime);
+        retire->asked = runtime_ask(runtime);
         retire->phase = RETIRE_CHOSEN;
         break;
     case RETIRE_CHOSEN:
-        if (!runtime_has_answered(runtime))
+        if (!runtime_has_answered(runtime, retire->asked))
             break;
         free_chosen(retire, runtime);
         forget(retire);

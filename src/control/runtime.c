@@ -137,17 +137,18 @@ int runtime_build_threads(struct runtime *runtime, struct mailbox *control)
     return build_workers(runtime, control);
 }
 
-void runtime_ask(struct runtime *runtime)
+uint64_t runtime_ask(struct runtime *runtime)
 {
     runtime->asked++;
     worker_group_ask(&runtime->group, runtime->asked);
     mailbox_ask(&runtime->prober.mailbox, runtime->asked);
+    return runtime->asked;
 }
 
-bool runtime_has_answered(const struct runtime *runtime)
+bool runtime_has_answered(const struct runtime *runtime, uint64_t number)
 {
-    return worker_group_has_answered(&runtime->group, runtime->asked) &&
-           mailbox_answered(&runtime->prober.mailbox) >= runtime->asked;
+    return worker_group_has_answered(&runtime->group, number) &&
+           mailbox_answered(&runtime->prober.mailbox) >= number;
 }
 
 size_t runtime_count_services(const struct runtime *runtime)

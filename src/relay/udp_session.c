@@ -11,7 +11,7 @@
 
 static const char *const end_words[] = {
     [UDP_END_IDLE] = "idle",   [UDP_END_RESPONSES] = "responses", [UDP_END_EVICTED] = "evicted",
-    [UDP_END_DRAIN] = "drain", [UDP_END_ERROR] = "error",
+    [UDP_END_DRAIN] = "drain", [UDP_END_ADMIN] = "admin",         [UDP_END_ERROR] = "error",
 };
 
 static struct udp_share *service_share(struct udp_relay *relay, const struct service *service)

@@ -196,6 +196,22 @@ static void take_change(struct worker *worker)
         take_step(worker, &change->steps[i]);
 }
 
+static void take_sweep(struct worker *worker)
+{
+    const struct worker_sweep *sweep = worker->group->sweep;
+    const struct sweep_relays relays = {.tcp = &worker->relay,
+                                        .udp = worker->udp.n_places ? &worker->udp.relay : NULL};
+    size_t n_ended = 0;
+
+    if (sweep->lists)
+        sweep_list(&relays, &sweep->lists[worker->index]);
+    if (sweep->kill)
+        n_ended += sweep_kill(&relays, sweep->kill);
+    for (size_t i = 0; i < sweep->n_excess; i++)
+        n_ended += sweep_shed(&relays, &sweep->excess[i]);
+    sweep->n_ended[worker->index] = n_ended;
+}
+
 static void on_mailbox(struct worker *worker)
 {
     uint32_t requests = mailbox_take(&worker->mailbox);
@@ -205,6 +221,8 @@ static void on_mailbox(struct worker *worker)
         mailbox_pong(&worker->mailbox);
     if (requests & MAILBOX_CHANGE)
         take_change(worker);
+    if (requests & MAILBOX_SWEEP)
+        take_sweep(worker);
     if (requests & MAILBOX_RESET)
         worker->is_resetting = true;
     if (requests & MAILBOX_UDP_ROOM)
@@ -346,6 +364,12 @@ void worker_group_change(struct worker_group *group, const struct worker_change 
 {
     group->change = change;
     worker_group_post(group, MAILBOX_CHANGE);
+}
+
+void worker_group_sweep(struct worker_group *group, const struct worker_sweep *sweep)
+{
+    group->sweep = sweep;
+    worker_group_post(group, MAILBOX_SWEEP);
 }
 
 void worker_group_ask(struct worker_group *group, uint64_t number)

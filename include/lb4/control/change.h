@@ -28,6 +28,7 @@ enum change_phase {
 
 struct change {
     enum change_phase phase;
+    uint64_t asked; /* of the grace that it waits for */
     struct runtime *runtime;
     struct limits_budget budget;
     bool has_budget;

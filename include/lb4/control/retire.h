@@ -19,6 +19,7 @@ enum retire_phase { RETIRE_IDLE, RETIRE_ASKED, RETIRE_CHOSEN };
 
 struct retire {
     enum retire_phase phase;
+    uint64_t asked;  /* of the grace that it waits for */
     uint64_t due_ns; /* of the next look; UINT64_MAX = nothing is gone */
     struct backend **backends;
     struct service **of; /* the service of each */

@@ -43,10 +43,10 @@ int runtime_build_threads(struct runtime *runtime, struct mailbox *control);
 int runtime_compute_budget(const struct runtime *runtime, const struct conf *conf, size_t n_leaving,
                            struct limits_budget *ret, char reterr[static LIMITS_TEXT_MAX]);
 
-/* A grace: when every worker and the prober have answered, none holds a pointer any more that it
- * took before, and what was posted before is done. One question at a time. */
-void runtime_ask(struct runtime *runtime);
-bool runtime_has_answered(const struct runtime *runtime);
+/* A grace: when every worker and the prober have answered the question of this number, none holds a
+ * pointer any more that it took before, and what was posted before is done. */
+uint64_t runtime_ask(struct runtime *runtime);
+bool runtime_has_answered(const struct runtime *runtime, uint64_t number);
 
 /* Services of the configuration; listeners, those that are about to leave too. */
 size_t runtime_count_services(const struct runtime *runtime);

@@ -24,11 +24,12 @@ enum mailbox_request {
         1 << 3, /* to a worker, once everything has ended, and to the prober: leave the thread */
     MAILBOX_PROGRESS =
         1 << 4, /* to control: a worker has something new to tell about its draining */
-    MAILBOX_SUSPECT = 1 << 5, /* to the prober: a server has become suspect, or proven */
-    MAILBOX_CHANGE = 1 << 6,  /* to workers and the prober: control has put a change there */
-    MAILBOX_SYNC = 1 << 7,    /* to workers and the prober: tell when this turn has ended */
-    MAILBOX_PING = 1 << 8,    /* to workers and the prober: show that you live, mailbox_pong() */
-    MAILBOX_UDP_ROOM = 1 << 9 /* to a worker: another one has asked for places (udp_room.h) */
+    MAILBOX_SUSPECT = 1 << 5,  /* to the prober: a server has become suspect, or proven */
+    MAILBOX_CHANGE = 1 << 6,   /* to workers and the prober: control has put a change there */
+    MAILBOX_SYNC = 1 << 7,     /* to workers and the prober: tell when this turn has ended */
+    MAILBOX_PING = 1 << 8,     /* to workers and the prober: show that you live, mailbox_pong() */
+    MAILBOX_UDP_ROOM = 1 << 9, /* to a worker: another one has asked for places (udp_room.h) */
+    MAILBOX_SWEEP = 1 << 10    /* to a worker: control has put a sweep there */
 };
 
 enum {

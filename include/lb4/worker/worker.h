@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "lb4/loop/loop.h"
+#include "lb4/relay/sweep.h"
 #include "lb4/relay/tcp.h"
 #include "lb4/shared/capacity.h"
 #include "lb4/shared/mailbox.h"
@@ -61,6 +62,16 @@ struct worker_change {
     size_t n_services;
 };
 
+/* What an operator wants of all connections (relay/sweep.h); constant but for the results, until
+ * all have answered a question that was asked after it. */
+struct worker_sweep {
+    const struct backend *kill;        /* NULL = nobody */
+    const struct sweep_excess *excess; /* what is to be shed */
+    size_t n_excess;
+    struct sweep_list *lists; /* by worker; NULL = none is wanted */
+    size_t *n_ended;          /* by worker, what was killed and shed */
+};
+
 struct worker_group {
     struct worker *workers;
     size_t n_workers;
@@ -72,6 +83,7 @@ struct worker_group {
     struct mailbox *control; /* gets MAILBOX_PROGRESS from workers that drain, or answer */
     struct mailbox *prober;
     const struct worker_change *change; /* control's, MAILBOX_CHANGE tells that it is there */
+    const struct worker_sweep *sweep;   /* likewise, MAILBOX_SWEEP */
 };
 
 struct worker_group_options {
@@ -102,6 +114,8 @@ int worker_group_prepare_udp(struct worker_group *group, uint32_t n_sessions);
 
 /* Have all take the change, which stays there until all have answered. */
 void worker_group_change(struct worker_group *group, const struct worker_change *change);
+
+void worker_group_sweep(struct worker_group *group, const struct worker_sweep *sweep);
 
 /* Ask all (mailbox_ask()); have all answered? */
 void worker_group_ask(struct worker_group *group, uint64_t number);

@@ -1,0 +1,36 @@
+/* A sweep over all connections of all workers (relay/sweep.h), for an operator's command or a
+ * rebalance. One at a time; it is a matter of milliseconds. Thread: control. */
+#ifndef LB4_CONTROL_SWEEPER_H
+#define LB4_CONTROL_SWEEPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/control/runtime.h"
+
+struct sweeper {
+    struct runtime *runtime;
+    bool is_busy;    /* begun, and its results not yet given up */
+    uint64_t asked;  /* the grace at whose end it is over */
+    uint64_t number; /* of the sweep, 1.. */
+    struct worker_sweep sweep;
+    struct sweep_list *lists;
+    size_t *n_ended;
+};
+
+void sweeper_init(struct sweeper *sweeper, struct runtime *runtime);
+void sweeper_fini(struct sweeper *sweeper); /* all threads have ended */
+
+/* Begin: list what is live; end all on this server; shed these, which the caller keeps until it is
+ * over. Returns its number; 0: another one is under way; -ENOMEM. */
+long sweeper_list(struct sweeper *sweeper);
+long sweeper_kill(struct sweeper *sweeper, const struct backend *backend);
+long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, size_t n_excess);
+
+/* Has every worker done it? Then its results stay until sweeper_release(). */
+bool sweeper_is_over(const struct sweeper *sweeper, long number);
+size_t sweeper_n_ended(const struct sweeper *sweeper);
+void sweeper_release(struct sweeper *sweeper);
+
+#endif
