@@ -17,7 +17,6 @@
 #include <sys/random.h>
 
 #include "lb4/base/clock.h"
-#include "lb4/base/log.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/probe/verdict.h"
 
@@ -31,10 +30,6 @@ static const uint64_t UNKNOWN_GAP_NS = 100 * 1000000ull; /* after a probe that m
 static const uint64_t WATCH_NS = 50 * 1000000ull;        /* for a reset of one in doubt; chosen: a
                                                              round trip on most paths */
 static const uint64_t RELAPSE_NS = 10 * 1000000000ull;   /* chosen: see verdict.c */
-static const uint64_t SPARED_NS = 10 * 1000000000ull;    /* a suspect that nobody probes; chosen: of
-                                                            a dead server's clients one in 10 s pays
-                                                            for the look, and one that is back is
-                                                            missed no longer than that */
 
 /* --- building --------------------------------------------------------------------------------- */
 
@@ -226,7 +221,8 @@ static void conclude(struct prober *prober, struct probe *probe, enum health_out
 {
     uint64_t now_ns = clock_now_ns();
 
-    verdict_take(prober, probe, outcome, now_ns);
+    if (!(backend_standing(probe->backend) & PICK_MAINT))
+        verdict_take(prober, probe, outcome, now_ns);
     probe->next_ns = later(plan(prober, probe, outcome), now_ns);
 }
 
@@ -281,17 +277,6 @@ static void start_or_wait(struct prober *prober, struct probe *probe)
         list_append(&prober->waiting, &probe->queue);
 }
 
-static void unmark(struct probe *probe, uint64_t now_ns)
-{
-    probe->unmark_ns = UINT64_MAX;
-    backend_clear(probe->backend, PICK_FRESH);
-    if (!probe->is_spared)
-        return;
-    probe->is_spared = false;
-    probe->cleared_ns = now_ns;
-    backend_clear(probe->backend, PICK_SUSPECT | PICK_DOUBT);
-}
-
 /* --- what is due ------------------------------------------------------------------------------ */
 
 static void finish(struct prober *prober, struct probe *probe, enum health_outcome outcome)
@@ -316,7 +301,7 @@ static void serve(struct prober *prober, struct probe *probe)
     bool is_over = probe->attempt_by_ns <= prober->loop.told_ns;
 
     if (probe->unmark_ns <= now_ns)
-        unmark(probe, now_ns);
+        verdict_unmark(probe, now_ns);
     switch (probe->attempt.state) {
     case ATTEMPT_IDLE:
         break;
@@ -399,7 +384,7 @@ static void notice(struct prober *prober, struct probe *probe)
 {
     uint64_t now_ns = prober->loop.now_ns;
 
-    log_debug("suspect server=%s/%s", probe->service->name, probe->backend->name);
+    verdict_suspect(probe, now_ns);
     if (probe->service->check.is_probed) {
         bool is_relapse = probe->cleared_ns && now_ns - probe->cleared_ns < RELAPSE_NS;
 
@@ -408,13 +393,6 @@ static void notice(struct prober *prober, struct probe *probe)
         close_attempt(prober, probe);
         probe->next_ns =
             probe->prompted_ns ? later(now_ns, probe->prompted_ns + PROMPT_GAP_NS) : now_ns;
-    } else {
-        probe->is_spared = true;
-        probe->unmark_ns = now_ns + SPARED_NS;
-        log_warn(
-            "server %s/%s: a client could not reach it, and no probe tells more: for %d s it is "
-            "chosen last",
-            probe->service->name, probe->backend->name, (int)(SPARED_NS / CLOCK_NS_PER_S));
     }
     arm(prober, probe);
 }
@@ -430,12 +408,32 @@ static void notice_suspects(struct prober *prober)
     }
 }
 
+/* In maintenance: no probe goes on. Out of it: what was known does not count. */
+static void obey(struct prober *prober, struct probe *probe)
+{
+    uint32_t standing = backend_standing(probe->backend);
+    bool is_new = standing & PICK_NEW && !(standing & PICK_MAINT);
+
+    if (!probe->service->check.is_probed)
+        return;
+    if (standing & PICK_MAINT || (is_new && !probe->is_new)) {
+        close_attempt(prober, probe);
+        probe->next_ns = prober->loop.now_ns;
+        arm(prober, probe);
+    }
+    if (is_new && !probe->is_new)
+        verdict_begin_anew(probe);
+    probe->is_new = is_new;
+}
+
 static void on_mailbox(struct prober *prober)
 {
     uint32_t requests = mailbox_take(&prober->mailbox);
 
     if (requests & MAILBOX_SUSPECT)
         notice_suspects(prober);
+    for (size_t i = 0; requests & MAILBOX_WISH && i < prober->n_probes; i++)
+        obey(prober, &prober->probes[i]);
     if (requests & MAILBOX_EXIT)
         prober->is_exiting = true;
 }
@@ -470,7 +468,7 @@ static void begin(struct prober *prober)
     for (size_t i = 0; i < prober->n_probes; i++) {
         struct probe *probe = &prober->probes[i];
 
-        health_init(&probe->health, now_ns);
+        verdict_begin(probe, now_ns);
         if (probe->service->check.is_probed)
             probe->next_ns = now_ns;
         arm(prober, probe);

@@ -8,9 +8,13 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
 
-static const uint64_t FRESH_NS = 2 * 1000000000ull; /* a server that came back gets every second
-                                                       choice at most so long; chosen: until its
-                                                       connections show in the load */
+static const uint64_t FRESH_NS = 2 * 1000000000ull;   /* a server that came back gets every second
+                                                         choice at most so long; chosen: until its
+                                                         connections show in the load */
+static const uint64_t SPARED_NS = 10 * 1000000000ull; /* a suspect that nobody probes; chosen: of a
+                                                         dead server's clients one in 10 s pays for
+                                                         the look, and one that is back is missed no
+                                                         longer than that */
 
 enum {
     REASON_MAX = 128,
@@ -109,7 +113,7 @@ static size_t count_up(const struct service *service)
     size_t n_up = 0;
 
     for (size_t i = 0; i < service->n_backends; i++)
-        n_up += !(backend_standing(&service->backends[i]) & PICK_DOWN);
+        n_up += !(backend_standing(&service->backends[i]) & PICK_UNUSABLE);
     return n_up;
 }
 
@@ -220,12 +224,17 @@ static void log_service(struct prober *prober, const struct probe *probe, uint64
 }
 
 /* FRESH before UP, so that no worker sees an empty server that is not marked. */
+static void set_up(struct probe *probe, uint64_t now_ns)
+{
+    backend_set(probe->backend, PICK_FRESH);
+    backend_clear(probe->backend, PICK_DOWN);
+    probe->unmark_ns = now_ns + FRESH_NS;
+}
+
 static void set_standing(struct probe *probe, uint64_t now_ns)
 {
     if (probe->health.is_usable) {
-        backend_set(probe->backend, PICK_FRESH);
-        backend_clear(probe->backend, PICK_DOWN);
-        probe->unmark_ns = now_ns + FRESH_NS;
+        set_up(probe, now_ns);
     } else {
         backend_set(probe->backend, PICK_DOWN);
         backend_clear(probe->backend, PICK_FRESH);
@@ -274,6 +283,7 @@ static void spare(struct probe *probe, uint64_t now_ns)
     probe->is_spared = true;
     probe->unmark_ns = now_ns + ns;
     backend_clear(probe->backend, PICK_FRESH);
+    note_write(&probe->backend->health, now_ns, "clients' connects fail although probes succeed");
     log_warn("server %s/%s: clients' connects fail although probes succeed; it is chosen last for "
              "%s",
              probe->service->name, probe->backend->name, verdict_duration(ns, text));
@@ -291,8 +301,55 @@ static void acquit(struct probe *probe, uint64_t now_ns)
         return;
     }
     backend_clear(probe->backend, PICK_SUSPECT);
-    if (is_suspect)
-        probe->cleared_ns = now_ns;
+    if (!is_suspect)
+        return;
+    probe->cleared_ns = now_ns;
+    note_write(&probe->backend->health, now_ns, "a probe was answered after a client's trouble");
+}
+
+void verdict_begin(struct probe *probe, uint64_t now_ns)
+{
+    health_init(&probe->health, now_ns);
+    note_write(&probe->backend->health, now_ns,
+               probe->service->check.is_probed ? "not probed yet" : "not probed");
+}
+
+void verdict_begin_anew(struct probe *probe)
+{
+    probe->health.is_judged = false;
+    probe->health.n_against = 0;
+    probe->n_relapses = 0;
+    probe->cleared_ns = 0;
+    probe->is_spared = false;
+    probe->is_prompted = true; /* its marks go with its next success */
+}
+
+void verdict_suspect(struct probe *probe, uint64_t now_ns)
+{
+    bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
+
+    log_debug("suspect server=%s/%s", probe->service->name, probe->backend->name);
+    if (is_suspect && probe->health.is_usable)
+        note_write(&probe->backend->health, now_ns, "a client could not reach it");
+    if (probe->service->check.is_probed)
+        return;
+    probe->is_spared = true;
+    probe->unmark_ns = now_ns + SPARED_NS;
+    log_warn("server %s/%s: a client could not reach it, and no probe tells more: for %d s it is "
+             "chosen last",
+             probe->service->name, probe->backend->name, (int)(SPARED_NS / CLOCK_NS_PER_S));
+}
+
+void verdict_unmark(struct probe *probe, uint64_t now_ns)
+{
+    probe->unmark_ns = UINT64_MAX;
+    backend_clear(probe->backend, PICK_FRESH);
+    if (!probe->is_spared)
+        return;
+    probe->is_spared = false;
+    probe->cleared_ns = now_ns;
+    backend_clear(probe->backend, PICK_SUSPECT | PICK_DOUBT);
+    note_write(&probe->backend->health, now_ns, "clients try it again");
 }
 
 static void note_unknown(struct probe *probe, enum health_outcome outcome, const char *reason)
@@ -320,6 +377,42 @@ static void note_first(struct prober *prober, struct probe *probe)
         log_first_round(prober);
 }
 
+/* The first outcome after maintenance, whatever the state before it was. */
+static void end_new(struct probe *probe, enum health_report report, const struct change *change)
+{
+    probe->is_new = false;
+    if (probe->health.is_usable)
+        set_up(probe, change->now_ns);
+    backend_clear(probe->backend, PICK_NEW);
+    if (report != HEALTH_NOTHING)
+        return;
+    if (probe->health.is_usable)
+        log_info("server %s/%s is UP after maintenance; %zu of %zu servers of %s are up",
+                 probe->service->name, probe->backend->name, count_up(probe->service),
+                 probe->service->n_backends, probe->service->name);
+    else
+        log_warn("server %s/%s is DOWN after maintenance: %s", probe->service->name,
+                 probe->backend->name, change->reason);
+}
+
+/* Since when it is in its state, and why. A first probe that is answered changes no state. */
+static void note_change(const struct probe *probe, const struct change *change, bool was_new)
+{
+    bool is_usable = probe->health.is_usable;
+    char text[NOTE_TEXT_MAX];
+
+    if (!is_usable)
+        snprintf(text, sizeof(text), "%s%s", change->reason, change->hint);
+    else if (was_new)
+        snprintf(text, sizeof(text), "its first probe after maintenance was answered");
+    else
+        snprintf(text, sizeof(text), "%s",
+                 change->is_first ? "its first probe was answered" : "probes are answered again");
+    note_write(&probe->backend->health,
+               is_usable && change->is_first && !was_new ? change->before_ns : change->now_ns,
+               text);
+}
+
 /* What the outcome means for the marks that clients' trouble has left. */
 static void weigh_marks(struct probe *probe, enum health_outcome outcome, uint64_t now_ns)
 {
@@ -344,7 +437,7 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
     const struct service_check *check = &probe->service->check;
     const struct health_rules rules = {check->fall, check->rise, check->interval_ns};
     const struct health before = probe->health;
-    bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
+    const bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
     char text[REASON_MAX];
     struct change change = {
         .is_first = !before.is_judged,
@@ -355,15 +448,21 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
         .now_ns = now_ns,
     };
     enum health_report report = health_take(&probe->health, &rules, outcome, is_suspect, now_ns);
+    bool has_turned = probe->health.is_usable != before.is_usable;
+    bool was_new = probe->is_new;
 
     count(&prober->checks[probe->backend->stats_index], outcome);
     log_outcome(probe, outcome, now_ns);
     note_unknown(probe, outcome, change.reason);
     weigh_marks(probe, outcome, now_ns);
-    if (probe->health.is_usable != before.is_usable)
+    if (has_turned)
         set_standing(probe, now_ns);
+    if (has_turned || (change.is_first && probe->health.is_judged))
+        note_change(probe, &change, was_new);
+    if (was_new && outcome != HEALTH_UNKNOWN)
+        end_new(probe, report, &change);
     log_report(probe, report, &change);
-    if (probe->health.is_usable != before.is_usable || report != HEALTH_NOTHING)
+    if (has_turned || was_new || report != HEALTH_NOTHING)
         log_service(prober, probe, health_hold_ns(&rules), now_ns);
     note_first(prober, probe);
 }

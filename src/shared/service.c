@@ -16,6 +16,19 @@ static void *alloc_lines(size_t n_bytes)
     return memory ? memset(memory, 0, rounded) : NULL;
 }
 
+static void note_most_weight(struct service *service)
+{
+    uint32_t most = 0;
+
+    for (size_t i = 0; i < service->n_backends; i++) {
+        uint32_t weight = backend_weight(&service->backends[i]);
+
+        if (weight > most)
+            most = weight;
+    }
+    atomic_store_explicit(&service->most_weight, most, memory_order_relaxed);
+}
+
 static int backends_init(struct service *service, const struct conf_service *from, size_t first)
 {
     service->backends = calloc(from->n_servers, sizeof(*service->backends));
@@ -34,9 +47,8 @@ static int backends_init(struct service *service, const struct conf_service *fro
         backend->is_local = sock_is_local(&backend->addr);
         memcpy(backend->name, server->name, sizeof(backend->name));
         backend_set(backend, server->weight | (server->is_backup ? PICK_BACKUP : 0));
-        if (server->weight > service->most_weight)
-            service->most_weight = server->weight;
     }
+    note_most_weight(service);
     return 0;
 }
 
@@ -174,6 +186,15 @@ void service_table_fini(struct service_table *table)
     }
     free(table->services);
     *table = (struct service_table){0};
+}
+
+int service_set_weight(struct service *service, struct backend *backend, uint32_t weight)
+{
+    if (service->balance != CONF_BALANCE_LEASTCONN)
+        return -ENOTSUP;
+    backend_set_weight(backend, weight);
+    note_most_weight(service);
+    return 0;
 }
 
 /* One choice under way. */
@@ -329,9 +350,11 @@ static struct backend *choose_least(struct choice *choice)
 {
     size_t n = choice->service->n_backends;
     size_t start = draw(choice, n);
+    uint32_t most_weight =
+        atomic_load_explicit(&choice->service->most_weight, memory_order_relaxed);
     struct search search = {
         .best = {PICK_RANK_NONE, {.active = 0, .weight = CONF_WEIGHT_MAX}},
-        .enough = {PICK_RANK_BEST, {.active = 0, .weight = choice->service->most_weight}},
+        .enough = {PICK_RANK_BEST, {.active = 0, .weight = most_weight}},
     };
     struct backend *twin;
 

@@ -7,6 +7,9 @@
  * MAILBOX_SUSPECT: the server is probed at once. In services that are not checked a suspect is
  * spared for a while, as nothing else would clear it.
  *
+ * The operator's maintenance (PICK_MAINT) ends and keeps away probes; who comes out of it
+ * (PICK_NEW) is probed at once, and takes no clients before that. MAILBOX_WISH tells of both.
+ *
  * What an outcome means for the server, and the log lines about it, are in probe/verdict.h. */
 #ifndef LB4_PROBE_PROBER_H
 #define LB4_PROBE_PROBER_H
@@ -48,6 +51,7 @@ struct probe {
     uint32_t n_unknown;  /* outcomes in a row that said nothing */
     bool is_prompted;    /* a client's failed connect was noticed, no probe has answered since */
     bool is_spared;      /* a probe has answered, but it stays a suspect until unmark_ns */
+    bool is_new;         /* its PICK_NEW was noticed: the next outcome decides alone */
     bool has_outcome;    /* its first probe is over */
     bool is_open;        /* the attempt is counted in prober->n_open */
 };
@@ -60,7 +64,7 @@ struct prober_service {
 };
 
 struct prober {
-    struct mailbox mailbox; /* MAILBOX_SUSPECT, MAILBOX_EXIT */
+    struct mailbox mailbox; /* MAILBOX_SUSPECT, MAILBOX_WISH, MAILBOX_EXIT */
     struct loop loop;
     struct source mailbox_source;
     struct schedule schedule;

@@ -15,9 +15,22 @@ enum { VERDICT_DURATION_MAX = 32 }; /* bytes, with the NUL */
 /* "340ms", "12.3s", "4m5s", "3h2m", "12d3h", cut, not rounded, into `text`; returns `text`. */
 const char *verdict_duration(uint64_t duration_ns, char text[static VERDICT_DURATION_MAX]);
 
+/* The thread begins: what there is to say about a server that nobody has looked at. */
+void verdict_begin(struct probe *probe, uint64_t now_ns);
+
+/* It comes out of maintenance: what was known of it does not count, and the next outcome decides
+ * alone. */
+void verdict_begin_anew(struct probe *probe);
+
+/* A client met trouble with it. Where nothing is probed it is spared: chosen last, for 10 s. */
+void verdict_suspect(struct probe *probe, uint64_t now_ns);
+
+/* The time of PICK_FRESH, or of one that is spared, is over. */
+void verdict_unmark(struct probe *probe, uint64_t now_ns);
+
 /* The probe's attempt, begun at started_ns, has this outcome. Sets and clears PICK_DOWN, sets
  * PICK_FRESH (and unmark_ns, its end), clears PICK_SUSPECT if it was noticed before the attempt
- * began; counts and logs. */
+ * began, and PICK_NEW; counts, logs, and writes the server's note. */
 void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
                   uint64_t now_ns);
 

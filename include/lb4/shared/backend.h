@@ -9,7 +9,7 @@
  * backend_acquire() at the choice, one backend_release() at the end. `standing` (enum
  * pick_standing) has a writer for each flag, hence read-modify-write: workers set PICK_SUSPECT; the
  * prober clears it, and owns PICK_DOWN and PICK_FRESH; control owns PICK_DRAIN, PICK_MAINT and the
- * weight. */
+ * weight; control sets PICK_NEW, and the prober clears it with its first verdict. */
 #ifndef LB4_SHARED_BACKEND_H
 #define LB4_SHARED_BACKEND_H
 
@@ -19,6 +19,7 @@
 
 #include "lb4/base/addr.h"
 #include "lb4/conf/model.h"
+#include "lb4/shared/note.h"
 #include "lb4/shared/pick.h"
 
 struct backend_slot {
@@ -26,13 +27,15 @@ struct backend_slot {
     _Atomic uint32_t standing;
 };
 
-/* Set before the threads start, then constant. */
+/* Set before the threads start, then constant, but for the slot and the notes. */
 struct backend {
     struct backend_slot *slot;
     uint32_t index;       /* in its service, and in its slots */
     uint32_t stats_index; /* in stats_block.servers and the prober's counters */
     bool is_local;        /* an address of this machine: a connect may end up at itself */
     struct addr addr;     /* port 0: the port that the client asked for */
+    struct note health;   /* the prober's last word about it */
+    struct note wish;     /* the operator's; control writes it, since 0 = no wish */
     char name[CONF_NAME_MAX + 1];
 };
 
@@ -72,6 +75,17 @@ static inline uint32_t backend_set(struct backend *backend, uint32_t flags)
 static inline uint32_t backend_clear(struct backend *backend, uint32_t flags)
 {
     return atomic_fetch_and_explicit(&backend->slot->standing, ~flags, memory_order_relaxed);
+}
+
+/* Thread: control. `weight` 1..CONF_WEIGHT_MAX. */
+static inline void backend_set_weight(struct backend *backend, uint32_t weight)
+{
+    uint32_t before = backend_standing(backend);
+
+    while (!atomic_compare_exchange_weak_explicit(&backend->slot->standing, &before,
+                                                  (before & ~(uint32_t)PICK_WEIGHT_MASK) | weight,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
 }
 
 #endif

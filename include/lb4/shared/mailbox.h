@@ -23,8 +23,9 @@ enum mailbox_request {
     MAILBOX_EXIT =
         1 << 3, /* to a worker, once everything has ended, and to the prober: leave the thread */
     MAILBOX_PROGRESS =
-        1 << 4,              /* to control: a worker has something new to tell about its draining */
-    MAILBOX_SUSPECT = 1 << 5 /* to the prober: a server has become suspect */
+        1 << 4, /* to control: a worker has something new to tell about its draining */
+    MAILBOX_SUSPECT = 1 << 5, /* to the prober: a server has become suspect */
+    MAILBOX_WISH = 1 << 6     /* to the prober: a server went into maintenance, or came out of it */
 };
 
 enum {

@@ -20,7 +20,8 @@ enum pick_standing {
     PICK_DRAIN = 1 << 20,   /* the operator's wish: no new connections */
     PICK_MAINT = 1 << 21,   /* the operator's wish: no new connections, no probes */
     PICK_DOUBT = 1 << 22,   /* a client's connection ended oddly: a wish for a probe, no more */
-    PICK_UNUSABLE = PICK_DOWN | PICK_DRAIN | PICK_MAINT
+    PICK_NEW = 1 << 23,     /* came from maintenance: waits for its first probe */
+    PICK_UNUSABLE = PICK_DOWN | PICK_DRAIN | PICK_MAINT | PICK_NEW
 };
 
 enum { PICK_RANK_NONE = 0, PICK_RANK_BEST = 6 };

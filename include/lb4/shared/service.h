@@ -1,7 +1,7 @@
 /* A service at run time: its servers, its policy and its limits, shared by all threads.
  *
  * Built by the control thread from the configuration before the threads start, and constant
- * afterwards but for the servers' slots and the round robin ticket. */
+ * afterwards but for the servers' slots, notes and weights, and the round robin ticket. */
 #ifndef LB4_SHARED_SERVICE_H
 #define LB4_SHARED_SERVICE_H
 
@@ -37,12 +37,15 @@ struct service {
     /* Every worker draws from it for round robin. */
     alignas(64) _Atomic uint64_t ticket;
 
+    /* The largest weight of a server of this service: nobody idle can be loaded less. Written by
+     * control. */
+    alignas(64) _Atomic uint32_t most_weight;
+
     /* Constant. */
-    alignas(64) struct backend *backends;
+    struct backend *backends;
     struct backend_slot *slots; /* one for each backend, in the same order */
     size_t n_backends;
-    uint32_t most_weight; /* of a server of this service: nobody idle can be loaded less */
-    uint16_t *sequence;   /* of round robin and random; NULL for other policies */
+    uint16_t *sequence; /* of round robin and random; NULL for other policies */
     size_t n_sequence;
     struct maglev maglev; /* of source; empty for other policies */
     enum conf_balance balance;
@@ -76,6 +79,10 @@ struct service_client {
 /* Returns 0 or -ENOMEM. */
 int service_table_init(struct service_table *table, const struct conf *conf);
 void service_table_fini(struct service_table *table);
+
+/* Give a server of this service another weight, 1..CONF_WEIGHT_MAX. Returns 0, or -ENOTSUP: the
+ * policy has tables that follow from the weights. Thread: control. */
+int service_set_weight(struct service *service, struct backend *backend, uint32_t weight);
 
 /* Choose a server of the best rank (pick.h) that was not tried, by the policy of the service, and
  * take a place on it: the caller owes one backend_release(). NULL: no server is usable, or all

@@ -203,7 +203,7 @@ static int distance_of(const struct backend *backend, const struct pick_set *tri
     uint32_t standing = backend_standing(backend);
 
     if (pick_set_has(tried, backend->index) ||
-        (standing & (PICK_DOWN | PICK_DRAIN | PICK_MAINT)) != 0)
+        (standing & (PICK_DOWN | PICK_DRAIN | PICK_MAINT | PICK_NEW)) != 0)
         return -1;
     if (standing & PICK_SUSPECT)
         return 100 + (standing & PICK_BACKUP ? 10 : 0);
@@ -294,7 +294,7 @@ static uint32_t random_flags(struct seed *seed)
 {
     uint32_t flags = any(seed) & any(seed);
 
-    return seed_next(seed, 3) ? flags & (63u << 16) & any(seed) : 0;
+    return seed_next(seed, 3) ? flags & (63u << 16 | PICK_NEW) & any(seed) : 0;
 }
 
 static void check_policy(enum conf_balance policy, struct seed *seed)
@@ -333,7 +333,7 @@ static void test_policies_against_contract(void **state)
 
 static void test_all_down_is_nobody(void **state)
 {
-    static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT};
+    static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT, PICK_NEW};
     const uint32_t weights[] = {CONF_WEIGHT_MAX, 1, CONF_WEIGHT_MAX};
     struct seed seed = seed_new();
 
