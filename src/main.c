@@ -10,6 +10,7 @@
 #include "lb4/conf/print.h"
 #include "lb4/control/lifecycle.h"
 #include "lb4/control/names.h"
+#include "lb4/control/process.h"
 
 #ifndef LB4_VERSION
 #define LB4_VERSION "0.1.0"
@@ -108,7 +109,7 @@ int main(int argc, char **argv)
 
     flags_parse(argc, argv, &flags);
     if (flags.action == FLAGS_RUN)
-        lifecycle_prepare();
+        process_prepare();
     if (flags.action == FLAGS_RUN || flags.action == FLAGS_CHECK || flags.action == FLAGS_PRINT)
         exit_code = act_with_conf(&flags);
     else

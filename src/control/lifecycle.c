@@ -7,13 +7,10 @@
  *                           +-------INT--------> stopping --drained--> leaving
  *
  * draining: no new connections, live ones finish. stopping: live ones are reset. leaving: the
- * workers are told to exit and joined. Signals are blocked in every thread and read from a signalfd
- * here, so there is no instant at which one could be lost or interrupt a system call. */
+ * workers are told to exit and joined. */
 #include "lb4/control/lifecycle.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <stdio.h>
@@ -24,10 +21,13 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
+#include "lb4/control/admin.h"
 #include "lb4/control/limits.h"
 #include "lb4/control/pid_file.h"
 #include "lb4/control/privileges.h"
+#include "lb4/control/process.h"
 #include "lb4/control/report.h"
+#include "lb4/control/state.h"
 #include "lb4/control/threads.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
@@ -36,13 +36,6 @@
 #include "lb4/worker/worker.h"
 
 enum { PREPARED_PIPES = 8 }; /* of each worker, made before privileges are dropped; chosen */
-
-enum lifecycle_state {
-    LIFECYCLE_RUNNING,
-    LIFECYCLE_DRAINING,
-    LIFECYCLE_STOPPING,
-    LIFECYCLE_LEAVING
-};
 
 struct lifecycle {
     const struct conf *conf;
@@ -63,68 +56,18 @@ struct lifecycle {
     struct loop loop;
     struct source mailbox_source;
     struct source signal_source;
+    struct snapshot_from snapshot; /* what operators' commands look at */
+    struct admin admin;
 };
 
 /* --- start ---------------------------------------------------------------------------------------
  */
 
-static size_t count_cpus(void)
-{
-    cpu_set_t cpus;
-
-    if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
-        return (size_t)sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t has bits */
-    return (size_t)CPU_COUNT(&cpus);
-}
-
 static size_t choose_workers(const struct conf *conf)
 {
-    size_t n = conf->workers ? conf->workers : count_cpus();
+    size_t n = conf->workers ? conf->workers : process_count_cpus();
 
     return n < CONF_WORKERS_MAX ? n : CONF_WORKERS_MAX;
-}
-
-static void fill_signals(sigset_t *set)
-{
-    static const int caught[] = {SIGHUP, SIGTERM, SIGQUIT, SIGINT, SIGUSR1, SIGUSR2};
-
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
-        sigaddset(set, caught[i]);
-}
-
-/* A descriptor 0, 1 or 2 that is free would be taken by a socket, and the log written into it. */
-static void fill_standard_descriptors(void)
-{
-    int fd;
-
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
-}
-
-/* SIGPIPE is ignored for the whole process: splice(2) to a reset socket raises it and takes no
- * MSG_NOSIGNAL (FAULTS.md K5). */
-void lifecycle_prepare(void)
-{
-    sigset_t set;
-
-    fill_standard_descriptors();
-    signal(SIGPIPE, SIG_IGN);
-    fill_signals(&set);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
-static int open_signals(void)
-{
-    sigset_t set;
-    int fd;
-
-    fill_signals(&set);
-    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return fd < 0 ? -errno : fd;
 }
 
 static int fail(const char *what, int error)
@@ -142,7 +85,7 @@ static int open_control(struct lifecycle *self)
         error = mailbox_init(&self->mailbox);
     if (error)
         return fail("control", error);
-    fd = open_signals();
+    fd = process_open_signals();
     if (fd < 0)
         return fail("signalfd", fd);
     source_init(&self->signal_source, SOURCE_SIGNAL, fd);
@@ -177,6 +120,7 @@ static int share_descriptors(struct lifecycle *self)
                                .n_listeners = listener_count(self->conf) * self->n_workers,
                                .udp_sessions = count_udp_sessions(&self->services),
                                .n_probed = prober_count(&self->services),
+                               .n_admin = self->conf->admin[0] ? ADMIN_DESCRIPTORS : 0,
                                .maxconn = self->conf->maxconn,
                                .pipes = self->conf->splice ? self->conf->pipes : 0,
                                .pipes_auto = self->conf->splice && self->conf->pipes_auto};
@@ -239,6 +183,37 @@ static int write_pid_file(struct lifecycle *self)
     return error;
 }
 
+/* Before privileges are dropped, for the sake of /run; it will belong to who lb4 will be. */
+static int open_admin(struct lifecycle *self)
+{
+    char text[ADMIN_SOCKET_ERROR_MAX];
+    int error;
+
+    if (!self->conf->admin[0])
+        return 0;
+    error = admin_open(&self->admin, self->conf->admin, &self->ids, text);
+    if (error)
+        log_error("%s", text);
+    return error;
+}
+
+static int serve_admin(struct lifecycle *self)
+{
+    int error;
+
+    self->snapshot = (struct snapshot_from){.conf = self->conf,
+                                            .config_name = self->options->config_name,
+                                            .services = &self->services,
+                                            .group = &self->group,
+                                            .prober = &self->prober,
+                                            .budget = &self->budget,
+                                            .started_ns = clock_now_ns()};
+    if (self->admin.socket.fd < 0)
+        return 0;
+    error = admin_start(&self->admin, &self->loop, &self->snapshot);
+    return error ? fail("admin", error) : 0;
+}
+
 static int become_user(struct lifecycle *self)
 {
     char text[PRIVILEGES_ERROR_MAX];
@@ -291,8 +266,9 @@ static int resolve_user(struct lifecycle *self)
 static int start(struct lifecycle *self)
 {
     static int (*const steps[])(struct lifecycle *) = {
-        resolve_user, open_control,  build_services, share_descriptors, bind_listeners,
-        build_prober, build_workers, write_pid_file, become_user,       start_threads,
+        resolve_user,   open_control, build_services, share_descriptors,
+        bind_listeners, build_prober, build_workers,  write_pid_file,
+        open_admin,     become_user,  start_threads,  serve_admin,
     };
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -301,6 +277,7 @@ static int start(struct lifecycle *self)
         if (error)
             return error;
     }
+    self->state = LIFECYCLE_RUNNING;
     say_ready(self);
     return 0;
 }
@@ -358,6 +335,7 @@ static void on_end_signal(struct lifecycle *self, const char *name, bool is_now)
     case LIFECYCLE_DRAINING:
         stop_now(self, name);
         break;
+    case LIFECYCLE_STARTING:
     case LIFECYCLE_STOPPING:
     case LIFECYCLE_LEAVING:
         break;
@@ -405,6 +383,12 @@ static void dispatch(struct lifecycle *self, const struct loop_event *event)
     case SOURCE_MAILBOX:
         mailbox_take(&self->mailbox);
         break;
+    case SOURCE_ADMIN_LISTENER:
+        admin_on_listener(&self->admin);
+        break;
+    case SOURCE_ADMIN_CLIENT:
+        admin_on_client(&self->admin, event->source, event->bits);
+        break;
     case SOURCE_LISTENER:
     case SOURCE_CLIENT:
     case SOURCE_SERVER:
@@ -425,14 +409,26 @@ static void check_drained(struct lifecycle *self)
         stop_now(self, "drain time is over");
 }
 
+static uint64_t due_ns(const struct lifecycle *self)
+{
+    uint64_t admin_ns = admin_due_ns(&self->admin);
+
+    return self->state == LIFECYCLE_DRAINING && self->drain_by_ns < admin_ns ? self->drain_by_ns
+                                                                             : admin_ns;
+}
+
 static void run(struct lifecycle *self)
 {
     while (self->state != LIFECYCLE_LEAVING) {
-        uint64_t due_ns = self->state == LIFECYCLE_DRAINING ? self->drain_by_ns : UINT64_MAX;
-        size_t n = loop_wait(&self->loop, deadline_wait_ms(due_ns, clock_now_ns()));
+        size_t n = loop_wait(&self->loop, deadline_wait_ms(due_ns(self), clock_now_ns()));
 
-        for (size_t i = 0; i < n; i++)
-            dispatch(self, &self->loop.batch[i]);
+        self->snapshot.state = lifecycle_state_word(self->state);
+        self->snapshot.is_ready = self->state == LIFECYCLE_RUNNING;
+        for (size_t i = 0; i < n; i++) {
+            if (!self->loop.batch[i].source->is_closed)
+                dispatch(self, &self->loop.batch[i]);
+        }
+        admin_end_turn(&self->admin);
         check_drained(self);
     }
 }
@@ -442,6 +438,7 @@ static void run(struct lifecycle *self)
 
 static void stop(struct lifecycle *self)
 {
+    admin_close(&self->admin);
     threads_stop(&self->threads);
     if (self->is_started)
         report_totals(self);
@@ -468,6 +465,7 @@ int lifecycle_run(const struct conf *conf, const struct lifecycle_options *optio
     self->options = options;
     self->n_workers = choose_workers(conf);
     self->pid_file.fd = -1;
+    admin_clear(&self->admin);
     loop_clear(&self->loop);
     prober_clear(&self->prober);
     self->mailbox.event_fd = -1;

@@ -455,6 +455,8 @@ static void dispatch(struct prober *prober, const struct loop_event *event)
     case SOURCE_UDP_LISTENER:
     case SOURCE_UDP_SERVER:
     case SOURCE_SIGNAL:
+    case SOURCE_ADMIN_LISTENER:
+    case SOURCE_ADMIN_CLIENT:
         abort(); /* of other threads */
     }
 }

@@ -365,6 +365,8 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
         break;
     case SOURCE_PROBE:
     case SOURCE_SIGNAL:
+    case SOURCE_ADMIN_LISTENER:
+    case SOURCE_ADMIN_CLIENT:
         abort(); /* the prober's and control's own */
     }
 }

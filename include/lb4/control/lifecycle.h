@@ -13,12 +13,8 @@ struct lifecycle_options {
     const char *config_name; /* for the log: the file's name, or "command line" */
 };
 
-/* As soon as main() knows that it is to run, before the configuration is read: from now on no
- * signal that lb4 knows can end the process before somebody listens to it. */
-void lifecycle_prepare(void);
-
-/* Run until a signal ends it. `conf` is checked (conf/check.h). Returns the exit code: 0 fine, 1
- * cannot run. */
+/* Run until a signal ends it. process_prepare() was called before the configuration was read.
+ * `conf` is checked (conf/check.h). Returns the exit code: 0 fine, 1 cannot run. */
 int lifecycle_run(const struct conf *conf, const struct lifecycle_options *options);
 
 #endif
