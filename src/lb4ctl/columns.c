@@ -168,13 +168,18 @@ static void write_cell(const struct grid *grid, size_t index, const char *text, 
         fprintf(stream, "%*s", pad, "");
 }
 
+static void raise_case(char *text)
+{
+    for (; *text; text++)
+        *text = (char)toupper((unsigned char)*text);
+}
+
 static void write_names(const struct grid *grid, FILE *stream)
 {
     for (size_t i = 0; i < grid->n_columns; i++) {
         char *name = cell_at(grid, 0, i);
 
-        for (char *at = name; *at; at++)
-            *at = (char)toupper((unsigned char)*at);
+        raise_case(name);
         write_cell(grid, i, name, "", stream);
     }
     fputc('\n', stream);
