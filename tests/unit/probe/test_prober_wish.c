@@ -126,6 +126,33 @@ static void test_probe_from_before_is_given_up(void **state)
     hole_close(&hole);
 }
 
+/* Its descriptor is given back, though its time is not over for an hour. */
+static void test_maintenance_ends_the_probe_under_way(void **state)
+{
+    struct addr at;
+    struct hole hole = hole_open(&at);
+    struct service_check check = stage_check();
+    struct service *service;
+    struct backend *backend;
+    struct patience patience = patience_new();
+    size_t n_fds;
+
+    (void)state;
+    check.timeout_ns = check.interval_ns;
+    service = stage_add_service("s", check);
+    backend = stage_add_server(service, &at);
+    stage_start(MAX_OPEN);
+    hole_until_knocked(&at);
+    n_fds = sockets_count_fds();
+    maint(backend);
+    while (sockets_count_fds() == n_fds && patience_holds(&patience))
+        usleep(200);
+    assert_int_equal(sockets_count_fds(), n_fds - 1);
+    assert_int_equal(stats_read(&stage_checks(backend)->failed), 0);
+    stage_stop();
+    hole_close(&hole);
+}
+
 /* The same wish told again, and one about a service that is not probed, disturb nobody. */
 static void test_others_are_left_alone(void **state)
 {
@@ -162,6 +189,7 @@ int main(void)
         STAGED(test_first_probe_decides_alone),
         STAGED(test_down_before_maintenance),
         STAGED(test_probe_from_before_is_given_up),
+        STAGED(test_maintenance_ends_the_probe_under_way),
         STAGED(test_others_are_left_alone),
     };
 

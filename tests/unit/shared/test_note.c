@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-enum { N_ROUNDS = 200000 };
+enum { N_ROUNDS = 2000000 };
 
 static void test_written_and_read(void **state)
 {
