@@ -38,9 +38,11 @@ static int listeners_add(struct worker *worker)
     return 0;
 }
 
+/* Where one worker owns a listener its part may be all. */
 static struct udp_side_options udp_options(struct worker *worker)
 {
     struct worker_group *group = worker->group;
+    bool is_spread = listener_table_spreads_udp(group->listeners);
 
     return (struct udp_side_options){.loop = &worker->loop,
                                      .stats = &group->stats[worker->index],
@@ -48,7 +50,7 @@ static struct udp_side_options udp_options(struct worker *worker)
                                      .room = &group->udp_room,
                                      .services = group->services,
                                      .worker = worker->index,
-                                     .n_workers = (uint32_t)group->n_workers};
+                                     .n_workers = is_spread ? (uint32_t)group->n_workers : 1};
 }
 
 static int udp_init(struct worker *worker)
@@ -261,6 +263,8 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
         break;
     case SOURCE_PROBE:
     case SOURCE_SIGNAL:
+    case SOURCE_ADMIN_LISTENER:
+    case SOURCE_ADMIN_CLIENT:
         abort(); /* the prober's and control's own */
     }
 }

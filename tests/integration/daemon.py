@@ -166,10 +166,10 @@ class Daemon:
         self.wait_line(r"\bready\b")
         if self.is_probing():
             self.wait_line(PROBES_DONE)
-        # What is connected before the first client is a probe that takes its leave; one that has
-        # just got its socket looks like none, but not three times.
-        looks = [self.descriptors(counts_connections=False) for _ in range(3)]
-        self.descriptors_at_start = min(looks, key=lambda kinds: kinds["socket"])
+        # What is connected before the first client is a probe that takes its leave. One that is
+        # about to connect, or was refused, has no peer to be known by: the least of some readings.
+        readings = [self.descriptors(counts_connections=False) for _ in range(5)]
+        self.descriptors_at_start = min(readings, key=lambda kinds: sum(kinds.values()))
         return self
 
     def is_probing(self):

@@ -7,6 +7,9 @@
  * MAILBOX_SUSPECT: the server is probed at once. In services that are not checked a suspect is
  * spared for a while, as nothing else would clear it.
  *
+ * The operator's maintenance (PICK_MAINT) ends and keeps away probes; who comes out of it
+ * (PICK_NEW) is probed at once, and takes no clients before that. MAILBOX_WISH tells of both.
+ *
  * What an outcome means for the server, and the log lines about it, are in probe/verdict.h. */
 #ifndef LB4_PROBE_PROBER_H
 #define LB4_PROBE_PROBER_H
@@ -48,6 +51,7 @@ struct probe {
     uint32_t n_unknown;  /* outcomes in a row that said nothing */
     bool is_prompted;    /* a client's failed connect was noticed, no probe has answered since */
     bool is_spared;      /* a probe has answered, but it stays a suspect until unmark_ns */
+    bool is_new;         /* it comes from maintenance: the next outcome decides alone */
     bool is_open;        /* the attempt is counted in prober->n_open */
     bool is_unjudged;    /* its first probe is not over: counted in prober->n_unjudged */
 };
@@ -74,7 +78,7 @@ struct prober_change {
 };
 
 struct prober {
-    struct mailbox mailbox; /* MAILBOX_SUSPECT, MAILBOX_CHANGE, MAILBOX_SYNC, MAILBOX_EXIT */
+    struct mailbox mailbox;             /* MAILBOX_SUSPECT, _WISH, _CHANGE, _SYNC, _PING, _EXIT */
     const struct prober_change *change; /* control's */
     struct mailbox *control;            /* is told of answers; NULL = nobody asks */
     struct loop loop;

@@ -293,7 +293,7 @@ static uint32_t random_flags(struct seed *seed)
 {
     uint32_t flags = any(seed) & any(seed);
 
-    return seed_next(seed, 3) ? flags & (63u << 16) & any(seed) : 0;
+    return seed_next(seed, 3) ? flags & (63u << 16 | PICK_NEW | PICK_GONE) & any(seed) : 0;
 }
 
 static void check_policy(enum conf_balance policy, struct seed *seed)
@@ -332,7 +332,7 @@ static void test_policies_against_contract(void **state)
 
 static void test_all_down_is_nobody(void **state)
 {
-    static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT};
+    static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT, PICK_NEW, PICK_GONE};
     const uint32_t weights[] = {CONF_WEIGHT_MAX, 1, CONF_WEIGHT_MAX};
     struct seed seed = seed_new();
 
