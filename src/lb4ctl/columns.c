@@ -1,6 +1,5 @@
 #include "lb4/lb4ctl/columns.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -170,8 +169,10 @@ static void write_cell(const struct grid *grid, size_t index, const char *text, 
 
 static void raise_case(char *text)
 {
-    for (; *text; text++)
-        *text = (char)toupper((unsigned char)*text);
+    for (; *text; text++) {
+        if (*text >= 'a' && *text <= 'z')
+            *text = (char)(*text - 'a' + 'A');
+    }
 }
 
 static void write_names(const struct grid *grid, FILE *stream)
