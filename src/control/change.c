@@ -222,7 +222,7 @@ int change_prepare_weight(struct change *change, struct runtime *runtime, struct
     if (error)
         change_abandon(change);
     else
-        change->n_services = 1;
+        change->adopted[change->n_services++] = service;
     return error;
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lb4/control/connections.h"
+#include "lb4/control/reloading.h"
 #include "lb4/control/show.h"
 #include "lb4/control/table.h"
 #include "lb4/control/wish.h"
@@ -31,6 +33,12 @@ static const struct command commands[] = {
      show_servers,
      "show servers [SERVICE[/SERVER]]",
      "each server: its state, since how many seconds, why, and its totals"},
+    {{"show", "connections"},
+     0,
+     1,
+     connections_show,
+     "show connections [SERVICE[/SERVER]]",
+     "each live connection and UDP session"},
     {{"show", "info"}, 0, 0, show_info, "show info", "the process, its limits and its state"},
     {{"show", "config"}, 0, 0, show_config, "show config", "the effective configuration"},
     {{"drain", NULL},
@@ -52,6 +60,25 @@ static const struct command commands[] = {
      "ready SERVICE/SERVER [--wait TIME]",
      "back into service, after a probe if it was in maint; --wait: until it takes clients"},
     {{"weight", NULL}, 2, 2, wish_weight, "weight SERVICE/SERVER N", "another weight, 1..256"},
+    {{"kill", NULL},
+     1,
+     1,
+     connections_kill,
+     "kill SERVICE/SERVER",
+     "reset all connections on it, now; it stays in service"},
+    {{"rebalance", NULL},
+     1,
+     3,
+     connections_rebalance,
+     "rebalance SERVICE [--over TIME]",
+     "end what overloaded servers have too much, the idlest first, within 5m"},
+    {{"reload", NULL},
+     0,
+     3,
+     reloading_reload,
+     "reload [--dry-run] [--confirm TIME]",
+     "read the configuration anew; --confirm: undone after TIME without `confirm`"},
+    {{"confirm", NULL}, 0, 0, reloading_confirm, "confirm", "keep what the last reload changed"},
     {{"help", NULL}, 0, 0, run_help, "help", "this list"},
 };
 
@@ -70,6 +97,62 @@ static enum command_result run_help(struct command_call *call)
     }
     table_end(&table);
     return COMMAND_DONE;
+}
+
+/* A server of that name that has left, but not ended; the first of several. */
+static struct backend *find_removed(const struct snapshot_from *from, const char *service,
+                                    const char *server, struct service **ret_service)
+{
+    for (size_t i = 0; i < from->services->n_services; i++) {
+        struct service *candidate = &from->services->services[i];
+
+        if (!candidate->is_used || strcmp(candidate->name, service) != 0)
+            continue;
+        for (size_t k = 0; k < candidate->n_places; k++) {
+            struct backend *backend = &candidate->backends[k];
+
+            *ret_service = candidate;
+            if (backend->state == BACKEND_GONE && strcmp(backend->name, server) == 0)
+                return backend;
+        }
+    }
+    return NULL;
+}
+
+static bool find_server(struct command_call *call, const char *service, const char *server,
+                        struct command_target *ret)
+{
+    ret->service = snapshot_find_service(call->from, service);
+    if (!ret->service) {
+        command_fail(call, "no service '%s'", service);
+        return false;
+    }
+    ret->backend = snapshot_find_server(ret->service, server);
+    if (!ret->backend)
+        command_fail(call, "no server '%s' in service %s", server, service);
+    return ret->backend;
+}
+
+bool command_find_target(struct command_call *call, struct command_target *ret, bool even_removed)
+{
+    const char *word = call->words[1];
+    const char *slash = strchr(word, '/');
+    char service[CONF_NAME_MAX + 1];
+    char server[CONF_NAME_MAX + 1];
+
+    if (!slash || slash == word || !slash[1] || slash - word > CONF_NAME_MAX ||
+        strlen(slash + 1) > CONF_NAME_MAX) {
+        command_fail(call, "%s: '%.64s' is not SERVICE/SERVER", call->words[0], word);
+        return false;
+    }
+    snprintf(service, sizeof(service), "%.*s", (int)(slash - word), word);
+    snprintf(server, sizeof(server), "%s", slash + 1);
+    if (find_server(call, service, server, ret))
+        return true;
+    if (!even_removed)
+        return false;
+    ret->backend = find_removed(call->from, service, server, &ret->service);
+    return ret->backend;
 }
 
 enum command_result command_fail(struct command_call *call, const char *format, ...)
@@ -179,7 +262,8 @@ static enum command_result finish(struct command_call *call, enum command_result
             return result;
         result = command_fail(call, "the reply would be too long");
     }
-    reply_clear(reply);
+    if (!call->keeps_body || reply->is_over)
+        reply_clear(reply);
     reply_format(reply, "error %s\n", call->error);
     return result;
 }
@@ -187,6 +271,7 @@ static enum command_result finish(struct command_call *call, enum command_result
 enum command_result command_run(struct command_call *call, char *line)
 {
     call->error[0] = '\0';
+    call->keeps_body = false;
     if (!split(call, line))
         return finish(call, command_fail(call, "more than %d words", COMMAND_WORDS_MAX));
     return finish(call, run_words(call));
@@ -198,6 +283,11 @@ enum command_result command_check(struct command_call *call)
     case COMMAND_WAIT_EMPTY:
     case COMMAND_WAIT_USABLE:
         return finish(call, wish_check(call));
+    case COMMAND_WAIT_LIST:
+    case COMMAND_WAIT_KILL:
+        return finish(call, connections_check(call));
+    case COMMAND_WAIT_RELOAD:
+        return finish(call, reloading_check(call));
     }
     return COMMAND_FAILED;
 }

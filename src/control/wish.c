@@ -10,16 +10,10 @@
 #include "lb4/control/reload.h"
 #include "lb4/control/table.h"
 
-/* What the operator has in mind for one server. */
-struct target {
-    struct service *service;
-    struct backend *backend;
-};
-
 /* --- whom ------------------------------------------------------------------------------------- */
 
 static bool find_server(struct command_call *call, const char *service, const char *server,
-                        struct target *ret)
+                        struct command_target *ret)
 {
     ret->service = snapshot_find_service(call->from, service);
     if (!ret->service) {
@@ -30,24 +24,6 @@ static bool find_server(struct command_call *call, const char *service, const ch
     if (!ret->backend)
         command_fail(call, "no server '%s' in service %s", server, service);
     return ret->backend;
-}
-
-/* "SERVICE/SERVER" */
-static bool find_target(struct command_call *call, struct target *ret)
-{
-    const char *word = call->words[1];
-    const char *slash = strchr(word, '/');
-    char service[CONF_NAME_MAX + 1];
-    char server[CONF_NAME_MAX + 1];
-
-    if (!slash || slash == word || !slash[1] || slash - word > CONF_NAME_MAX ||
-        strlen(slash + 1) > CONF_NAME_MAX) {
-        command_fail(call, "%s: '%.64s' is not SERVICE/SERVER", call->words[0], word);
-        return false;
-    }
-    snprintf(service, sizeof(service), "%.*s", (int)(slash - word), word);
-    snprintf(server, sizeof(server), "%s", slash + 1);
-    return find_server(call, service, server, ret);
 }
 
 /* "--wait TIME" behind the target, or nothing: 0. */
@@ -71,7 +47,7 @@ static bool read_wait(struct command_call *call, uint64_t *ret_ms)
 
 /* --- the answer ------------------------------------------------------------------------------- */
 
-static enum command_result answer(struct command_call *call, const struct target *target)
+static enum command_result answer(struct command_call *call, const struct command_target *target)
 {
     static const char *const columns[] = {"service", "server",     "state",   "weight",
                                           "active",  "servers_up", "servers", NULL};
@@ -91,7 +67,8 @@ static enum command_result answer(struct command_call *call, const struct target
     return COMMAND_DONE;
 }
 
-static enum command_result begin_wait(struct command_call *call, const struct target *target,
+static enum command_result begin_wait(struct command_call *call,
+                                      const struct command_target *target,
                                       enum command_wait_kind kind, uint64_t wait_ms)
 {
     struct command_wait *wait = &call->wait;
@@ -113,6 +90,10 @@ static bool has_come(const struct command_wait *wait, const struct backend *back
         return backend_active(backend) == 0;
     case COMMAND_WAIT_USABLE:
         return !(backend_standing(backend) & PICK_UNUSABLE);
+    case COMMAND_WAIT_LIST:
+    case COMMAND_WAIT_KILL:
+    case COMMAND_WAIT_RELOAD:
+        break; /* others' */
     }
     return true;
 }
@@ -125,7 +106,7 @@ static bool is_overtaken(const struct command_wait *wait, uint32_t standing)
     return is_away != (wait->kind == COMMAND_WAIT_EMPTY);
 }
 
-static enum command_result fail_late(struct command_call *call, const struct target *target)
+static enum command_result fail_late(struct command_call *call, const struct command_target *target)
 {
     const struct command_wait *wait = &call->wait;
     char waited[NUMBER_TEXT_MAX];
@@ -145,7 +126,7 @@ static enum command_result fail_late(struct command_call *call, const struct tar
 enum command_result wish_check(struct command_call *call)
 {
     const struct command_wait *wait = &call->wait;
-    struct target target;
+    struct command_target target;
 
     if (!find_server(call, wait->service, wait->server, &target))
         return COMMAND_FAILED;
@@ -172,7 +153,7 @@ static enum wish wish_of(uint32_t standing)
 }
 
 /* Flags are set before others are cleared: at no instant is it usable in between. */
-static void store(const struct target *target, enum wish before, enum wish wish)
+static void store(const struct command_target *target, enum wish before, enum wish wish)
 {
     struct backend *backend = target->backend;
 
@@ -193,7 +174,7 @@ static void store(const struct target *target, enum wish before, enum wish wish)
     }
 }
 
-static void tell(struct command_call *call, const struct target *target, enum wish before,
+static void tell(struct command_call *call, const struct command_target *target, enum wish before,
                  enum wish wish)
 {
     size_t n_usable = snapshot_n_usable(target->service);
@@ -214,11 +195,11 @@ static void tell(struct command_call *call, const struct target *target, enum wi
 
 static enum command_result change(struct command_call *call, enum wish wish)
 {
-    struct target target;
+    struct command_target target;
     enum wish before;
     uint64_t wait_ms;
 
-    if (!read_wait(call, &wait_ms) || !find_target(call, &target))
+    if (!read_wait(call, &wait_ms) || !command_find_target(call, &target, false))
         return COMMAND_FAILED;
     before = wish_of(backend_standing(target.backend));
     if (before != wish) {
@@ -257,7 +238,7 @@ static enum command_result fail_weight(struct command_call *call, int error)
 
 enum command_result wish_weight(struct command_call *call)
 {
-    struct target target;
+    struct command_target target;
     uint64_t weight;
     uint32_t before;
     int error;
@@ -265,7 +246,7 @@ enum command_result wish_weight(struct command_call *call)
     if (number_parse(call->words[2], 1, CONF_WEIGHT_MAX, &weight) < 0)
         return command_fail(call, "weight: '%.64s' is not accepted: 1..%d", call->words[2],
                             CONF_WEIGHT_MAX);
-    if (!find_target(call, &target))
+    if (!command_find_target(call, &target, false))
         return COMMAND_FAILED;
     before = backend_weight(target.backend);
     if (before == weight)

@@ -23,6 +23,17 @@ struct grid {
     struct column *columns;
 };
 
+/* Columns, and names in a record, that hold seconds. */
+static const char *const column_words[] = {"since", "age", "idle", NULL};
+static const char *const record_words[] = {"uptime", "last_reload_ago", "undone_in", NULL};
+
+static bool is_one_of(const char *word, const char *const *words)
+{
+    while (*words && strcmp(*words, word) != 0)
+        words++;
+    return *words;
+}
+
 static const char RED[] = "\033[31m";
 static const char YELLOW[] = "\033[33m";
 static const char PLAIN[] = "\033[0m";
@@ -124,7 +135,7 @@ static void measure(struct grid *grid, size_t index)
     struct column *column = &grid->columns[index];
     char text[COLUMNS_DURATION_MAX];
 
-    column->is_duration = strcmp(cell_at(grid, 0, index), "since") == 0;
+    column->is_duration = is_one_of(cell_at(grid, 0, index), column_words);
     column->is_state = strcmp(cell_at(grid, 0, index), "state") == 0;
     column->is_number = grid->n_rows > 1;
     column->width = strlen(cell_at(grid, 0, index));
@@ -207,7 +218,7 @@ static void write_record(struct grid *grid, FILE *stream)
     char text[COLUMNS_DURATION_MAX];
 
     for (size_t row = 1; row < grid->n_rows; row++) {
-        bool is_duration = strcmp(cell_at(grid, row, 0), "uptime") == 0;
+        bool is_duration = is_one_of(cell_at(grid, row, 0), record_words);
         const char *cell = cell_at(grid, row, 1);
 
         write_cell(grid, 0, cell_at(grid, row, 0), "", stream);

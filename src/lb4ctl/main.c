@@ -34,11 +34,16 @@ static const char usage[] =
     "Usage: lb4ctl [-s SOCKET] [--json] COMMAND...\n"
     "Ask a running lb4, or tell it what to do.\n"
     "\n"
-    "  lb4ctl show services|servers|info|config     what it does now\n"
+    "  lb4ctl show services|servers|connections|info|config\n"
+    "                                               what it does now\n"
     "  lb4ctl drain SERVICE/SERVER [--wait TIME]    no new connections, live ones finish\n"
     "  lb4ctl maint SERVICE/SERVER [--wait TIME]    the same, and no probes\n"
     "  lb4ctl ready SERVICE/SERVER [--wait TIME]    back into service\n"
     "  lb4ctl weight SERVICE/SERVER N               another weight, 1..256\n"
+    "  lb4ctl kill SERVICE/SERVER                   reset all connections on it\n"
+    "  lb4ctl rebalance SERVICE [--over 5m]         end what overloaded servers have too much\n"
+    "  lb4ctl reload [--dry-run] [--confirm 60s]    read the configuration anew\n"
+    "  lb4ctl confirm                               keep what that changed\n"
     "  lb4ctl help                                  all commands of the lb4 that runs\n"
     "\n"
     "--wait TIME, as in 60s: until the last connection has gone (drain, maint), or the server "
@@ -86,7 +91,7 @@ static bool add_words(struct request *request, char **words)
             request->is_json = true;
         else if (!add_word(request, *words))
             return false;
-        if (strcmp(*words, "--wait") == 0)
+        if (strcmp(*words, "--wait") == 0 || strcmp(*words, "reload") == 0)
             request->is_waiting = true;
     }
     return true;
@@ -188,7 +193,7 @@ static int ask(const struct request *request)
     if (result == CLIENT_OK)
         code = print_body(request, answer.body);
     else
-        fprintf(stderr, "lb4ctl: %s\n", answer.message);
+        fprintf(stderr, "%slb4ctl: %s\n", answer.body ? answer.body : "", answer.message);
     client_answer_fini(&answer);
     return code;
 }

@@ -265,7 +265,8 @@ static void log_first_round(const struct prober *prober)
 
     for (size_t i = 0; i < prober->n_probes; i++) {
         const struct probe *probe = &prober->probes[i];
-        bool is_probed = probe->backend && probe->attempt.check->is_probed;
+        bool is_probed = probe->backend && probe->attempt.check->is_probed &&
+                         !(backend_standing(probe->backend) & PICK_GONE);
 
         n_probed += is_probed;
         n_up += is_probed && probe->health.is_usable;

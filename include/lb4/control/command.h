@@ -23,8 +23,11 @@ enum command_result {
 };
 
 enum command_wait_kind {
-    COMMAND_WAIT_EMPTY, /* the server holds no connection */
-    COMMAND_WAIT_USABLE /* the server takes clients */
+    COMMAND_WAIT_EMPTY,  /* the server holds no connection */
+    COMMAND_WAIT_USABLE, /* the server takes clients */
+    COMMAND_WAIT_LIST,   /* a sweep that lists */
+    COMMAND_WAIT_KILL,   /* a sweep that ends connections */
+    COMMAND_WAIT_RELOAD  /* a run of reload */
 };
 
 /* Names and not pointers: what is waited for may be gone by then. */
@@ -32,6 +35,7 @@ struct command_wait {
     enum command_wait_kind kind;
     char service[CONF_NAME_MAX + 1];
     char server[CONF_NAME_MAX + 1];
+    uint64_t number; /* of the sweep or the run */
     uint64_t wait_ms;
     uint64_t until_ns;
 };
@@ -48,6 +52,7 @@ struct command_call {
     size_t n_words;
     const char *words[COMMAND_WORDS_MAX];
     char error[COMMAND_ERROR_MAX];
+    bool keeps_body; /* an error comes behind lines that tell more */
     struct command_wait wait;
 };
 
@@ -56,6 +61,16 @@ enum command_result command_run(struct command_call *call, char *line);
 
 /* The command waits: is it over by now? The same as command_run() then. */
 enum command_result command_check(struct command_call *call);
+
+/* Which server an operator means. */
+struct command_target {
+    struct service *service;
+    struct backend *backend;
+};
+
+/* For handlers: find "SERVICE/SERVER" in words[1]; with `even_removed` also one that is not in the
+ * configuration any more but still has connections. false: there is none, call->error says so. */
+bool command_find_target(struct command_call *call, struct command_target *ret, bool even_removed);
 
 /* For handlers: returns COMMAND_FAILED. */
 enum command_result command_fail(struct command_call *call, const char *format, ...)
