@@ -114,11 +114,8 @@ static size_t count_without(const struct service *service, uint32_t flags)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < service_plan(service)->n_backends; i++) {
-        uint32_t standing = atomic_load_explicit(&service->slots[i].standing, memory_order_relaxed);
-
-        n += !(standing & flags);
-    }
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++)
+        n += !(service_standing(service, i) & flags);
     return n;
 }
 
