@@ -387,10 +387,13 @@ void verdict_note_judged(struct prober *prober, struct probe *probe)
         log_first_round(prober);
 }
 
-/* One that had to wait for its first probe waits no more; one that failed it is down by now. */
+/* One that had to wait for its first probe waits no more; one that failed it is down by now, and
+ * one that cannot be probed is up, as it would be at the start. */
 static void admit(const struct probe *probe, enum health_outcome outcome)
 {
-    if (outcome != HEALTH_UNKNOWN && backend_standing(probe->backend) & PICK_NEW)
+    if (outcome == HEALTH_UNKNOWN && probe->n_unknown < UNKNOWN_TOLD)
+        return;
+    if (backend_standing(probe->backend) & PICK_NEW)
         backend_clear(probe->backend, PICK_NEW);
 }
 
