@@ -183,16 +183,44 @@ static long write_listens(char sign, const struct conf_service *service,
     return n;
 }
 
-static const struct conf_server *find_server(const struct conf_service *service, const char *name)
+/* The servers of a service, by name: with thousands a walk for each would take too long. */
+struct servers {
+    const struct conf_server **servers;
+    size_t n;
+};
+
+static int compare_names(const void *left, const void *right)
 {
-    for (size_t i = 0; i < service->n_servers; i++)
-        if (strcmp(service->servers[i].name, name) == 0)
-            return &service->servers[i];
-    return NULL;
+    const struct conf_server *const *a = left;
+    const struct conf_server *const *b = right;
+
+    return strcmp((*a)->name, (*b)->name);
 }
 
+static int servers_init(struct servers *servers, const struct conf_service *service)
+{
+    *servers = (struct servers){.n = service->n_servers};
+    servers->servers = calloc(servers->n + 1, sizeof(const struct conf_server *));
+    if (!servers->servers)
+        return -ENOMEM;
+    for (size_t i = 0; i < servers->n; i++)
+        servers->servers[i] = &service->servers[i];
+    qsort(servers->servers, servers->n, sizeof(const struct conf_server *), compare_names);
+    return 0;
+}
+
+static const struct conf_server *servers_find(const struct servers *servers,
+                                              const struct conf_server *like)
+{
+    const struct conf_server **found =
+        bsearch(&like, servers->servers, servers->n, sizeof(like), compare_names);
+
+    return found ? *found : NULL;
+}
+
+/* Those of `service` that are not among the others, or all. */
 static long write_servers(char sign, const struct conf_service *service,
-                          const struct conf_service *other, FILE *stream)
+                          const struct servers *others, FILE *stream)
 {
     char text[ADDR_TEXT_MAX];
     long n = 0;
@@ -200,7 +228,7 @@ static long write_servers(char sign, const struct conf_service *service,
     for (size_t i = 0; i < service->n_servers; i++) {
         const struct conf_server *server = &service->servers[i];
 
-        if (other && find_server(other, server->name))
+        if (others && servers_find(others, server))
             continue;
         fprintf(stream, "%c server %s/%s %s\n", sign, service->name, server->name,
                 addr_format(&server->addr, text));
@@ -228,17 +256,33 @@ static long compare_server(const char *service, const struct conf_server *before
     return n;
 }
 
-static long compare_servers(const struct conf_service *before, const struct conf_service *after,
-                            FILE *stream)
+static long compare_sorted(const struct conf_service *before, const struct conf_service *after,
+                           const struct servers sorted[2], FILE *stream)
 {
-    long n = 0;
+    long n = write_servers('-', before, &sorted[1], stream) +
+             write_servers('+', after, &sorted[0], stream);
 
     for (size_t i = 0; i < after->n_servers; i++) {
-        const struct conf_server *old = find_server(before, after->servers[i].name);
+        const struct conf_server *old = servers_find(&sorted[0], &after->servers[i]);
 
         if (old)
             n += compare_server(after->name, old, &after->servers[i], stream);
     }
+    return n;
+}
+
+static long compare_servers(const struct conf_service *before, const struct conf_service *after,
+                            FILE *stream)
+{
+    struct servers sorted[2];
+    long n = servers_init(&sorted[0], before);
+
+    if (servers_init(&sorted[1], after) < 0)
+        n = -ENOMEM;
+    if (n == 0)
+        n = compare_sorted(before, after, sorted, stream);
+    free(sorted[0].servers);
+    free(sorted[1].servers);
     return n;
 }
 
@@ -248,12 +292,13 @@ long conf_diff_service(const struct conf_service *before, const struct conf_serv
     const struct conf *none[2] = {NULL, NULL};
     const struct conf_service *both[2] = {before, after};
     long n = compare_directives(none, both, stream);
+    long n_servers;
 
     if (n < 0)
         return n;
     n += write_listens('-', before, after, stream) + write_listens('+', after, before, stream);
-    n += write_servers('-', before, after, stream) + write_servers('+', after, before, stream);
-    return n + compare_servers(before, after, stream);
+    n_servers = compare_servers(before, after, stream);
+    return n_servers < 0 ? n_servers : n + n_servers;
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */

@@ -219,11 +219,12 @@ int change_prepare_weight(struct change *change, struct runtime *runtime, struct
     if (error)
         return error;
     error = service_prepare_weight(service, backend, weight, &change->services[0]);
-    if (error)
+    if (error) {
         change_abandon(change);
-    else
-        change->adopted[change->n_services++] = service;
-    return error;
+        return error;
+    }
+    change->adopted[change->n_services++] = service;
+    return 0;
 }
 
 int change_prepare_close(struct change *change, struct runtime *runtime, uint64_t now_ns)

@@ -20,6 +20,7 @@
 #include "lb4/conf/diff.h"
 #include "lb4/conf/memory.h"
 #include "lb4/control/names.h"
+#include "lb4/control/privileges.h"
 
 static const long SETTLE_NS = 100 * 1000000L; /* a file that was written to less long ago may not be
                                                  complete; chosen */
@@ -71,8 +72,10 @@ static int wait_settled(const struct reload *reload)
 static void *reader_body(void *arg)
 {
     struct reload *reload = arg;
-    int error = wait_settled(reload);
+    int error;
 
+    privileges_thread_none();
+    error = wait_settled(reload);
     if (!error)
         error = flags_read_conf(reload->flags, reload->read, reload->report);
     if (!error)
@@ -214,12 +217,12 @@ static bool is_changing(const struct reload *reload)
  * wished. */
 static void put_conf(struct reload *reload, struct conf *after, uint64_t now_ns)
 {
-    if (reload->now.confirm_ns > 0 && !reload->before) {
-        reload->before = reload->conf;
+    if (reload->now.confirm_ns > 0)
         reload->undo_ns = now_ns + reload->now.confirm_ns;
-    } else {
+    if (reload->now.confirm_ns > 0 && !reload->before)
+        reload->before = reload->conf;
+    else
         conf_drop(&reload->conf);
-    }
     reload->conf = after;
     reload->changed_ns = now_ns;
 }
@@ -240,6 +243,8 @@ static void change_to(struct reload *reload, struct conf *after, uint64_t now_ns
     if (!difference) {
         conclude_with(reload, "out of memory");
     } else if (reload->now.is_dry || n_changes == 0) {
+        if (!reload->now.is_dry)
+            log_info("reload: nothing to change");
         conclude(reload, false, n_changes, difference);
         difference = NULL;
     } else if (change_prepare(&reload->change, reload->runtime, reload->conf, after, text)) {
@@ -299,6 +304,7 @@ static void finish_change(struct reload *reload, uint64_t now_ns)
     reload->is_small = false;
 }
 
+/* No run of its own: the next number is promised to who has asked already. */
 static void undo(struct reload *reload, uint64_t now_ns)
 {
     struct conf *before = reload->before;
@@ -307,7 +313,6 @@ static void undo(struct reload *reload, uint64_t now_ns)
     reload->before = NULL;
     reload->undo_ns = UINT64_MAX;
     reload->now = (struct reload_wish){0};
-    reload->n_runs++;
     change_to(reload, before, now_ns);
 }
 

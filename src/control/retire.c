@@ -9,6 +9,11 @@
 static const uint64_t LOOK_NS = 500 * 1000000ull; /* chosen: from the last connection's end to the
                                                      end of its server */
 
+enum {
+    AT_ONCE_MAX = 256
+}; /* servers; each costs a look at all others, and a line in the log;
+      chosen */
+
 void retire_init(struct retire *retire)
 {
     *retire = (struct retire){.due_ns = UINT64_MAX};
@@ -60,6 +65,17 @@ static size_t count_over(const struct service *service)
     return n;
 }
 
+/* A UDP listener that leaves counts what comes in until its time is over. */
+static bool has_listener(const struct runtime *runtime, const struct service *service)
+{
+    const struct listener_table *table = &runtime->listeners;
+
+    for (size_t i = 0; i < table->n_listeners; i++)
+        if (table->listeners[i].state != LISTENER_NONE && table->listeners[i].service == service)
+            return true;
+    return false;
+}
+
 /* What there is of servers and services that are gone. */
 struct leftovers {
     size_t n_gone;
@@ -79,7 +95,7 @@ static struct leftovers look(const struct runtime *runtime)
             left.n_over += count_over(service);
         if (service->is_used && service->is_gone) {
             left.n_gone++;
-            left.n_over += count_left(service) == count_over(service);
+            left.n_over += count_left(service) == 0 && !has_listener(runtime, service);
         }
     }
     return left;
@@ -97,23 +113,22 @@ static void choose_of(struct retire *retire, const struct runtime *runtime, stru
 {
     size_t n_over = 0;
 
-    for (size_t i = 0; i < service->n_places; i++) {
+    for (size_t i = 0; i < service->n_places && retire->n_backends < AT_ONCE_MAX; i++) {
         if (!is_over(&service->backends[i]))
             continue;
         retire->of[retire->n_backends] = service;
         retire->backends[retire->n_backends++] = &service->backends[i];
         n_over++;
     }
-    if (service->is_gone && count_left(service) == n_over && is_empty(runtime, service))
+    if (service->is_gone && count_left(service) == n_over && is_empty(runtime, service) &&
+        !has_listener(runtime, service))
         retire->services[retire->n_services++] = service;
 }
 
 static bool choose(struct retire *retire, struct runtime *runtime)
 {
-    size_t n_most = runtime->services.n_backends + 1;
-
-    retire->backends = calloc(n_most, sizeof(struct backend *));
-    retire->of = calloc(n_most, sizeof(struct service *));
+    retire->backends = calloc(AT_ONCE_MAX, sizeof(struct backend *));
+    retire->of = calloc(AT_ONCE_MAX, sizeof(struct service *));
     retire->services = calloc(runtime->services.n_services + 1, sizeof(struct service *));
     if (!retire->backends || !retire->of || !retire->services)
         return false;

@@ -19,6 +19,7 @@ void deadline_list_init(struct deadline_list *list, uint64_t duration_ns, uint64
     list_init(&list->entries);
     list->duration_ns = duration_ns;
     list->slack_ns = slack_ns;
+    list->n_users = 0;
 }
 
 void deadline_init(struct deadline *deadline)
@@ -95,20 +96,55 @@ static struct deadline_list *set_add(struct deadline_set *set)
     return list;
 }
 
-struct deadline_list *deadline_set_list(struct deadline_set *set, uint64_t duration_ns,
-                                        uint64_t slack_ns)
+static struct deadline_list *set_find(const struct deadline_set *set, uint64_t duration_ns,
+                                      uint64_t slack_ns)
 {
-    struct deadline_list *list;
-
     for (size_t i = 0; i < set->n_lists; i++) {
-        list = set->lists[i];
+        struct deadline_list *list = set->lists[i];
+
         if (list->duration_ns == duration_ns && list->slack_ns == slack_ns)
             return list;
     }
-    list = set_add(set);
-    if (list)
+    return NULL;
+}
+
+/* When one is wanted is the time at which there may be one too many: as a process is reloaded again
+ * and again, each turn would look at all durations that ever were. */
+static void set_sweep(struct deadline_set *set)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < set->n_lists; i++) {
+        struct deadline_list *list = set->lists[i];
+
+        if (list->n_users == 0 && list_is_empty(&list->entries))
+            free(list);
+        else
+            set->lists[n++] = list;
+    }
+    set->n_lists = n;
+}
+
+struct deadline_list *deadline_set_list(struct deadline_set *set, uint64_t duration_ns,
+                                        uint64_t slack_ns)
+{
+    struct deadline_list *list = set_find(set, duration_ns, slack_ns);
+
+    if (!list) {
+        set_sweep(set);
+        list = set_add(set);
+        if (!list)
+            return NULL;
         deadline_list_init(list, duration_ns, slack_ns);
+    }
+    list->n_users++;
     return list;
+}
+
+void deadline_list_leave(struct deadline_list *list)
+{
+    if (list)
+        list->n_users--;
 }
 
 struct deadline *deadline_set_expire(struct deadline_set *set, size_t *at, uint64_t now_ns)

@@ -182,6 +182,11 @@ static void start(struct prober *prober, struct probe *probe)
     bool is_under_way;
 
     prober->n_starts++;
+    if (backend_standing(probe->backend) & PICK_GONE) { /* only its last connections are left */
+        probe->next_ns = UINT64_MAX;
+        verdict_note_judged(prober, probe);
+        return;
+    }
     if (backend_standing(probe->backend) & PICK_MAINT) {
         probe->next_ns =
             schedule_next_slot(&probe->slots, prober->loop.now_ns, next_random(prober));

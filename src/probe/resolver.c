@@ -63,14 +63,7 @@ static bool is_missing_loopback(const struct addr *addr)
 
 static int compare_addrs(const void *left, const void *right)
 {
-    const struct addr *a = left;
-    const struct addr *b = right;
-
-    if (a->sa.sa_family != b->sa.sa_family)
-        return a->sa.sa_family < b->sa.sa_family ? -1 : 1;
-    if (a->sa.sa_family == AF_INET)
-        return memcmp(&a->in4.sin_addr, &b->in4.sin_addr, sizeof(a->in4.sin_addr));
-    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr));
+    return addr_compare_host(left, right);
 }
 
 /* Of too many the lowest stay, since servers turn the order of their answers round. */
@@ -79,7 +72,7 @@ static struct addr *greatest(struct record *record)
     struct addr *found = &record->addrs[0];
 
     for (uint32_t i = 1; i < record->n_addrs; i++)
-        if (compare_addrs(found, &record->addrs[i]) < 0)
+        if (addr_compare_host(found, &record->addrs[i]) < 0)
             found = &record->addrs[i];
     return found;
 }
@@ -94,7 +87,7 @@ static void keep_addr(struct record *record, const struct addr *addr)
     }
     record->is_cut = true;
     last = greatest(record);
-    if (compare_addrs(addr, last) < 0)
+    if (addr_compare_host(addr, last) < 0)
         *last = *addr;
 }
 
@@ -323,6 +316,7 @@ static int conclude(int fd, struct resolver_name *names, size_t n_names, uint64_
 
     for (size_t i = 0; i < n_names; i++) {
         names[i].n_addrs = 0;
+        names[i].is_cut = false;
         names[i].error = 0;
     }
     missing = collect(fd, names, n_names, deadline_ns);
@@ -346,17 +340,9 @@ int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeo
         close(fds[0]);
         return child;
     }
-    for (size_t i = 0; i < n_names; i++) {
-        names[i].n_addrs = 0;
-        names[i].is_cut = false;
-        names[i].error = 0;
-    }
-    missing = collect(fds[0], names, n_names, deadline_ns);
+    missing = conclude(fds[0], names, n_names, deadline_ns);
     end_child(child);
     close(fds[0]);
-    for (size_t i = 0; i < n_names; i++)
-        if (is_missing(&names[i]))
-            names[i].error = missing;
     return missing && is_told_to_end() ? -EINTR : 0;
 }
 

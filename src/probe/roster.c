@@ -65,7 +65,6 @@ static struct probe *probe_init(struct prober *prober, struct service *service,
 
     *probe = (struct probe){
         .service = service, .backend = backend, .next_ns = UINT64_MAX, .unmark_ns = UINT64_MAX};
-    clear_checks(&prober->checks[backend->stats_index]);
     schedule_entry_init(&probe->entry);
     list_init(&probe->queue);
     aim(prober, probe);
@@ -74,6 +73,13 @@ static struct probe *probe_init(struct prober *prober, struct service *service,
     if (backend->stats_index >= prober->n_probes)
         prober->n_probes = backend->stats_index + 1;
     return probe;
+}
+
+/* Its number may have been another one's. */
+static struct probe *add(struct prober *prober, struct service *service, struct backend *backend)
+{
+    clear_checks(&prober->checks[backend->stats_index]);
+    return probe_init(prober, service, backend);
 }
 
 int roster_init(struct prober *prober, struct service_table *services)
@@ -87,7 +93,7 @@ int roster_init(struct prober *prober, struct service_table *services)
         struct service *service = &services->services[i];
 
         for (size_t k = 0; k < service_plan(service)->n_backends; k++)
-            probe_init(prober, service, &service->backends[k]);
+            add(prober, service, &service->backends[k]);
     }
     return schedule_init(&prober->schedule, SERVICE_STATS_MAX);
 }
@@ -114,25 +120,29 @@ static void begin_probe(struct prober *prober, struct probe *probe)
     prober_arm(prober, probe);
 }
 
-/* Nothing would clear marks that only probes set, in a service that is not probed any more; and one
- * that is probed from now on is judged by its first probe. */
+/* Probed from now on, or not any more: nothing of what was found out in the other way counts, and
+ * nobody would take off the marks that it has left. */
+static void start_over(struct prober *prober, struct probe *probe)
+{
+    prober_close_attempt(prober, probe);
+    verdict_note_judged(prober, probe);
+    schedule_set(&prober->schedule, &probe->entry, UINT64_MAX);
+    backend_exonerate(probe->backend);
+    backend_clear(probe->backend, PICK_DOWN | PICK_FRESH | PICK_NEW | PICK_DOUBT | PICK_PROVEN);
+    begin_probe(prober, probe_init(prober, probe->service, probe->backend));
+}
+
 static void check_anew(struct prober *prober, struct probe *probe)
 {
-    bool was_probed = probe->attempt.check->is_probed;
-
+    if (probe_check(probe)->is_probed != probe->attempt.check->is_probed) {
+        start_over(prober, probe);
+        return;
+    }
     prober_close_attempt(prober, probe);
     aim(prober, probe);
-    if (probe_check(probe)->is_probed && !was_probed) {
-        await_first(prober, probe);
-        begin_probe(prober, probe);
-    } else if (probe_check(probe)->is_probed) {
+    if (probe_check(probe)->is_probed)
         probe->next_ns = clock_now_ns();
-        prober_arm(prober, probe);
-    } else {
-        verdict_note_judged(prober, probe);
-        backend_clear(probe->backend, PICK_DOWN | PICK_NEW);
-        begin_probe(prober, probe);
-    }
+    prober_arm(prober, probe);
 }
 
 static void forget(struct prober *prober, const struct backend *backend)
@@ -161,7 +171,7 @@ void roster_change(struct prober *prober, const struct prober_change *change)
             check_anew(prober, probe);
     }
     for (size_t i = 0; i < change->n_added; i++)
-        begin_probe(prober, probe_init(prober, change->added_to[i], change->added[i]));
+        begin_probe(prober, add(prober, change->added_to[i], change->added[i]));
 }
 
 void roster_begin(struct prober *prober)

@@ -110,11 +110,8 @@ static size_t count_without(const struct service *service, uint32_t flags)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < service_plan(service)->n_backends; i++) {
-        uint32_t standing = atomic_load_explicit(&service->slots[i].standing, memory_order_relaxed);
-
-        n += !(standing & flags);
-    }
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++)
+        n += !(service_standing(service, i) & flags);
     return n;
 }
 
@@ -333,15 +330,16 @@ void verdict_note_judged(struct prober *prober, struct probe *probe)
 }
 
 /* One that was added while others serve waits no more; one that failed its first probe is down by
- * now. */
+ * now, and one that cannot be probed is up, as it would be at the start. */
 static void admit(const struct probe *probe, enum health_outcome outcome)
 {
     const struct service *service = probe->service;
 
-    if (outcome == HEALTH_UNKNOWN || !(backend_standing(probe->backend) & PICK_NEW))
+    if (!(backend_standing(probe->backend) & PICK_NEW) ||
+        (outcome == HEALTH_UNKNOWN && probe->n_unknown < UNKNOWN_TOLD))
         return;
     backend_clear(probe->backend, PICK_NEW);
-    if (probe->health.is_usable)
+    if (outcome == HEALTH_OK)
         log_info(
             "server %s/%s is UP: its first probe was answered; %zu of %zu servers of %s are up",
             service->name, probe->backend->name, count_up(service), count_all(service),

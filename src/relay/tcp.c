@@ -42,7 +42,13 @@ int tcp_relay_adopt(struct tcp_relay *relay, const struct service *service)
             deadline_set_list(set, plan->half_close_ns, deadline_slack_ns(plan->half_close_ns)),
     };
 
-    if (!timeouts.connect || !timeouts.idle || !timeouts.half_close)
+    bool is_whole = timeouts.connect && timeouts.idle && timeouts.half_close;
+    const struct conn_timeouts *left = is_whole ? &relay->timeouts[service->index] : &timeouts;
+
+    deadline_list_leave(left->connect);
+    deadline_list_leave(left->idle);
+    deadline_list_leave(left->half_close);
+    if (!is_whole)
         return -ENOMEM;
     relay->timeouts[service->index] = timeouts;
     return 0;
@@ -253,7 +259,8 @@ void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const 
     if (!conn)
         return;
     conn->asked_port = asked_port;
-    if (loop_add(relay->loop, &conn->client.source, LOOP_EDGE)) {
+    if (!relay->timeouts[service->index].connect ||
+        loop_add(relay->loop, &conn->client.source, LOOP_EDGE)) {
         conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
         return;
     }

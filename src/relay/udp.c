@@ -37,6 +37,7 @@ int udp_relay_adopt(struct udp_relay *relay, struct service *service)
         list_init(&notes->counted);
         udp_share_init(&notes->share, &service->udp_room);
     }
+    deadline_list_leave(notes->timeout);
     notes->timeout = timeout;
     if (service->index >= relay->n_services)
         relay->n_services = service->index + 1;
@@ -46,8 +47,9 @@ int udp_relay_adopt(struct udp_relay *relay, struct service *service)
 static int services_init(struct udp_relay *relay, const struct service_table *services)
 {
     relay->services = reserve_memory(SERVICE_TABLE_MAX, sizeof(*relay->services));
+    relay->listener_ports = calloc(65536 / 64, sizeof(*relay->listener_ports));
     relay->quiet = deadline_set_list(&relay->deadlines, QUIET_NS, 0);
-    if (!relay->quiet || !relay->services)
+    if (!relay->quiet || !relay->services || !relay->listener_ports)
         return -ENOMEM;
     for (size_t i = 0; i < services->n_services; i++) {
         struct service *service = &services->services[i];
@@ -69,17 +71,6 @@ void udp_relay_note_port(struct udp_relay *relay, uint16_t port, bool is_ours)
         relay->listener_ports[port / 64] &= ~bit;
 }
 
-static int ports_init(struct udp_relay *relay, const struct udp_port_range *ports, size_t n_ports)
-{
-    relay->listener_ports = calloc(65536 / 64, sizeof(*relay->listener_ports));
-    if (!relay->listener_ports)
-        return -ENOMEM;
-    for (size_t i = 0; i < n_ports; i++)
-        for (uint32_t port = ports[i].first; port <= ports[i].last; port++)
-            udp_relay_note_port(relay, (uint16_t)port, true);
-    return 0;
-}
-
 /* What would be this worker's, if all had the same, is what the table is made for; one client host
  * gets half of it. */
 static uint32_t even_part(const struct udp_relay *relay)
@@ -87,6 +78,11 @@ static uint32_t even_part(const struct udp_relay *relay)
     uint32_t n_sessions = udp_room_limit(relay->room);
 
     return n_sessions / relay->n_workers + (n_sessions % relay->n_workers != 0);
+}
+
+void udp_relay_limit_hosts(struct udp_relay *relay)
+{
+    relay->host_max = even_part(relay) / 2 + even_part(relay) % 2;
 }
 
 static int alloc_all(struct udp_relay *relay, const struct service_table *services)
@@ -102,8 +98,7 @@ static int alloc_all(struct udp_relay *relay, const struct service_table *servic
     return udp_table_init(&relay->table, even_part(relay));
 }
 
-int udp_relay_init(struct udp_relay *relay, const struct service_table *services,
-                   const struct udp_port_range *ports, size_t n_ports)
+int udp_relay_init(struct udp_relay *relay, const struct service_table *services)
 {
     int error;
 
@@ -121,12 +116,10 @@ int udp_relay_init(struct udp_relay *relay, const struct service_table *services
     if (udp_room_limit(relay->room) == 0)
         return 0;
     udp_share_init(&relay->share, relay->room);
-    relay->host_max = even_part(relay) / 2 + even_part(relay) % 2;
+    udp_relay_limit_hosts(relay);
     if (getrandom(&relay->random, sizeof(relay->random), 0) < 0)
         return -errno;
-    error = ports_init(relay, ports, n_ports);
-    if (!error)
-        error = alloc_all(relay, services);
+    error = alloc_all(relay, services);
     if (error)
         udp_relay_fini(relay);
     return error;

@@ -107,7 +107,8 @@ struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener
     if (is_loop(relay, &key->client))
         return NULL;
     *ret_drop = UDP_DROP_LIMIT;
-    if (make_place(relay, listener->service, &key->client))
+    if (relay->services[listener->service->index].timeout &&
+        make_place(relay, listener->service, &key->client))
         session = udp_session_new(relay, listener, key);
     if (!session || udp_up_bind(relay, session, ret_drop))
         return session;

@@ -18,7 +18,7 @@ static size_t draw(struct choice *choice, size_t n)
 
 static uint32_t standing_at(const struct choice *choice, size_t index)
 {
-    return atomic_load_explicit(&choice->service->slots[index].standing, memory_order_relaxed);
+    return service_standing(choice->service, index);
 }
 
 static uint32_t active_at(const struct choice *choice, size_t index)

@@ -10,21 +10,9 @@
 
 #include "lb4/base/sock.h"
 #include "lb4/shared/reserve.h"
+#include "lb4/shared/service_change.h"
 
 /* --- places ----------------------------------------------------------------------------------- */
-
-/* The present check goes on if nothing about it changes, as the prober's attempts point to it. */
-static struct service_check *next_check(const struct service *service,
-                                        const struct conf_service *from)
-{
-    const struct service_plan *plan = service_plan(service);
-    struct service_check *check = check_new(from);
-
-    if (!check || !plan || !check_equal(check, plan->check))
-        return check;
-    check_free(check);
-    return plan->check;
-}
 
 static size_t take_number(struct service_table *table, struct backend *backend)
 {
@@ -50,16 +38,16 @@ static void give_number(struct service_table *table, size_t number)
 
 static struct backend *find_place(struct service *service)
 {
-    for (size_t i = 0; i < service->n_places; i++)
-        if (service->backends[i].state == BACKEND_NONE)
-            return &service->backends[i];
-    if (service->n_places == SERVICE_BACKENDS_MAX)
-        return NULL;
-    return &service->backends[service->n_places++];
+    size_t place = service->first_free;
+
+    while (place < service->n_places && service->backends[place].state != BACKEND_NONE)
+        place++;
+    service->first_free = place;
+    return place < SERVICE_BACKENDS_MAX ? &service->backends[place] : NULL;
 }
 
-static struct backend *add_backend(struct service_table *table, struct service *service,
-                                   const struct conf_server *server)
+struct backend *service_add_backend(struct service_table *table, struct service *service,
+                                    const struct conf_server *server)
 {
     struct backend *backend = find_place(service);
     size_t number = backend ? take_number(table, backend) : SERVICE_STATS_MAX;
@@ -73,6 +61,8 @@ static struct backend *add_backend(struct service_table *table, struct service *
         .is_local = sock_is_local(&server->addr),
         .state = BACKEND_ADDED,
     };
+    if (backend->index == service->n_places)
+        service->n_places++;
     backend->slot = &service->slots[backend->index];
     backend_set(backend, PICK_GONE);
     memcpy(backend->name, server->name, sizeof(backend->name));
@@ -91,202 +81,20 @@ void service_free_backend(struct service_table *table, struct service *service,
     give_number(table, backend->stats_index);
     atomic_store_explicit(&backend->slot->standing, PICK_GONE, memory_order_relaxed);
     backend->state = BACKEND_NONE;
-}
-
-static struct backend *find_backend(const struct service *service, const struct conf_server *server)
-{
-    for (size_t i = 0; i < service->n_places; i++) {
-        struct backend *backend = &service->backends[i];
-
-        if (backend->state == BACKEND_SERVING && strcmp(backend->name, server->name) == 0 &&
-            addr_equal(&backend->addr, &server->addr))
-            return backend;
-    }
-    return NULL;
-}
-
-/* --- changes ---------------------------------------------------------------------------------- */
-
-static void drop_added(struct service_table *table, struct service_change *change)
-{
-    const struct stats_server_sum nothing = {0};
-
-    for (size_t i = 0; i < change->n_seats; i++) {
-        struct backend *backend = change->seats[i].backend;
-
-        if (backend && backend->state == BACKEND_ADDED)
-            service_free_backend(table, change->service, backend, &nothing);
-    }
-}
-
-static int seats_init(struct service_table *table, struct service_change *change,
-                      const struct conf_service *from)
-{
-    change->seats = calloc(from->n_servers + 1, sizeof(*change->seats));
-    if (!change->seats)
-        return -ENOMEM;
-    change->n_seats = from->n_servers;
-    for (size_t i = 0; i < from->n_servers; i++) {
-        const struct conf_server *server = &from->servers[i];
-        struct service_seat *seat = &change->seats[i];
-
-        *seat = (struct service_seat){
-            .weight = server->weight,
-            .conf_weight = server->weight,
-            .is_backup = server->is_backup,
-            .backend = find_backend(change->service, server),
-        };
-        if (!seat->backend)
-            seat->backend = add_backend(table, change->service, server);
-        else if (seat->backend->conf_weight == server->weight)
-            seat->weight = backend_weight(seat->backend);
-        if (!seat->backend)
-            return -ENOSPC;
-    }
-    return 0;
-}
-
-int service_prepare(struct service_table *table, struct service *service,
-                    const struct conf_service *from, struct service_change *ret)
-{
-    struct service_plan model = plan_model(from);
-    int error;
-
-    *ret = (struct service_change){
-        .service = service,
-        .max_udp_sessions = from->udp.max_sessions ? from->udp.max_sessions : UINT32_MAX};
-    error = seats_init(table, ret, from);
-    if (!error) {
-        model.check = ret->check = next_check(service, from);
-        ret->plan = model.check ? plan_new(&model, ret->seats, ret->n_seats) : NULL;
-        error = ret->plan ? 0 : -ENOMEM;
-    }
-    if (error)
-        service_change_fini(table, ret);
-    return error;
-}
-
-static size_t count_serving(const struct service *service)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < service->n_places; i++)
-        n += service->backends[i].state == BACKEND_SERVING;
-    return n;
-}
-
-int service_prepare_weight(struct service *service, const struct backend *backend, uint32_t weight,
-                           struct service_change *ret)
-{
-    const struct service_plan *plan = service_plan(service);
-
-    *ret = (struct service_change){.service = service,
-                                   .check = plan->check,
-                                   .max_udp_sessions = udp_room_limit(&service->udp_room)};
-    ret->seats = calloc(count_serving(service) + 1, sizeof(*ret->seats));
-    if (!ret->seats)
-        return -ENOMEM;
-    for (size_t i = 0; i < service->n_places; i++) {
-        struct backend *seated = &service->backends[i];
-
-        if (seated->state != BACKEND_SERVING)
-            continue;
-        ret->seats[ret->n_seats++] =
-            (struct service_seat){.backend = seated,
-                                  .weight = seated == backend ? weight : backend_weight(seated),
-                                  .conf_weight = seated->conf_weight,
-                                  .is_backup = backend_standing(seated) & PICK_BACKUP};
-    }
-    ret->plan = plan_new(plan, ret->seats, ret->n_seats);
-    if (ret->plan)
-        return 0;
-    free(ret->seats);
-    return -ENOMEM;
-}
-
-static void retire_backend(struct backend *backend)
-{
-    backend_set(backend, PICK_GONE);
-    backend->state = BACKEND_GONE;
-}
-
-static bool has_seat(const struct service_change *change, const struct backend *backend)
-{
-    for (size_t i = 0; i < change->n_seats; i++)
-        if (change->seats[i].backend == backend)
-            return true;
-    return false;
-}
-
-static void retire_left_out(struct service_change *change)
-{
-    for (size_t i = 0; i < change->service->n_places; i++) {
-        struct backend *backend = &change->service->backends[i];
-
-        if (backend->state == BACKEND_SERVING && !has_seat(change, backend))
-            retire_backend(backend);
-    }
-}
-
-static uint32_t seat_standing(const struct service_seat *seat)
-{
-    return seat->weight | (seat->is_backup ? PICK_BACKUP : 0);
-}
-
-void service_commit(struct service_change *change)
-{
-    struct service *service = change->service;
-    struct service_plan *old = atomic_load_explicit(&service->plan, memory_order_relaxed);
-
-    retire_left_out(change);
-    for (size_t i = 0; i < change->n_seats; i++) {
-        struct service_seat *seat = &change->seats[i];
-
-        seat->backend->conf_weight = seat->conf_weight;
-        if (seat->backend->state == BACKEND_SERVING)
-            backend_configure(seat->backend, seat_standing(seat));
-    }
-    udp_room_set_limit(&service->udp_room, change->max_udp_sessions);
-    change->check = old && old->check != change->plan->check ? old->check : NULL;
-    atomic_store_explicit(&service->plan, change->plan, memory_order_release);
-    change->plan = old;
-    change->is_commited = true;
-}
-
-void service_activate(struct service_change *change)
-{
-    const struct service_plan *plan = service_plan(change->service);
-    bool waits = plan->check->is_probed && count_serving(change->service) > 0;
-
-    for (size_t i = 0; i < change->n_seats; i++) {
-        const struct service_seat *seat = &change->seats[i];
-
-        if (seat->backend->state != BACKEND_ADDED)
-            continue;
-        seat->backend->state = BACKEND_SERVING;
-        atomic_store_explicit(&seat->backend->slot->standing,
-                              seat_standing(seat) | (waits ? PICK_NEW : 0), memory_order_relaxed);
-    }
-}
-
-void service_change_fini(struct service_table *table, struct service_change *change)
-{
-    const struct service_plan *present = change->service ? service_plan(change->service) : NULL;
-
-    if (!change->is_commited && change->service)
-        drop_added(table, change);
-    if (change->check && (!present || change->check != present->check))
-        check_free(change->check);
-    plan_free(change->plan);
-    free(change->seats);
-    *change = (struct service_change){0};
+    if (backend->index < service->first_free)
+        service->first_free = backend->index;
 }
 
 void service_retire(struct service *service)
 {
-    for (size_t i = 0; i < service->n_places; i++)
-        if (service->backends[i].state == BACKEND_SERVING)
-            retire_backend(&service->backends[i]);
+    for (size_t i = 0; i < service->n_places; i++) {
+        struct backend *backend = &service->backends[i];
+
+        if (backend->state != BACKEND_SERVING)
+            continue;
+        backend_set(backend, PICK_GONE);
+        backend->state = BACKEND_GONE;
+    }
     service->is_gone = true;
 }
 
@@ -321,14 +129,14 @@ struct service *service_table_add(struct service_table *table, const char *name)
     if (index == SERVICE_TABLE_MAX)
         return NULL;
     service = &table->services[index];
-    *service = (struct service){.index = (uint32_t)index};
+    service->index = (uint32_t)index;
     service->backends = reserve_memory(SERVICE_BACKENDS_MAX, sizeof(*service->backends));
     service->slots = reserve_memory(SERVICE_BACKENDS_MAX, sizeof(*service->slots));
     if (!service->backends || !service->slots) {
         release_places(service);
         return NULL;
     }
-    udp_room_init(&service->udp_room, UINT32_MAX);
+    udp_room_set_limit(&service->udp_room, UINT32_MAX);
     snprintf(service->name, sizeof(service->name), "%s", name);
     service->is_used = true;
     if (index == table->n_services)
@@ -336,6 +144,7 @@ struct service *service_table_add(struct service_table *table, const char *name)
     return service;
 }
 
+/* Its room for UDP stays: workers look at it whether anybody is there or not. */
 void service_table_drop(struct service_table *table, struct service *service)
 {
     struct service_plan *plan = atomic_load_explicit(&service->plan, memory_order_relaxed);
@@ -346,8 +155,12 @@ void service_table_drop(struct service_table *table, struct service *service)
     if (plan)
         check_free(plan->check);
     plan_free(plan);
+    atomic_store_explicit(&service->plan, NULL, memory_order_relaxed);
     release_places(service);
-    *service = (struct service){0};
+    service->n_places = 0;
+    service->first_free = 0;
+    service->is_used = false;
+    service->is_gone = false;
 }
 
 static int add_first(struct service_table *table, const struct conf_service *from)

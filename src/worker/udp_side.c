@@ -18,7 +18,7 @@ int udp_side_prepare(struct udp_side *side, const struct udp_side_options *optio
     side->relay.prober = options->prober;
     side->relay.room = options->room;
     side->relay.n_workers = options->n_workers;
-    error = udp_relay_init(&side->relay, options->services, NULL, 0);
+    error = udp_relay_init(&side->relay, options->services);
     if (error) {
         reserve_release(side->listeners, LISTENER_TABLE_MAX, sizeof(*side->listeners));
         side->listeners = NULL;

@@ -194,6 +194,8 @@ static void take_change(struct worker *worker)
             log_warn("no memory for the timeouts of service %s: the old ones go on",
                      change->services[i]->name);
     }
+    if (worker->udp.listeners)
+        udp_relay_limit_hosts(&worker->udp.relay);
     for (size_t i = 0; i < change->n_steps && !worker->is_draining; i++)
         take_step(worker, &change->steps[i]);
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "lb4/control/runtime.h"
+#include "lb4/shared/service_change.h"
 #include "lb4/worker/listener_change.h"
 
 enum { CHANGE_ERROR_MAX = 256 }; /* with the NUL */

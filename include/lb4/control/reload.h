@@ -5,7 +5,8 @@
  * be over when every thread has taken it in. Whatever fails before the commit leaves everything as
  * it was. One run at a time; requests that come meanwhile are one more run. A run has a number; who
  * asked waits until that number is done. With a time to confirm, a run undoes itself unless it is
- * confirmed. Thread: control. */
+ * confirmed, and with it the runs that came after it; the result is then that of the undoing.
+ * Thread: control. */
 #ifndef LB4_CONTROL_RELOAD_H
 #define LB4_CONTROL_RELOAD_H
 

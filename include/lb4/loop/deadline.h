@@ -22,6 +22,7 @@ struct deadline_list {
     struct list entries; /* of struct deadline, the earliest first */
     uint64_t duration_ns;
     uint64_t slack_ns;
+    uint32_t n_users; /* of a list of a set */
 };
 
 /* The slack for deadlines that are touched often: min(64 ms, duration / 8); chosen: below what an
@@ -57,10 +58,14 @@ struct deadline_set {
 /* Empty again. No deadline is on a list of it, and nobody uses one any more. */
 void deadline_set_fini(struct deadline_set *set);
 
-/* The list of this duration and slack, made at the first call for it; it stays where it is until
- * the end of the set. NULL: no memory. */
+/* The list of this duration and slack, with one user more. It stays where it is until its last user
+ * has left it and its last deadline has ended. Not between two calls of deadline_set_expire() with
+ * the same *at. NULL: no memory. */
 struct deadline_list *deadline_set_list(struct deadline_set *set, uint64_t duration_ns,
                                         uint64_t slack_ns);
+
+/* A user will start no more deadlines on the list; those that run go on. NULL is fine. */
+void deadline_list_leave(struct deadline_list *list);
 
 /* As deadline_expire(), list after list: *at is 0 at first, and then left alone. What comes due on
  * a list that is done with waits for the next round, so that a round ends. */

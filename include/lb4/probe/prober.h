@@ -20,41 +20,10 @@
 
 #include "lb4/base/list.h"
 #include "lb4/loop/loop.h"
-#include "lb4/probe/attempt.h"
-#include "lb4/probe/health.h"
-#include "lb4/probe/schedule.h"
+#include "lb4/probe/probe.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
-
-/* One server, seen by the prober. */
-struct probe {
-    struct schedule_entry entry; /* what comes next: a start, a time-out, an end of a mark */
-    struct attempt attempt;
-    struct health health;
-    struct schedule_slots slots;
-    struct list queue; /* on prober->waiting or prober->lingering, or on none */
-    struct service *service;
-    struct backend *backend; /* NULL: nobody has this number */
-    struct addr addr;        /* with the port that is probed */
-    uint64_t next_ns;        /* the next start is due; UINT64_MAX = none */
-    uint64_t repeat_ns;      /* a dialogue asks again; UINT64_MAX = not any more */
-    uint64_t attempt_by_ns;  /* the attempt's time is over */
-    uint64_t watch_by_ns;    /* a closer look has seen enough */
-    uint64_t unmark_ns;      /* PICK_FRESH, or the PICK_SUSPECT of one that is spared, ends;
-                                UINT64_MAX = no mark */
-    uint64_t started_ns;     /* the last attempt */
-    uint64_t late_ns;        /* how long after its due time that was */
-    uint64_t prompted_ns;    /* the last one that a client's failed connect brought; 0 = never */
-    uint64_t cleared_ns;     /* when it was last taken for no suspect any more; 0 = never */
-    uint32_t n_relapses; /* suspect again soon after a probe had answered, so many times in a row */
-    uint32_t n_unknown;  /* outcomes in a row that said nothing */
-    bool is_prompted;    /* a client's failed connect was noticed, no probe has answered since */
-    bool is_spared;      /* a probe has answered, but it stays a suspect until unmark_ns */
-    bool is_new;         /* it comes from maintenance: the next outcome decides alone */
-    bool is_open;        /* the attempt is counted in prober->n_open */
-    bool is_unjudged;    /* its first probe is not over: counted in prober->n_unjudged */
-};
 
 /* What the log was told of one service. */
 struct prober_service {
@@ -119,11 +88,6 @@ void prober_fini(struct prober *prober);
 /* Its own thread, for probe/roster.c: put the probe where it comes up next; end its attempt. */
 void prober_arm(struct prober *prober, struct probe *probe);
 void prober_close_attempt(struct prober *prober, struct probe *probe);
-
-static inline const struct service_check *probe_check(const struct probe *probe)
-{
-    return service_plan(probe->service)->check;
-}
 
 /* The body of the thread: returns after MAILBOX_EXIT, with every attempt closed. */
 void prober_run(struct prober *prober);

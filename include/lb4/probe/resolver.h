@@ -1,8 +1,8 @@
 /* Host names into addresses, all at the same time and with one deadline for the whole.
  *
  * getaddrinfo(3) may block for as long as resolv.conf(5) says and cannot be called off, so it runs
- * in a child process that is ended at the deadline: no thread is left behind. Call it before the
- * process has threads. */
+ * in a child process that is ended at the deadline: no thread is left behind. So it is before the
+ * process has threads; later there is resolver_resolve_by_threads(). */
 #ifndef LB4_PROBE_RESOLVER_H
 #define LB4_PROBE_RESOLVER_H
 

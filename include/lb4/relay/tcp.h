@@ -16,7 +16,8 @@ int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services
 void tcp_relay_fini(struct tcp_relay *relay);
 
 /* The service is new, or has another plan: its timeouts count from now on, for connections that are
- * there when they next have a byte to move. Returns 0, or -ENOMEM: those that it had go on. */
+ * there when they next have a byte to move. Returns 0, or -ENOMEM: those that it had go on; a new
+ * one has none, and its clients are reset. */
 int tcp_relay_adopt(struct tcp_relay *relay, const struct service *service);
 
 /* An accepted client: `fd` and one place of maxconn belong to the relay now, whatever happens.

@@ -24,6 +24,7 @@
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
 #include "lb4/relay/udp_inbox.h"
+#include "lb4/relay/udp_listener.h"
 #include "lb4/relay/udp_outbox.h"
 #include "lb4/relay/udp_share.h"
 #include "lb4/relay/udp_table.h"
@@ -31,21 +32,6 @@
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
 #include "lb4/shared/udp_room.h"
-
-/* One listening socket of one worker, which opens it, fills in the first part, leaves the rest
- * zero, and closes it only when no session of the relay is left: answers leave by it. */
-struct udp_listener {
-    struct source source; /* SOURCE_UDP_LISTENER */
-    struct service *service;
-    struct addr at;   /* that it is bound to, with the port */
-    bool is_wildcard; /* asked addresses come with the datagrams */
-    bool is_leaving;  /* not in the configuration any more: no new sessions */
-
-    /* The relay's. */
-    struct deadline look; /* at what the kernel dropped */
-    bool is_looking;      /* the deadline runs */
-    uint32_t n_drops;     /* of the kernel, counted so far */
-};
 
 /* Of one service. */
 struct udp_service {
@@ -86,20 +72,18 @@ struct udp_relay {
 };
 
 /* `loop`, `stats`, `prober`, `room` and `n_workers` are set by the caller. A room for none = no
- * service listens on UDP, and nothing is allocated. `ports`: first and last port of each UDP
- * listener. Returns 0, -ENOMEM or -errno of getrandom(2). */
-struct udp_port_range {
-    uint16_t first;
-    uint16_t last;
-};
-int udp_relay_init(struct udp_relay *relay, const struct service_table *services,
-                   const struct udp_port_range *ports, size_t n_ports);
+ * service listens on UDP, and nothing is allocated. Returns 0, -ENOMEM or -errno of getrandom(2).
+ */
+int udp_relay_init(struct udp_relay *relay, const struct service_table *services);
 /* All sessions have ended. Also of a relay that is all zero. */
 void udp_relay_fini(struct udp_relay *relay);
 
 /* The service is new, or has another plan: its timeout counts from now on. Returns 0, or -ENOMEM:
- * the one that it had goes on. */
+ * the one that it had goes on; a new one has none, and no sessions. */
 int udp_relay_adopt(struct udp_relay *relay, struct service *service);
+
+/* The room has, or may have, another limit: so has what one client host may have of it. */
+void udp_relay_limit_hosts(struct udp_relay *relay);
 
 /* A UDP listener of the process has this port, or none has it any more. */
 void udp_relay_note_port(struct udp_relay *relay, uint16_t port, bool is_ours);

@@ -56,7 +56,6 @@ struct backend {
 };
 
 /* All relaxed: a choice may be one step out of date, and nothing else is published with these. */
-
 static inline uint32_t backend_active(const struct backend *backend)
 {
     return atomic_load_explicit(&backend->slot->active, memory_order_relaxed);

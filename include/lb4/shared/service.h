@@ -2,13 +2,12 @@
  *
  * Control is the one writer. A service and its servers stay where they are, so that connections may
  * hold pointers to them. What a reload can change is in a plan, which is never written once others
- * can see it: control puts another one in its place. Threads take the plan anew in each turn
- * (service_plan()) and keep no pointer to it beyond the turn; control frees the old one when every
- * thread has ended a turn since (a grace, control/grace.h).
+ * can see it: control puts another one in its place (shared/service_change.h). Threads take the
+ * plan anew in each turn (service_plan()) and keep no pointer to it beyond the turn; control frees
+ * the old one when every thread has ended a turn since (a grace, control/runtime.h).
  *
- * A change goes: prepare (may fail, nobody sees it), commit (the plan is swapped; servers that are
- * left out get no more clients), a grace, activate (those that were added may be chosen). A server
- * that is gone keeps its place until its last connection has ended and a grace has passed. */
+ * A server that is gone keeps its place until its last connection has ended and a grace has passed.
+ */
 #ifndef LB4_SHARED_SERVICE_H
 #define LB4_SHARED_SERVICE_H
 
@@ -43,7 +42,8 @@ struct service {
     char name[CONF_NAME_MAX + 1];
 
     /* Control's own. */
-    size_t n_places; /* that were ever taken */
+    size_t n_places;   /* that were ever taken */
+    size_t first_free; /* no place below is free */
     bool is_used;
     bool is_gone; /* not in the configuration any more; its last connections end by themselves */
 };
@@ -63,6 +63,12 @@ static inline const struct service_plan *service_plan(const struct service *serv
     return atomic_load_explicit(&service->plan, memory_order_acquire);
 }
 
+/* Of the place `index`, below n_backends of a plan. */
+static inline uint32_t service_standing(const struct service *service, size_t index)
+{
+    return atomic_load_explicit(&service->slots[index].standing, memory_order_relaxed);
+}
+
 /* A table of all services of the configuration, ready to serve. Returns 0 or -ENOMEM. */
 int service_table_init(struct service_table *table, const struct conf *conf);
 void service_table_fini(struct service_table *table);
@@ -76,40 +82,15 @@ static inline bool service_is_live(const struct service *service)
     return service->is_used && !service->is_gone;
 }
 
-/* A change of one service, from service_prepare() to the freeing of what it replaced. */
-struct service_change {
-    struct service *service;
-    struct service_plan *plan;   /* prepared; after the commit the one that was replaced */
-    struct service_check *check; /* after the commit: the one that was replaced, or NULL */
-    struct service_seat *seats;  /* the servers of the new plan */
-    size_t n_seats;
-    uint32_t max_udp_sessions;
-    bool is_commited;
-};
-
 /* Thread of all that follows: control. */
 
 /* Make a place for a new service, with nobody in it. NULL: no memory, no place. Until its first
  * change is commited service_table_drop() takes it back. */
 struct service *service_table_add(struct service_table *table, const char *name);
 
-/* What `from` says is to become of the service. Servers are the same if name and address are: they
- * keep everything, the weight that an operator gave too, unless the configuration's has changed.
- * Returns 0, -ENOMEM or -ENOSPC (no place for so many that came and went); on error nothing is
- * kept. */
-int service_prepare(struct service_table *table, struct service *service,
-                    const struct conf_service *from, struct service_change *ret);
-
-/* The weight of one server is to be 1..CONF_WEIGHT_MAX. Returns 0 or -ENOMEM. */
-int service_prepare_weight(struct service *service, const struct backend *backend, uint32_t weight,
-                           struct service_change *ret);
-
-void service_commit(struct service_change *change);
-/* After a grace. Those added wait for a first probe (PICK_NEW) if there is one to come and others
- * serve meanwhile. */
-void service_activate(struct service_change *change);
-/* Free what was replaced: after a grace; or what was prepared, if it is not to be. */
-void service_change_fini(struct service_table *table, struct service_change *change);
+/* A place for this server, BACKEND_ADDED, not to be chosen. NULL: there is none. */
+struct backend *service_add_backend(struct service_table *table, struct service *service,
+                                    const struct conf_server *server);
 
 /* Nobody is to be chosen any more; the service is not in the configuration. */
 void service_retire(struct service *service);

@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "lb4/loop/loop.h"
-#include "lb4/relay/sweep.h"
 #include "lb4/relay/tcp.h"
 #include "lb4/shared/capacity.h"
 #include "lb4/shared/mailbox.h"
@@ -19,6 +18,7 @@
 #include "lb4/shared/stats.h"
 #include "lb4/shared/udp_room.h"
 #include "lb4/worker/listener.h"
+#include "lb4/worker/order.h"
 #include "lb4/worker/udp_side.h"
 
 struct worker_group;
@@ -51,25 +51,6 @@ struct worker {
     uint64_t resume_ns;       /* when they try again, at the latest */
     uint64_t n_closed_then;   /* ended when the last paused: one more is reason to try */
     uint64_t pause_logged_ns; /* 0 = never */
-};
-
-/* What a reload asks of every worker: from a commit until all have answered a question that was
- * asked after it (mailbox.h), constant. */
-struct worker_change {
-    const struct listener_step *steps;
-    size_t n_steps;
-    struct service *const *services; /* new ones, and those with another plan */
-    size_t n_services;
-};
-
-/* What an operator wants of all connections (relay/sweep.h); constant but for the results, until
- * all have answered a question that was asked after it. */
-struct worker_sweep {
-    const struct backend *kill;        /* NULL = nobody */
-    const struct sweep_excess *excess; /* what is to be shed */
-    size_t n_excess;
-    struct sweep_list *lists; /* by worker; NULL = none is wanted */
-    size_t *n_ended;          /* by worker, what was killed and shed */
 };
 
 struct worker_group {

@@ -20,7 +20,6 @@ struct rig_options {
     uint32_t responses; /* 0 = as many as come */
     bool is_one_way;
     bool keeps_on_down;
-    const struct udp_port_range *ports;
 };
 
 struct rig {
@@ -80,8 +79,7 @@ static inline void rig_open(struct rig *rig, const struct addr *servers, size_t 
     rig->relay.room = &rig->room;
     rig->relay.n_workers = options->n_workers ? options->n_workers : 1;
     rig->relay.prober = &rig->prober;
-    assert_int_equal(
-        udp_relay_init(&rig->relay, &rig->services, options->ports, options->ports ? 1 : 0), 0);
+    assert_int_equal(udp_relay_init(&rig->relay, &rig->services), 0);
     rig_listen(rig, options->host ? options->host : "127.0.0.1");
 }
 

@@ -1,0 +1,243 @@
+#include "lb4/shared/service_change.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- prepare ---------------------------------------------------------------------------------- */
+
+/* The present check goes on if nothing about it changes, as the prober's attempts point to it. */
+static struct service_check *next_check(const struct service *service,
+                                        const struct conf_service *from)
+{
+    const struct service_plan *plan = service_plan(service);
+    struct service_check *check = check_new(from);
+
+    if (!check || !plan || !check_equal(check, plan->check))
+        return check;
+    check_free(check);
+    return plan->check;
+}
+
+static void drop_added(struct service_table *table, struct service_change *change)
+{
+    const struct stats_server_sum nothing = {0};
+
+    for (size_t i = 0; i < change->n_seats; i++) {
+        struct backend *backend = change->seats[i].backend;
+
+        if (backend && backend->state == BACKEND_ADDED)
+            service_free_backend(table, change->service, backend, &nothing);
+    }
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    const struct backend *const *a = left;
+    const struct backend *const *b = right;
+
+    return strcmp((*a)->name, (*b)->name);
+}
+
+/* Those that serve, by name. With thousands of servers a walk for each would keep control from
+ * everything else. */
+struct serving {
+    struct backend **backends;
+    size_t n;
+};
+
+static int serving_init(struct serving *serving, const struct service *service)
+{
+    *serving = (struct serving){0};
+    serving->backends = calloc(service->n_places + 1, sizeof(struct backend *));
+    if (!serving->backends)
+        return -ENOMEM;
+    for (size_t i = 0; i < service->n_places; i++)
+        if (service->backends[i].state == BACKEND_SERVING)
+            serving->backends[serving->n++] = &service->backends[i];
+    qsort(serving->backends, serving->n, sizeof(struct backend *), compare_names);
+    return 0;
+}
+
+static struct backend *serving_find(const struct serving *serving, const struct conf_server *server)
+{
+    size_t from = 0;
+    size_t to = serving->n;
+
+    while (from < to) {
+        size_t at = from + (to - from) / 2;
+        struct backend *backend = serving->backends[at];
+        int order = strcmp(server->name, backend->name);
+
+        if (order == 0)
+            return addr_equal(&backend->addr, &server->addr) ? backend : NULL;
+        if (order < 0)
+            to = at;
+        else
+            from = at + 1;
+    }
+    return NULL;
+}
+
+/* The one of this server, if it has one already, is in the seat. */
+static int take_seat(struct service_table *table, struct service *service,
+                     struct service_seat *seat, const struct conf_server *server)
+{
+    seat->weight = server->weight;
+    seat->conf_weight = server->weight;
+    seat->is_backup = server->is_backup;
+    if (!seat->backend)
+        seat->backend = service_add_backend(table, service, server);
+    else if (seat->backend->conf_weight == server->weight)
+        seat->weight = backend_weight(seat->backend);
+    return seat->backend ? 0 : -ENOSPC;
+}
+
+static int seats_init(struct service_table *table, struct service_change *change,
+                      const struct conf_service *from)
+{
+    struct serving serving;
+    int error = serving_init(&serving, change->service);
+
+    change->seats = calloc(from->n_servers + 1, sizeof(*change->seats));
+    if (!change->seats)
+        error = -ENOMEM;
+    for (size_t i = 0; !error && i < from->n_servers; i++) {
+        struct service_seat *seat = &change->seats[change->n_seats++];
+
+        seat->backend = serving_find(&serving, &from->servers[i]);
+        error = take_seat(table, change->service, seat, &from->servers[i]);
+    }
+    free(serving.backends);
+    return error;
+}
+
+int service_prepare(struct service_table *table, struct service *service,
+                    const struct conf_service *from, struct service_change *ret)
+{
+    struct service_plan model = plan_model(from);
+    int error;
+
+    *ret = (struct service_change){
+        .service = service,
+        .max_udp_sessions = from->udp.max_sessions ? from->udp.max_sessions : UINT32_MAX};
+    error = seats_init(table, ret, from);
+    if (!error) {
+        model.check = ret->check = next_check(service, from);
+        ret->plan = model.check ? plan_new(&model, ret->seats, ret->n_seats) : NULL;
+        error = ret->plan ? 0 : -ENOMEM;
+    }
+    if (error)
+        service_change_fini(table, ret);
+    return error;
+}
+
+static size_t count_serving(const struct service *service)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < service->n_places; i++)
+        n += service->backends[i].state == BACKEND_SERVING;
+    return n;
+}
+
+int service_prepare_weight(struct service *service, const struct backend *backend, uint32_t weight,
+                           struct service_change *ret)
+{
+    const struct service_plan *plan = service_plan(service);
+
+    *ret = (struct service_change){.service = service,
+                                   .check = plan->check,
+                                   .max_udp_sessions = udp_room_limit(&service->udp_room)};
+    ret->seats = calloc(count_serving(service) + 1, sizeof(*ret->seats));
+    if (!ret->seats)
+        return -ENOMEM;
+    for (size_t i = 0; i < service->n_places; i++) {
+        struct backend *seated = &service->backends[i];
+
+        if (seated->state != BACKEND_SERVING)
+            continue;
+        ret->seats[ret->n_seats++] =
+            (struct service_seat){.backend = seated,
+                                  .weight = seated == backend ? weight : backend_weight(seated),
+                                  .conf_weight = seated->conf_weight,
+                                  .is_backup = backend_standing(seated) & PICK_BACKUP};
+    }
+    ret->plan = plan_new(plan, ret->seats, ret->n_seats);
+    if (ret->plan)
+        return 0;
+    free(ret->seats);
+    return -ENOMEM;
+}
+
+/* --- commit and after ------------------------------------------------------------------------- */
+
+/* Who has no seat is gone. Nobody who was gone before has one. */
+static void retire_left_out(struct service_change *change)
+{
+    struct service *service = change->service;
+
+    for (size_t i = 0; i < service->n_places; i++)
+        if (service->backends[i].state == BACKEND_SERVING)
+            service->backends[i].state = BACKEND_GONE;
+    for (size_t i = 0; i < change->n_seats; i++)
+        if (change->seats[i].backend->state == BACKEND_GONE)
+            change->seats[i].backend->state = BACKEND_SERVING;
+    for (size_t i = 0; i < service->n_places; i++)
+        if (service->backends[i].state == BACKEND_GONE)
+            backend_set(&service->backends[i], PICK_GONE);
+}
+
+static uint32_t seat_standing(const struct service_seat *seat)
+{
+    return seat->weight | (seat->is_backup ? PICK_BACKUP : 0);
+}
+
+void service_commit(struct service_change *change)
+{
+    struct service *service = change->service;
+    struct service_plan *old = atomic_load_explicit(&service->plan, memory_order_relaxed);
+
+    retire_left_out(change);
+    for (size_t i = 0; i < change->n_seats; i++) {
+        struct service_seat *seat = &change->seats[i];
+
+        seat->backend->conf_weight = seat->conf_weight;
+        if (seat->backend->state == BACKEND_SERVING)
+            backend_configure(seat->backend, seat_standing(seat));
+    }
+    udp_room_set_limit(&service->udp_room, change->max_udp_sessions);
+    change->check = old && old->check != change->plan->check ? old->check : NULL;
+    atomic_store_explicit(&service->plan, change->plan, memory_order_release);
+    change->plan = old;
+    change->is_commited = true;
+}
+
+void service_activate(struct service_change *change)
+{
+    const struct service_plan *plan = service_plan(change->service);
+    bool waits = plan->check->is_probed && count_serving(change->service) > 0;
+
+    for (size_t i = 0; i < change->n_seats; i++) {
+        const struct service_seat *seat = &change->seats[i];
+
+        if (seat->backend->state != BACKEND_ADDED)
+            continue;
+        seat->backend->state = BACKEND_SERVING;
+        atomic_store_explicit(&seat->backend->slot->standing,
+                              seat_standing(seat) | (waits ? PICK_NEW : 0), memory_order_relaxed);
+    }
+}
+
+void service_change_fini(struct service_table *table, struct service_change *change)
+{
+    const struct service_plan *present = change->service ? service_plan(change->service) : NULL;
+
+    if (!change->is_commited && change->service)
+        drop_added(table, change);
+    if (change->check && (!present || change->check != present->check))
+        check_free(change->check);
+    plan_free(change->plan);
+    free(change->seats);
+    *change = (struct service_change){0};
+}
