@@ -198,6 +198,7 @@ void service_commit(struct service_change *change)
     struct service *service = change->service;
     struct service_plan *old = atomic_load_explicit(&service->plan, memory_order_relaxed);
 
+    service->is_gone = false; /* it may have left, and come back before it had ended */
     retire_left_out(change);
     for (size_t i = 0; i < change->n_seats; i++) {
         struct service_seat *seat = &change->seats[i];
