@@ -200,7 +200,7 @@ def test_commands_are_logged_with_who(start_lb4, desk, pool):
 
 @pytest.mark.parametrize("words, code, said", [
     (["frob"], 1, "unknown command 'frob'"),
-    (["show"], 1, "usage: show services|servers|info|config"),
+    (["show"], 1, "usage: show services|servers|connections|info|config"),
     (["drain", "web/nobody"], 1, "no server 'nobody' in service web"),
     (["weight", "web/s1", "0"], 1, "weight: '0' is not accepted: 1..256"),
     ([], 2, "no command"),
@@ -288,7 +288,7 @@ def test_another_uid_is_refused(start_lb4, desk, pool):
     assert done.returncode == 3 and "permission denied: uid 1 is neither root" in done.stderr
     assert desk.server("web/s1")["state"] == "up"
     lb4.wait_line("uid 1 .* was refused")
-    own = {"user": daemon.NOBODY, "group": daemon.NOBODY, "extra_groups": []}
+    own = {"user": daemon.LB4_UID, "group": daemon.LB4_UID, "extra_groups": []}
     assert desk.run("show", "info", **own).returncode == 0
 
 
