@@ -181,7 +181,7 @@ static void start(struct prober *prober, struct probe *probe)
     bool is_under_way;
 
     prober->n_starts++;
-    if (backend_standing(probe->backend) & PICK_MAINT) {
+    if (backend_standing(probe->backend) & (PICK_MAINT | PICK_GONE)) {
         probe->next_ns =
             schedule_next_slot(&probe->slots, prober->loop.now_ns, next_random(prober));
         return;
@@ -372,7 +372,8 @@ static void on_mailbox(struct prober *prober)
         mailbox_pong(&prober->mailbox);
     if (requests & MAILBOX_CHANGE)
         roster_change(prober, prober->change);
-    if (requests & MAILBOX_SUSPECT)
+    if (requests &
+        (MAILBOX_SUSPECT | MAILBOX_CHANGE)) /* of those added it may have been told before */
         notice_suspects(prober);
     if (requests & MAILBOX_EXIT)
         prober->is_exiting = true;

@@ -6,9 +6,11 @@
  * (service_plan()) and keep no pointer to it beyond the turn; control frees the old one when every
  * thread has ended a turn since (a grace, control/grace.h).
  *
- * A change goes: prepare (may fail, nobody sees it), commit (the plan is swapped; servers that are
- * left out get no more clients), a grace, activate (those that were added may be chosen). A server
- * that is gone keeps its place until its last connection has ended and a grace has passed. */
+ * A change goes: prepare (may fail, nobody sees it), commit (the plan is swapped), a grace,
+ * activate (those that were added may be chosen, those that are left out get no more clients).
+ * Until then the latter serve if the policy finds nobody else, so that there is no moment without a
+ * server. A server that is gone keeps its place until its last connection has ended and a grace has
+ * passed. */
 #ifndef LB4_SHARED_SERVICE_H
 #define LB4_SHARED_SERVICE_H
 
@@ -84,6 +86,7 @@ struct service_change {
     struct service_seat *seats;  /* the servers of the new plan */
     size_t n_seats;
     uint32_t max_udp_sessions;
+    bool waits_for_probe; /* servers that are added get their first client after a probe */
     bool is_commited;
 };
 
@@ -106,7 +109,7 @@ int service_prepare_weight(struct service *service, const struct backend *backen
 
 void service_commit(struct service_change *change);
 /* After a grace. Those added wait for a first probe (PICK_NEW) if there is one to come and others
- * serve meanwhile. */
+ * can serve meanwhile. Of a new service, those added serve from its commit on. */
 void service_activate(struct service_change *change);
 /* Free what was replaced: after a grace; or what was prepared, if it is not to be. */
 void service_change_fini(struct service_table *table, struct service_change *change);
