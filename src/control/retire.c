@@ -42,6 +42,18 @@ static bool is_over(const struct backend *backend)
     return backend->state == BACKEND_GONE && backend_active(backend) == 0;
 }
 
+/* Of UDP, until its time is over: it still counts what it drops. */
+static bool has_listener(const struct runtime *runtime, const struct service *service)
+{
+    for (size_t i = 0; i < runtime->listeners.n_listeners; i++) {
+        const struct listener *listener = &runtime->listeners.listeners[i];
+
+        if (listener->state != LISTENER_NONE && listener->service == service)
+            return true;
+    }
+    return false;
+}
+
 static size_t count_left(const struct service *service)
 {
     size_t n = 0;
@@ -79,7 +91,8 @@ static struct leftovers look(const struct runtime *runtime)
             left.n_over += count_over(service);
         if (service->is_used && service->is_gone) {
             left.n_gone++;
-            left.n_over += count_left(service) == count_over(service);
+            left.n_over +=
+                count_left(service) == count_over(service) && !has_listener(runtime, service);
         }
     }
     return left;
@@ -104,7 +117,8 @@ static void choose_of(struct retire *retire, const struct runtime *runtime, stru
         retire->backends[retire->n_backends++] = &service->backends[i];
         n_over++;
     }
-    if (service->is_gone && count_left(service) == n_over && is_empty(runtime, service))
+    if (service->is_gone && count_left(service) == n_over && !has_listener(runtime, service) &&
+        is_empty(runtime, service))
         retire->services[retire->n_services++] = service;
 }
 
