@@ -394,7 +394,8 @@ static void on_mailbox(struct prober *prober)
         mailbox_pong(&prober->mailbox);
     if (requests & MAILBOX_CHANGE)
         roster_change(prober, prober->change);
-    if (requests & MAILBOX_SUSPECT)
+    if (requests &
+        (MAILBOX_SUSPECT | MAILBOX_CHANGE)) /* of those added it may have been told before */
         notice_suspects(prober);
     for (size_t i = 0; requests & MAILBOX_WISH && i < prober->n_probes; i++)
         if (prober->probes[i].backend)

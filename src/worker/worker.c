@@ -181,10 +181,11 @@ static void take_step(struct worker *worker, const struct listener_step *step)
 }
 
 /* While draining, listeners are closed already, and no new ones are wanted. */
-static void take_change(struct worker *worker)
+void worker_take_change(struct worker *worker)
 {
     const struct worker_change *change = worker->group->change;
 
+    worker->n_changes++;
     for (size_t i = 0; i < change->n_services; i++) {
         int error = tcp_relay_adopt(&worker->relay, change->services[i]);
 
@@ -223,8 +224,8 @@ static void on_mailbox(struct worker *worker)
     accept_receive(worker);
     if (requests & MAILBOX_PING)
         mailbox_pong(&worker->mailbox);
-    if (requests & MAILBOX_CHANGE)
-        take_change(worker);
+    if (requests & MAILBOX_CHANGE && worker->n_changes != worker->group->n_changes)
+        worker_take_change(worker);
     if (requests & MAILBOX_SWEEP)
         take_sweep(worker);
     if (requests & MAILBOX_RESET)
@@ -369,6 +370,7 @@ int worker_group_prepare_udp(struct worker_group *group, uint32_t n_sessions)
 void worker_group_change(struct worker_group *group, const struct worker_change *change)
 {
     group->change = change;
+    group->n_changes++;
     worker_group_post(group, MAILBOX_CHANGE);
 }
 

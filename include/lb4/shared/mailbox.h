@@ -41,7 +41,8 @@ enum {
  * is taken. */
 struct mailbox_handoff {
     int fd;
-    uint32_t listener; /* index of the listener it was accepted on */
+    uint32_t listener;  /* index of the listener it was accepted on */
+    uint64_t n_changes; /* that the sender had taken (worker.h); the listener may be of the last */
     struct addr peer;
 };
 
