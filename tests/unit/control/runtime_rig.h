@@ -38,7 +38,8 @@ static inline struct conf *rig_conf(const char *text)
 
 static inline void rig_conf_drop(struct conf *conf)
 {
-    conf_free(conf);
+    if (conf)
+        conf_free(conf);
     free(conf);
 }
 
