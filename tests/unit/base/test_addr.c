@@ -200,6 +200,35 @@ static void test_random_round_trip(void **state)
     }
 }
 
+/* By family, scope, address, port; equal exactly where addr_equal() says so. */
+static void test_order(void **state)
+{
+    static const struct {
+        const char *host;
+        uint16_t port;
+    } in_order[] = {{"10.0.0.1", 2},    {"10.0.0.1", 80},      {"10.0.0.2", 1},
+                    {"192.168.0.1", 1}, {"255.0.0.1", 65535},  {"::1", 1},
+                    {"2001:db8::1", 1}, {"2001:db8::1", 65535}};
+    enum { N = sizeof(in_order) / sizeof(in_order[0]) };
+    struct addr addrs[N];
+
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(addr_parse(in_order[i].host, &addrs[i]), 0);
+        addr_set_port(&addrs[i], in_order[i].port);
+    }
+    for (size_t i = 0; i < N; i++) {
+        for (size_t k = 0; k < N; k++) {
+            int order = addr_compare(&addrs[i], &addrs[k]);
+
+            assert_int_equal((order > 0) - (order < 0), (i > k) - (i < k));
+            assert_int_equal(order == 0, addr_equal(&addrs[i], &addrs[k]));
+            assert_int_equal(addr_compare_host(&addrs[i], &addrs[k]) == 0,
+                             addr_equal_host(&addrs[i], &addrs[k]));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_scope),
         cmocka_unit_test(test_longest_text_fits),
         cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_order),
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_random_round_trip),
     };

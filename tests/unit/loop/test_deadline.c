@@ -272,6 +272,35 @@ static void test_set_expires_all_lists(void **state)
     deadline_set_fini(&set);
 }
 
+/* A list goes when nobody starts deadlines on it any more, and none runs; not before. */
+static void test_set_drops_unused_lists(void **state)
+{
+    struct deadline_set set = {0};
+    struct deadline deadline;
+    struct deadline_list *kept = deadline_set_list(&set, 10, 0);
+    struct deadline_list *shared = deadline_set_list(&set, 20, 0);
+    struct deadline_list *busy = deadline_set_list(&set, 30, 0);
+    size_t at = 0;
+
+    (void)state;
+    assert_ptr_equal(deadline_set_list(&set, 20, 0), shared);
+    deadline_init(&deadline);
+    deadline_start(busy, &deadline, 100);
+    deadline_list_leave(shared);
+    deadline_list_leave(busy);
+    deadline_list_leave(NULL);
+    assert_non_null(deadline_set_list(&set, 40, 0));
+    assert_int_equal(set.n_lists, 4);
+    assert_int_equal(deadline_set_earliest(&set, UINT64_MAX), 130);
+    deadline_list_leave(shared);
+    assert_ptr_equal(deadline_set_expire(&set, &at, 130), &deadline);
+    for (uint64_t i = 0; i < 1000; i++)
+        deadline_list_leave(deadline_set_list(&set, 1000 + i, 0));
+    assert_int_equal(set.n_lists, 3); /* 10, 40, and the last */
+    assert_ptr_equal(deadline_set_list(&set, 10, 0), kept);
+    deadline_set_fini(&set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_never_early_never_late),
         cmocka_unit_test(test_set_shares_lists),
         cmocka_unit_test(test_set_expires_all_lists),
+        cmocka_unit_test(test_set_drops_unused_lists),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

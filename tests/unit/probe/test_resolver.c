@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -49,6 +50,8 @@ static struct addrinfo *make_list(const char *text)
     return first;
 }
 
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
 /* What a name does stands in the name. */
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                 struct addrinfo **ret)
@@ -57,6 +60,11 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     if (strcmp(host, "hangs") == 0)
         for (;;)
             pause();
+    if (strcmp(host, "waits") == 0) {
+        pthread_mutex_lock(&gate);
+        pthread_mutex_unlock(&gate);
+        host = "one";
+    }
     if (strcmp(host, "kills") == 0)
         kill(getpid(), SIGKILL);
     if (strcmp(host, "exits") == 0)
@@ -290,14 +298,111 @@ static void test_child_is_silent(void **state)
     assert_string_equal(text, "buffered\natexit ran\n");
 }
 
+static size_t count_entries(const char *path)
+{
+    DIR *folder = opendir(path);
+    size_t n = 0;
+
+    assert_non_null(folder);
+    while (readdir(folder))
+        n++;
+    closedir(folder);
+    return n;
+}
+
+static void test_threads_find_the_same(void **state)
+{
+    static const char *const hosts[] = {"one", "several", "many", "unknown", "again", "family"};
+    enum { N = sizeof(hosts) / sizeof(hosts[0]) };
+    struct resolver_name names[2][N];
+
+    (void)state;
+    memset(names, 0xff, sizeof(names)); /* nothing of it counts but the hosts */
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < N; i++)
+            names[k][i].host = hosts[i];
+    assert_int_equal(resolver_resolve(names[0], N, 20000), 0);
+    assert_int_equal(resolver_resolve_by_threads(names[1], N, 20000), 0);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(names[0][i].error, names[1][i].error);
+        assert_int_equal(names[0][i].n_addrs, names[1][i].n_addrs);
+        assert_int_equal(names[0][i].is_cut, names[1][i].is_cut);
+        for (size_t k = 0; k < names[0][i].n_addrs; k++)
+            assert_true(addr_equal(&names[0][i].addrs[k], &names[1][i].addrs[k]));
+    }
+}
+
+/* Names that hang cost the time that there is, and no more; the others are there. When they are
+ * let go, nothing of theirs is left: no thread, no descriptor, and no memory (AddressSanitizer). */
+static void test_late_threads_end_by_themselves(void **state)
+{
+    struct resolver_name names[] = {{.host = "waits"}, {.host = "one"}, {.host = "waits"}};
+    size_t n_threads = count_entries("/proc/self/task");
+    size_t n_fds = count_entries("/proc/self/fd");
+    uint64_t began_ns = clock_now_ns();
+
+    (void)state;
+    pthread_mutex_lock(&gate);
+    assert_int_equal(resolver_resolve_by_threads(names, 3, 100), 0);
+    assert_true(clock_now_ns() - began_ns >= 100 * CLOCK_NS_PER_MS);
+    assert_int_equal(names[0].error, EAI_INPROGRESS);
+    assert_int_equal(names[1].n_addrs, 1);
+    assert_int_equal(names[2].error, EAI_INPROGRESS);
+    assert_int_equal(count_entries("/proc/self/task"), n_threads + 2);
+    pthread_mutex_unlock(&gate);
+    while (count_entries("/proc/self/task") > n_threads || count_entries("/proc/self/fd") > n_fds)
+        assert_true(clock_now_ns() - began_ns < 20 * CLOCK_NS_PER_S);
+}
+
+static void test_many_names_by_threads(void **state)
+{
+    enum { N = 500 };
+    static struct resolver_name names[N];
+
+    (void)state;
+    for (size_t i = 0; i < N; i++)
+        names[i].host = i % 2 ? "one" : "unknown";
+    assert_int_equal(resolver_resolve_by_threads(names, N, 20000), 0);
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(names[i].n_addrs, i % 2);
+}
+
+/* Who is told to end does not wait for names. */
+static void test_threads_are_given_up_for_a_signal(void **state)
+{
+    struct resolver_name name = {.host = "waits"};
+    sigset_t set;
+    int number;
+
+    (void)state;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_mutex_lock(&gate);
+    pthread_kill(pthread_self(), SIGTERM);
+    assert_int_equal(resolver_resolve_by_threads(&name, 1, 20000), -EINTR);
+    pthread_mutex_unlock(&gate);
+    sigwait(&set, &number);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses),        cmocka_unit_test(test_deadline),
-        cmocka_unit_test(test_at_the_same_time), cmocka_unit_test(test_many_names),
-        cmocka_unit_test(test_child_dies),       cmocka_unit_test(test_interrupted),
-        cmocka_unit_test(test_children_ignored), cmocka_unit_test(test_child_is_silent),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_at_the_same_time),
+        cmocka_unit_test(test_many_names),
+        cmocka_unit_test(test_child_dies),
+        cmocka_unit_test(test_interrupted),
+        cmocka_unit_test(test_children_ignored),
+        cmocka_unit_test(test_child_is_silent),
+        cmocka_unit_test(test_threads_find_the_same),
+        cmocka_unit_test(test_late_threads_end_by_themselves),
+        cmocka_unit_test(test_many_names_by_threads),
+        cmocka_unit_test(test_threads_are_given_up_for_a_signal),
     };
 
+    signal(SIGPIPE, SIG_IGN); /* as in the daemon: late answers find their pipe closed */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -242,6 +242,72 @@ static void test_answers_are_counted(void **state)
     assert_int_equal(mailbox_pongs(&mailbox), 2);
 }
 
+/* An answer is for the questions that the turn began with. */
+static void test_ask_and_answer(void **state)
+{
+    (void)state;
+    assert_false(mailbox_answer(&mailbox));
+    mailbox_post(&mailbox, MAILBOX_CHANGE);
+    mailbox_ask(&mailbox, 1);
+    assert_false(mailbox_answer(&mailbox)); /* a turn that has not looked yet */
+    assert_int_equal(mailbox_answered(&mailbox), 0);
+    assert_int_equal(mailbox_take(&mailbox), MAILBOX_CHANGE | MAILBOX_SYNC);
+    mailbox_ask(&mailbox, 2);
+    assert_true(mailbox_answer(&mailbox));
+    assert_int_equal(mailbox_answered(&mailbox), 1);
+    assert_false(mailbox_answer(&mailbox));
+    mailbox_ask(&mailbox, 3);
+    assert_int_equal(mailbox_take(&mailbox), MAILBOX_SYNC);
+    assert_true(mailbox_answer(&mailbox));
+    assert_int_equal(mailbox_answered(&mailbox), 3);
+}
+
+enum { N_QUESTIONS = 20000 };
+
+/* Not atomic: the answer alone must make it safe. */
+static uint64_t *current;
+static uint64_t n_wrong;
+
+static void *reader(void *unused)
+{
+    uint32_t requests = 0;
+
+    (void)unused;
+    while (!(requests & MAILBOX_EXIT)) {
+        is_ringing(WAIT_MS);
+        requests = mailbox_take(&mailbox);
+        if (requests & MAILBOX_CHANGE && *current == 0)
+            n_wrong++;
+        mailbox_answer(&mailbox);
+    }
+    return NULL;
+}
+
+/* As control does it: put something there, have it taken, ask, and free it after the answer. */
+static void test_grace(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    n_wrong = 0;
+    assert_int_equal(pthread_create(&thread, NULL, reader, NULL), 0);
+    for (uint64_t i = 1; i <= N_QUESTIONS; i++) {
+        uint64_t *mine = malloc(sizeof(*mine));
+
+        *mine = i;
+        current = mine;
+        mailbox_post(&mailbox, MAILBOX_CHANGE);
+        mailbox_ask(&mailbox, i);
+        while (mailbox_answered(&mailbox) < i)
+            sched_yield();
+        *mine = 0;
+        free(mine);
+    }
+    mailbox_post(&mailbox, MAILBOX_EXIT);
+    pthread_join(thread, NULL);
+    assert_int_equal(n_wrong, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +315,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_take_silences, setup, teardown),
         cmocka_unit_test_setup_teardown(test_done, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answers_are_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ask_and_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_grace, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_ring_is_an_answer, setup, teardown),
         cmocka_unit_test(test_fini_closes_what_is_left),
         cmocka_unit_test_setup_teardown(test_many_producers, setup, teardown),

@@ -1,5 +1,5 @@
 /* What service_choose() amounts to over many choices: shares, orders, threads. */
-#include "lb4/shared/service.h"
+#include "lb4/shared/choose.h"
 
 #include <pthread.h>
 
