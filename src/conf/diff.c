@@ -33,16 +33,6 @@ static size_t key_length(const char *line)
     return n;
 }
 
-static const char *find_line(char *const *lines, size_t n_lines, const char *line)
-{
-    size_t n = key_length(line);
-
-    for (size_t i = 0; i < n_lines; i++)
-        if (key_length(lines[i]) == n && memcmp(lines[i], line, n) == 0)
-            return lines[i];
-    return NULL;
-}
-
 /* A text cut into lines without indentation. */
 struct lines {
     char *text;
@@ -64,6 +54,25 @@ static int lines_cut(struct lines *lines)
     for (line = strtok_r(lines->text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
         lines->lines[lines->n++] = line + strspn(line, " ");
     return 0;
+}
+
+/* Below n there is always one; static analysis wants to hear it. */
+static const char *line_at(const struct lines *lines, size_t index)
+{
+    return lines->lines[index] ? lines->lines[index] : "";
+}
+
+static const char *find_line(const struct lines *lines, const char *line)
+{
+    size_t n = key_length(line);
+
+    for (size_t i = 0; i < lines->n; i++) {
+        const char *candidate = line_at(lines, i);
+
+        if (key_length(candidate) == n && memcmp(candidate, line, n) == 0)
+            return candidate;
+    }
+    return NULL;
 }
 
 static void lines_fini(struct lines *lines)
@@ -109,20 +118,21 @@ static long compare_lines(const struct lines *before, const struct lines *after,
     long n = 0;
 
     for (size_t i = 0; i < before->n; i++) {
-        const char *other = find_line(after->lines, after->n, before->lines[i]);
+        const char *line = line_at(before, i);
+        const char *other = find_line(after, line);
 
-        if (other && strcmp(other, before->lines[i]) == 0)
+        if (other && strcmp(other, line) == 0)
             continue;
         if (other)
-            write_line('~', other, service, before->lines[i], stream);
+            write_line('~', other, service, line, stream);
         else
-            write_line('-', before->lines[i], service, NULL, stream);
+            write_line('-', line, service, NULL, stream);
         n++;
     }
     for (size_t i = 0; i < after->n; i++) {
-        if (find_line(before->lines, before->n, after->lines[i]))
+        if (find_line(before, line_at(after, i)))
             continue;
-        write_line('+', after->lines[i], service, NULL, stream);
+        write_line('+', line_at(after, i), service, NULL, stream);
         n++;
     }
     return n;
@@ -212,8 +222,8 @@ static int servers_init(struct servers *servers, const struct conf_service *serv
 static const struct conf_server *servers_find(const struct servers *servers,
                                               const struct conf_server *like)
 {
-    const struct conf_server **found =
-        bsearch(&like, servers->servers, servers->n, sizeof(like), compare_names);
+    const struct conf_server **found = bsearch(&like, servers->servers, servers->n,
+                                               sizeof(const struct conf_server *), compare_names);
 
     return found ? *found : NULL;
 }

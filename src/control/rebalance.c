@@ -57,8 +57,8 @@ static struct totals sum_usable(const struct service *service)
 /* Beyond its share, rounded up. */
 static uint32_t excess_of(const struct backend *backend, const struct totals *totals)
 {
-    uint64_t share =
-        (totals->active * backend_weight(backend) + totals->weight - 1) / totals->weight;
+    uint64_t weight = totals->weight > 0 ? totals->weight : 1;
+    uint64_t share = (totals->active * backend_weight(backend) + weight - 1) / weight;
     uint32_t active = backend_active(backend);
 
     return active > share ? active - (uint32_t)share : 0;

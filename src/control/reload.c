@@ -50,7 +50,7 @@ static bool is_told_to_end(void)
 {
     sigset_t pending;
 
-    return sigpending(&pending) == 0 && sigismember(&pending, SIGTERM) == 1;
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGQUIT) == 1;
 }
 
 static int wait_settled(const struct reload *reload)
@@ -377,7 +377,7 @@ int reload_init(struct reload *reload, struct runtime *runtime, struct mailbox *
 void reload_fini(struct reload *reload)
 {
     if (reload->is_reading) {
-        pthread_kill(reload->reader, SIGTERM);
+        pthread_kill(reload->reader, SIGQUIT);
         join_reader(reload);
     }
     conf_drop(&reload->read);

@@ -29,12 +29,11 @@ struct backend_slot {
     _Atomic uint32_t standing;
 };
 
-/* What control makes of a place. */
-enum backend_state {
-    BACKEND_NONE,    /* nobody is here */
-    BACKEND_ADDED,   /* by a change that is under way: no thread has heard of it */
-    BACKEND_SERVING, /* in the configuration */
-    BACKEND_GONE     /* no more; its last connections end by themselves */
+enum backend_state {                  /* what control makes of a place */
+                     BACKEND_NONE,    /* nobody is here */
+                     BACKEND_ADDED,   /* by a change that is under way: no thread has heard of it */
+                     BACKEND_SERVING, /* in the configuration */
+                     BACKEND_GONE     /* no more; its last connections end by themselves */
 };
 
 struct backend {
@@ -82,9 +81,8 @@ static inline void backend_configure(struct backend *backend, uint32_t weight_an
     const uint32_t mask = PICK_WEIGHT_MASK | PICK_BACKUP;
     uint32_t before = backend_standing(backend);
 
-    while (!atomic_compare_exchange_weak_explicit(&backend->slot->standing, &before,
-                                                  (before & ~mask) | weight_and_backup,
-                                                  memory_order_relaxed, memory_order_relaxed))
+    while (!atomic_compare_exchange_weak(&backend->slot->standing, &before,
+                                         (before & ~mask) | weight_and_backup))
         continue;
 }
 
@@ -110,10 +108,9 @@ static inline uint32_t backend_era(const struct backend *backend)
     return atomic_load_explicit(&backend->era, memory_order_relaxed);
 }
 
-/* Nothing that was begun before now speaks against the server any more: the prober alone. A connect
- * that fails says something only if its era (read before it began) is still the present one. Else
- * those who began while a server was silent, and wait out their time, would make it suspect again
- * and again after it has come back. */
+/* The prober alone: nothing that was begun before now speaks against the server any more. A failed
+ * connect says something only if its era, read before it began, is the present one; or who waits
+ * out a server that was silent would make it suspect again after its return. */
 static inline void backend_exonerate(struct backend *backend)
 {
     atomic_fetch_add_explicit(&backend->era, 1, memory_order_relaxed);
