@@ -304,6 +304,7 @@ static void test_dropped_service_is_forgotten(void **state)
     (void)state;
     start();
     stage_until_logged("service one: no server is up");
+    take((struct prober_change){0});
     assert_true(stage.prober.services_told[0].is_told_lost);
     take(
         (struct prober_change){.gone = &backend, .n_gone = 1, .dropped = &service, .n_dropped = 1});
