@@ -39,6 +39,9 @@ check_includes() {
         elif [ "$included" != "$layer" ] && [ "${level[$included]}" -ge "${level[$layer]}" ]; then
             breach "$file: the layer $layer must not include $included"
         fi
+        if [ "$layer" = lb4ctl ] && [[ $included != lb4ctl && $included != base ]]; then
+            breach "$file: lb4ctl includes only itself and base, not $included"
+        fi
     done < <(sed -nE 's|^ *# *include "(lb4/)?([^/"]*).*|\2|p' "$file")
 }
 
@@ -60,10 +63,10 @@ check_words() {
     fi
 }
 
-# The directives are one module in several files, tested through read.
+# The directives are one module in several files, tested through read; a main is tested as a program.
 check_mirrors() {
     local module=$1
-    [[ $module != conf/directive* ]] || return 0
+    [[ $module != conf/directive* && $module != lb4ctl/main ]] || return 0
     [ -e "include/lb4/$module.h" ] || breach "src/$module.c has no include/lb4/$module.h"
     [[ $without_unit_test == *" $module "* ]] || [ -e "tests/unit/${module%/*}/test_${module##*/}.c" ] ||
         breach "src/$module.c has no tests/unit/${module%/*}/test_${module##*/}.c"

@@ -166,6 +166,7 @@ static unsigned transports_at(const struct conf_service *service, const struct c
 static long write_listens(char sign, const struct conf_service *service,
                           const struct conf_service *other, FILE *stream)
 {
+    char text[CONF_LISTEN_TEXT_MAX];
     long n = 0;
 
     for (size_t i = 0; i < service->n_listens; i++) {
@@ -175,9 +176,8 @@ static long write_listens(char sign, const struct conf_service *service,
             listen.transport &= ~transports_at(other, &listen);
         if (listen.transport == 0)
             continue;
-        fprintf(stream, "%c listener ", sign);
-        conf_print_listen(&listen, stream);
-        fprintf(stream, " of %s\n", service->name);
+        fprintf(stream, "%c listener %s %s of %s\n", sign, conf_transport_word(listen.transport),
+                conf_format_listen(&listen, text), service->name);
         n++;
     }
     return n;

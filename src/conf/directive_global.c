@@ -84,7 +84,6 @@ void directive_admin(struct reader *reader, const struct lex_line *line)
         return;
     }
     snprintf(reader->conf->admin, sizeof(reader->conf->admin), "%s", line->words[1].text);
-    warn_no_effect(reader, line);
 }
 
 void directive_http(struct reader *reader, const struct lex_line *line)

@@ -44,7 +44,7 @@ static void print_quoted(const char *word, const char *text, size_t n_bytes, FIL
     fputc('"', stream);
 }
 
-static const char *transport_word(enum conf_transport transport)
+const char *conf_transport_word(enum conf_transport transport)
 {
     switch (transport) {
     case CONF_TCP:
@@ -57,18 +57,21 @@ static const char *transport_word(enum conf_transport transport)
     return "?";
 }
 
-void conf_print_listen(const struct conf_listen *listen, FILE *stream)
+const char *conf_format_listen(const struct conf_listen *listen,
+                               char text[static CONF_LISTEN_TEXT_MAX])
 {
-    char text[ADDR_TEXT_MAX];
     uint16_t port = addr_port(&listen->addr);
+    char last[8] = "";
+    char host[ADDR_TEXT_MAX] = "";
 
     if (listen->is_any)
-        snprintf(text, sizeof(text), ":%u", port);
+        snprintf(host, sizeof(host), ":%u", port);
     else
-        addr_format(&listen->addr, text);
-    fprintf(stream, "%s %s", transport_word(listen->transport), text);
+        addr_format(&listen->addr, host);
     if (listen->last_port != port)
-        fprintf(stream, "-%u", listen->last_port);
+        snprintf(last, sizeof(last), "-%u", listen->last_port);
+    snprintf(text, CONF_LISTEN_TEXT_MAX, "%s%s", host, last);
+    return text;
 }
 
 static void print_server(const struct conf_server *server, FILE *stream)
@@ -135,7 +138,7 @@ static void print_check(const struct conf_service *service, FILE *stream)
     fputc('\n', stream);
 }
 
-static const char *balance_word(enum conf_balance balance)
+const char *conf_balance_word(enum conf_balance balance)
 {
     switch (balance) {
     case CONF_BALANCE_LEASTCONN:
@@ -170,7 +173,7 @@ static void print_address(const char *word, const char *text, FILE *stream)
 
 void conf_print_policy(const struct conf_service *service, FILE *stream)
 {
-    fprintf(stream, "    balance %s\n", balance_word(service->balance));
+    fprintf(stream, "    balance %s\n", conf_balance_word(service->balance));
     print_check(service, stream);
     fprintf(stream, "    tries %u\n", service->tries);
     print_timeouts(&service->timeouts, stream);
@@ -182,9 +185,10 @@ static void print_service(const struct conf_service *service, FILE *stream)
 {
     fprintf(stream, "service %s {\n", service->name);
     for (size_t i = 0; i < service->n_listens; i++) {
-        fputs("    listen ", stream);
-        conf_print_listen(&service->listens[i], stream);
-        fputc('\n', stream);
+        char text[CONF_LISTEN_TEXT_MAX];
+
+        fprintf(stream, "    listen %s %s\n", conf_transport_word(service->listens[i].transport),
+                conf_format_listen(&service->listens[i], text));
     }
     conf_print_policy(service, stream);
     for (size_t i = 0; i < service->n_servers; i++)

@@ -67,11 +67,13 @@ static int prepare_service(struct change *change, size_t index, const struct con
     if (service && is_unchanged(before, after))
         return 0;
     if (!service)
+        service = service_table_find_gone(table, after->name);
+    if (!service)
         service = service_table_add(table, after->name);
     if (!service)
         return -ENOMEM;
     error = service_prepare(table, service, after, &change->services[change->n_services]);
-    if (error && !change->by_conf[index])
+    if (error && !service_plan(service))
         service_table_drop(table, service);
     if (error)
         return error;

@@ -24,25 +24,20 @@
 #include "lb4/base/log.h"
 #include "lb4/conf/memory.h"
 #include "lb4/control/limits.h"
+#include "lb4/control/operator.h"
 #include "lb4/control/pid_file.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/reload.h"
 #include "lb4/control/report.h"
 #include "lb4/control/runtime.h"
 #include "lb4/control/signals.h"
+#include "lb4/control/state.h"
 #include "lb4/control/threads.h"
 #include "lb4/control/watchdog.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
 
 enum { SERVING_TEXT_MAX = 128 };
-
-enum lifecycle_state {
-    LIFECYCLE_RUNNING,
-    LIFECYCLE_DRAINING,
-    LIFECYCLE_STOPPING,
-    LIFECYCLE_LEAVING
-};
 
 struct lifecycle {
     struct lifecycle_options *options;
@@ -55,6 +50,7 @@ struct lifecycle {
     struct pid_file pid_file;
     struct runtime runtime;
     struct reload reload; /* with the configuration */
+    struct operator operator;
     struct watchdog watchdog;
     struct mailbox mailbox; /* workers tell of their draining */
     struct loop loop;
@@ -129,6 +125,16 @@ static int write_pid_file(struct lifecycle *self)
     if (error)
         log_error("%s", text);
     return error;
+}
+
+static int open_admin(struct lifecycle *self)
+{
+    return operator_open(&self->operator, & self->ids);
+}
+
+static int serve_admin(struct lifecycle *self)
+{
+    return operator_start(&self->operator, & self->loop, self->options->config_name);
 }
 
 static int become_user(struct lifecycle *self)
@@ -214,8 +220,9 @@ static int resolve_user(struct lifecycle *self)
 static int start(struct lifecycle *self)
 {
     static int (*const steps[])(struct lifecycle *) = {
-        resolve_user,  open_control,   build_services, share_descriptors, bind_listeners,
-        build_threads, write_pid_file, become_user,    start_threads,     watch_threads,
+        resolve_user,   open_control,  build_services, share_descriptors,
+        bind_listeners, build_threads, write_pid_file, open_admin,
+        become_user,    start_threads, watch_threads,  serve_admin,
     };
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -224,6 +231,7 @@ static int start(struct lifecycle *self)
         if (error)
             return error;
     }
+    self->state = LIFECYCLE_RUNNING;
     say_ready(self);
     return 0;
 }
@@ -295,6 +303,7 @@ static void on_end_signal(struct lifecycle *self, const char *name, bool is_now)
     case LIFECYCLE_DRAINING:
         stop_now(self, name);
         break;
+    case LIFECYCLE_STARTING: /* signals are read from then on */
     case LIFECYCLE_STOPPING:
     case LIFECYCLE_LEAVING:
         break;
@@ -352,6 +361,12 @@ static void dispatch(struct lifecycle *self, const struct loop_event *event)
     case SOURCE_MAILBOX:
         mailbox_take(&self->mailbox);
         break;
+    case SOURCE_ADMIN_LISTENER:
+        admin_on_listener(&self->operator.admin);
+        break;
+    case SOURCE_ADMIN_CLIENT:
+        admin_on_client(&self->operator.admin, event->source, event->bits);
+        break;
     case SOURCE_LISTENER:
     case SOURCE_CLIENT:
     case SOURCE_SERVER:
@@ -401,17 +416,18 @@ static void step_reload(struct lifecycle *self)
         tell_reloading(self);
 }
 
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
 static uint64_t next_due_ns(const struct lifecycle *self)
 {
-    uint64_t due_ns = watchdog_due_ns(&self->watchdog);
-    uint64_t reload_ns =
-        self->state == LIFECYCLE_RUNNING ? reload_due_ns(&self->reload) : UINT64_MAX;
+    uint64_t due_ns = earlier(watchdog_due_ns(&self->watchdog), operator_due_ns(&self->operator));
 
-    if (reload_ns < due_ns)
-        due_ns = reload_ns;
-    if (self->state == LIFECYCLE_DRAINING && self->drain_by_ns < due_ns)
-        due_ns = self->drain_by_ns;
-    return due_ns;
+    if (self->state == LIFECYCLE_RUNNING)
+        due_ns = earlier(due_ns, reload_due_ns(&self->reload));
+    return self->state == LIFECYCLE_DRAINING ? earlier(due_ns, self->drain_by_ns) : due_ns;
 }
 
 static void run(struct lifecycle *self)
@@ -420,9 +436,12 @@ static void run(struct lifecycle *self)
         uint64_t due_ns = next_due_ns(self);
         size_t n = loop_wait(&self->loop, deadline_wait_ms(due_ns, clock_now_ns()));
 
+        operator_begin_turn(&self->operator, self->state);
         for (size_t i = 0; i < n; i++)
-            dispatch(self, &self->loop.batch[i]);
+            if (!self->loop.batch[i].source->is_closed)
+                dispatch(self, &self->loop.batch[i]);
         step_reload(self);
+        operator_end_turn(&self->operator, self->loop.now_ns);
         check_drained(self);
         feed_watchdog(self);
     }
@@ -436,6 +455,7 @@ static void stop(struct lifecycle *self)
     threads_stop(&self->threads);
     if (self->is_started)
         report_totals(self);
+    operator_close(&self->operator);
     reload_fini(&self->reload);
     runtime_fini(&self->runtime);
     pid_file_close(&self->pid_file);
@@ -462,6 +482,8 @@ int lifecycle_run(struct conf *conf, struct lifecycle_options *options)
     self->options = options;
     runtime_clear(&self->runtime, threads_choose_workers(conf->workers));
     error = reload_init(&self->reload, &self->runtime, &self->mailbox, options->flags, conf);
+    operator_init(&self->operator, & self->runtime, &self->reload);
+    self->state = LIFECYCLE_STARTING;
     self->pid_file.fd = -1;
     loop_clear(&self->loop);
     self->mailbox.event_fd = -1;

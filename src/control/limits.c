@@ -193,7 +193,7 @@ int limits_compute(const struct limits_wish *wish, const struct limits_kernel *k
         .n_reserve = reserve > RESERVE_MIN ? reserve : RESERVE_MIN,
     };
     ret->n_fixed = FDS_PROCESS + FDS_PROBER + ret->probes + (uint64_t)FDS_WORKER * wish->n_workers +
-                   wish->n_listeners;
+                   wish->n_listeners + wish->n_admin;
     share_pipes(wish, kernel, ret);
     share_udp(wish, kernel, ret);
     return choose_maxconn(wish->maxconn, largest_maxconn(wish, ret), ret, reterr);

@@ -144,6 +144,11 @@ static void log_lines(enum log_level level, const char *text)
     }
 }
 
+static void log_done(long n_changes)
+{
+    log_info("reload: done, %ld change%s", n_changes, n_changes == 1 ? "" : "s");
+}
+
 /* `text` is the reload's from now on. */
 static void conclude(struct reload *reload, bool has_failed, long n_changes, char *text)
 {
@@ -244,7 +249,7 @@ static void change_to(struct reload *reload, struct conf *after, uint64_t now_ns
         conclude_with(reload, "out of memory");
     } else if (reload->now.is_dry || n_changes == 0) {
         if (!reload->now.is_dry)
-            log_info("reload: nothing to change");
+            log_done(n_changes);
         conclude(reload, false, n_changes, difference);
         difference = NULL;
     } else if (change_prepare(&reload->change, reload->runtime, reload->conf, after, text)) {
@@ -296,8 +301,7 @@ static void finish_change(struct reload *reload, uint64_t now_ns)
     retire_wake(&reload->retire, now_ns);
     if (!reload->is_small) {
         log_lines(LOG_LEVEL_INFO, reload->difference);
-        log_info("reload: done, %ld change%s", reload->n_changes,
-                 reload->n_changes == 1 ? "" : "s");
+        log_done(reload->n_changes);
         conclude(reload, false, reload->n_changes, reload->difference);
         reload->difference = NULL;
     }
@@ -338,10 +342,10 @@ static void begin_next(struct reload *reload, uint64_t now_ns)
 
 void reload_step(struct reload *reload, uint64_t now_ns, bool may_begin)
 {
-    if (is_changing(reload)) {
+    if (is_changing(reload))
         finish_change(reload, now_ns);
+    if (is_changing(reload))
         return;
-    }
     if (may_begin || retire_is_busy(&reload->retire))
         retire_step(&reload->retire, reload->runtime, now_ns);
     if (!may_begin || retire_is_busy(&reload->retire))

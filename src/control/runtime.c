@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lb4/base/log.h"
+#include "lb4/control/admin.h"
 
 enum { PREPARED_PIPES = 8 }; /* of each worker, made before privileges are dropped; chosen */
 
@@ -65,6 +66,7 @@ int runtime_compute_budget(const struct runtime *runtime, const struct conf *con
                                .n_listeners = listener_count(conf) * runtime->n_workers + n_leaving,
                                .udp_sessions = count_udp_sessions(conf),
                                .n_probed = count_probed(conf),
+                               .n_admin = conf->admin[0] ? ADMIN_DESCRIPTORS : 0,
                                .maxconn = conf->maxconn,
                                .pipes = conf->splice ? conf->pipes : 0,
                                .pipes_auto = conf->splice && conf->pipes_auto};

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static const uint64_t UNTAKEN_NS = 1000 * 1000000ull; /* chosen: who asked looks every 20 ms */
+
 enum { LIST_SLACK = 64 }; /* connections that may come while a list is being asked for; chosen */
 
 void sweeper_init(struct sweeper *sweeper, struct runtime *runtime)
@@ -19,6 +21,7 @@ void sweeper_release(struct sweeper *sweeper)
     sweeper->lists = NULL;
     sweeper->n_ended = NULL;
     sweeper->is_busy = false;
+    sweeper->over_ns = 0;
 }
 
 void sweeper_fini(struct sweeper *sweeper)
@@ -94,4 +97,14 @@ size_t sweeper_n_ended(const struct sweeper *sweeper)
     for (size_t i = 0; i < sweeper->runtime->n_workers; i++)
         n += sweeper->n_ended[i];
     return n;
+}
+
+void sweeper_tidy(struct sweeper *sweeper, uint64_t now_ns)
+{
+    if (!sweeper->is_busy || !runtime_has_answered(sweeper->runtime, sweeper->asked))
+        return;
+    if (sweeper->over_ns == 0)
+        sweeper->over_ns = now_ns;
+    else if (now_ns - sweeper->over_ns > UNTAKEN_NS)
+        sweeper_release(sweeper);
 }

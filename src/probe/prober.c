@@ -17,9 +17,9 @@
 #include <sys/random.h>
 
 #include "lb4/base/clock.h"
-#include "lb4/base/log.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/probe/roster.h"
+#include "lb4/probe/trust.h"
 #include "lb4/probe/verdict.h"
 
 enum { PROBER_STARTS_MAX = 64 }; /* in one turn, so that answers are taken in between; chosen */
@@ -164,7 +164,8 @@ static void conclude(struct prober *prober, struct probe *probe, enum health_out
 {
     uint64_t now_ns = clock_now_ns();
 
-    verdict_take(prober, probe, outcome, now_ns);
+    if (!(backend_standing(probe->backend) & PICK_MAINT))
+        verdict_take(prober, probe, outcome, now_ns);
     probe->next_ns = later(plan(prober, probe, outcome), now_ns);
 }
 
@@ -248,7 +249,7 @@ static void serve(struct prober *prober, struct probe *probe)
     bool is_over = probe->attempt_by_ns <= prober->loop.told_ns;
 
     if (probe->unmark_ns <= now_ns)
-        verdict_unmark(probe, now_ns);
+        trust_unmark(probe, now_ns);
     switch (probe->attempt.state) {
     case ATTEMPT_IDLE:
         break;
@@ -331,7 +332,7 @@ static void notice(struct prober *prober, struct probe *probe)
 {
     uint64_t now_ns = prober->loop.now_ns;
 
-    log_debug("suspect server=%s/%s", probe->service->name, probe->backend->name);
+    trust_suspect(probe, now_ns);
     if (probe_check(probe)->is_probed) {
         bool is_relapse = probe->cleared_ns && now_ns - probe->cleared_ns < RELAPSE_NS;
 
@@ -340,8 +341,6 @@ static void notice(struct prober *prober, struct probe *probe)
         prober_close_attempt(prober, probe);
         probe->next_ns =
             probe->prompted_ns ? later(now_ns, probe->prompted_ns + PROMPT_GAP_NS) : now_ns;
-    } else {
-        verdict_spare(probe, now_ns);
     }
     prober_arm(prober, probe);
 }
@@ -354,7 +353,7 @@ static void notice_suspects(struct prober *prober)
         if (!probe->backend)
             continue;
         if (backend_standing(probe->backend) & PICK_PROVEN) {
-            verdict_prove(probe, prober->loop.now_ns);
+            trust_prove(probe, prober->loop.now_ns);
             prober_arm(prober, probe);
         }
         if (!probe->is_prompted && !probe->is_spared &&
@@ -369,6 +368,24 @@ void prober_take_change(struct prober *prober, const struct prober_change *chang
     mailbox_post(&prober->mailbox, MAILBOX_CHANGE);
 }
 
+/* In maintenance: no probe goes on. Out of it: what was known does not count. */
+static void obey(struct prober *prober, struct probe *probe)
+{
+    uint32_t standing = backend_standing(probe->backend);
+    bool is_new = standing & PICK_NEW && !(standing & PICK_MAINT);
+
+    if (!probe_check(probe)->is_probed)
+        return;
+    if (standing & PICK_MAINT || (is_new && !probe->is_new)) {
+        prober_close_attempt(prober, probe);
+        probe->next_ns = prober->loop.now_ns;
+        prober_arm(prober, probe);
+    }
+    if (is_new && !probe->is_new)
+        verdict_begin_anew(probe);
+    probe->is_new = is_new;
+}
+
 static void on_mailbox(struct prober *prober)
 {
     uint32_t requests = mailbox_take(&prober->mailbox);
@@ -377,8 +394,12 @@ static void on_mailbox(struct prober *prober)
         mailbox_pong(&prober->mailbox);
     if (requests & MAILBOX_CHANGE)
         roster_change(prober, prober->change);
-    if (requests & MAILBOX_SUSPECT)
+    if (requests &
+        (MAILBOX_SUSPECT | MAILBOX_CHANGE)) /* of those added it may have been told before */
         notice_suspects(prober);
+    for (size_t i = 0; requests & MAILBOX_WISH && i < prober->n_probes; i++)
+        if (prober->probes[i].backend)
+            obey(prober, &prober->probes[i]);
     if (requests & MAILBOX_EXIT)
         prober->is_exiting = true;
 }
@@ -400,6 +421,8 @@ static void dispatch(struct prober *prober, const struct loop_event *event)
     case SOURCE_UDP_LISTENER:
     case SOURCE_UDP_SERVER:
     case SOURCE_SIGNAL:
+    case SOURCE_ADMIN_LISTENER:
+    case SOURCE_ADMIN_CLIENT:
         abort(); /* of other threads */
     }
 }

@@ -115,7 +115,7 @@ static void begin_probe(struct prober *prober, struct probe *probe)
 {
     uint64_t now_ns = clock_now_ns();
 
-    health_init(&probe->health, now_ns);
+    verdict_begin(probe, now_ns);
     probe->next_ns = probe_check(probe)->is_probed ? now_ns : UINT64_MAX;
     prober_arm(prober, probe);
 }

@@ -7,15 +7,11 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
+#include "lb4/probe/trust.h"
 
 static const uint64_t FRESH_NS = 2 * 1000000000ull; /* a server that came back gets every second
                                                        choice at most so long; chosen: until its
                                                        connections show in the load */
-
-static const uint64_t TRIAL_NS = 10 * 1000000000ull; /* between clients that try a suspect of which
-                                                        probes do not tell; chosen: a dead server
-                                                        costs one client in so much time, and one
-                                                        that is back is missed no longer */
 
 enum {
     REASON_MAX = 128,
@@ -121,7 +117,7 @@ static size_t count_without(const struct service *service, uint32_t flags)
 
 static size_t count_up(const struct service *service)
 {
-    return count_without(service, PICK_GONE | PICK_NEW | PICK_DOWN);
+    return count_without(service, PICK_UNUSABLE);
 }
 
 static size_t count_all(const struct service *service)
@@ -237,12 +233,17 @@ static void log_service(struct prober *prober, const struct probe *probe, uint64
 }
 
 /* FRESH before UP, so that no worker sees an empty server that is not marked. */
+static void set_up(struct probe *probe, uint64_t now_ns)
+{
+    backend_set(probe->backend, PICK_FRESH);
+    backend_clear(probe->backend, PICK_DOWN);
+    probe->unmark_ns = now_ns + FRESH_NS;
+}
+
 static void set_standing(struct probe *probe, uint64_t now_ns)
 {
     if (probe->health.is_usable) {
-        backend_set(probe->backend, PICK_FRESH);
-        backend_clear(probe->backend, PICK_DOWN);
-        probe->unmark_ns = now_ns + FRESH_NS;
+        set_up(probe, now_ns);
     } else {
         backend_set(probe->backend, PICK_DOWN);
         backend_clear(probe->backend, PICK_FRESH);
@@ -261,7 +262,8 @@ static void log_first_round(const struct prober *prober)
 
     for (size_t i = 0; i < prober->n_probes; i++) {
         const struct probe *probe = &prober->probes[i];
-        bool is_probed = probe->backend && probe->attempt.check->is_probed;
+        bool is_probed = probe->backend && probe->attempt.check->is_probed &&
+                         !(backend_standing(probe->backend) & PICK_GONE);
 
         n_probed += is_probed;
         n_up += is_probed && probe->health.is_usable;
@@ -285,81 +287,21 @@ static void count(struct stats_checks *checks, enum health_outcome outcome)
     }
 }
 
-/* Probes succeed, but clients do not get through, again and again: a firewall between, another
- * port, a queue that is too short. Each time it stays a suspect for longer, so that few clients
- * wait. */
-static void spare(struct probe *probe, uint64_t now_ns)
+void verdict_begin(struct probe *probe, uint64_t now_ns)
 {
-    uint64_t ns = CLOCK_NS_PER_S << (probe->n_relapses < 5 ? probe->n_relapses - 1 : 4);
-    char text[VERDICT_DURATION_MAX];
-
-    probe->is_spared = true;
-    probe->unmark_ns = now_ns + ns;
-    backend_clear(probe->backend, PICK_FRESH);
-    log_warn("server %s/%s: clients' connects fail although probes succeed; it is chosen last for "
-             "%s",
-             probe->service->name, probe->backend->name, verdict_duration(ns, text));
+    health_init(&probe->health, now_ns);
+    note_write(&probe->backend->health, now_ns,
+               probe_check(probe)->is_probed ? "not probed yet" : "not probed");
 }
 
-void verdict_spare(struct probe *probe, uint64_t now_ns)
+void verdict_begin_anew(struct probe *probe)
 {
-    probe->is_spared = true;
-    probe->unmark_ns = now_ns + TRIAL_NS;
-    log_warn("server %s/%s: a client could not reach it, and no probe tells more: for %d s it is "
-             "chosen last",
-             probe->service->name, probe->backend->name, (int)(TRIAL_NS / CLOCK_NS_PER_S));
-}
-
-static void unspare(struct probe *probe, uint64_t now_ns)
-{
+    probe->health.is_judged = false;
+    probe->health.n_against = 0;
+    probe->n_relapses = 0;
+    probe->cleared_ns = 0;
     probe->is_spared = false;
-    probe->unmark_ns = UINT64_MAX;
-    probe->cleared_ns = now_ns;
-    backend_exonerate(probe->backend);
-    backend_clear(probe->backend, PICK_DOUBT);
-}
-
-/* All clients at once would be too many for a look: if it is still silent, each who comes before
- * the first has waited for `timeout connect` waits, too. Of datagrams nobody tells that one was
- * taken, so there all may try. */
-void verdict_unmark(struct probe *probe, uint64_t now_ns)
-{
-    probe->unmark_ns = UINT64_MAX;
-    backend_clear(probe->backend, PICK_FRESH);
-    if (!probe->is_spared)
-        return;
-    if (service_plan(probe->service)->transports & CONF_UDP) {
-        unspare(probe, now_ns);
-        return;
-    }
-    backend_set(probe->backend, PICK_TRIAL);
-    probe->unmark_ns = now_ns + TRIAL_NS;
-}
-
-void verdict_prove(struct probe *probe, uint64_t now_ns)
-{
-    backend_clear(probe->backend, PICK_PROVEN);
-    if (!probe->is_spared)
-        return;
-    unspare(probe, now_ns);
-    log_info("server %s/%s: a client has reached it again, it is chosen as before",
-             probe->service->name, probe->backend->name);
-}
-
-/* The probe that a client's trouble had brought has succeeded. */
-static void acquit(struct probe *probe, uint64_t now_ns)
-{
-    bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
-
-    probe->is_prompted = false;
-    backend_clear(probe->backend, PICK_DOUBT);
-    if (is_suspect && probe->n_relapses > 0 && probe->health.is_usable) {
-        spare(probe, now_ns);
-        return;
-    }
-    backend_exonerate(probe->backend);
-    if (is_suspect)
-        probe->cleared_ns = now_ns;
+    probe->is_prompted = true; /* its marks go with its next success */
 }
 
 static void note_unknown(struct probe *probe, enum health_outcome outcome, const char *reason)
@@ -387,14 +329,57 @@ void verdict_note_judged(struct prober *prober, struct probe *probe)
         log_first_round(prober);
 }
 
-/* One that had to wait for its first probe waits no more; one that failed it is down by now, and
- * one that cannot be probed is up, as it would be at the start. */
+/* One that was added while others serve waits no more; one that failed its first probe is down by
+ * now, and one that cannot be probed is up, as it would be at the start. */
 static void admit(const struct probe *probe, enum health_outcome outcome)
 {
-    if (outcome == HEALTH_UNKNOWN && probe->n_unknown < UNKNOWN_TOLD)
+    const struct service *service = probe->service;
+
+    if (!(backend_standing(probe->backend) & PICK_NEW) ||
+        (outcome == HEALTH_UNKNOWN && probe->n_unknown < UNKNOWN_TOLD))
         return;
-    if (backend_standing(probe->backend) & PICK_NEW)
-        backend_clear(probe->backend, PICK_NEW);
+    backend_clear(probe->backend, PICK_NEW);
+    if (outcome == HEALTH_OK)
+        log_info(
+            "server %s/%s is UP: its first probe was answered; %zu of %zu servers of %s are up",
+            service->name, probe->backend->name, count_up(service), count_all(service),
+            service->name);
+}
+
+/* The first outcome after maintenance, whatever the state before it was. */
+static void end_new(struct probe *probe, enum health_report report, const struct change *change)
+{
+    probe->is_new = false;
+    if (probe->health.is_usable)
+        set_up(probe, change->now_ns);
+    backend_clear(probe->backend, PICK_NEW);
+    if (report != HEALTH_NOTHING)
+        return;
+    if (probe->health.is_usable)
+        log_info("server %s/%s is UP after maintenance; %zu of %zu servers of %s are up",
+                 probe->service->name, probe->backend->name, count_up(probe->service),
+                 count_all(probe->service), probe->service->name);
+    else
+        log_warn("server %s/%s is DOWN after maintenance: %s", probe->service->name,
+                 probe->backend->name, change->reason);
+}
+
+/* Since when it is in its state, and why. A first probe that is answered changes no state. */
+static void note_change(const struct probe *probe, const struct change *change, bool was_new)
+{
+    bool is_usable = probe->health.is_usable;
+    char text[NOTE_TEXT_MAX];
+
+    if (!is_usable)
+        snprintf(text, sizeof(text), "%s%s", change->reason, change->hint);
+    else if (was_new)
+        snprintf(text, sizeof(text), "its first probe after maintenance was answered");
+    else
+        snprintf(text, sizeof(text), "%s",
+                 change->is_first ? "its first probe was answered" : "probes are answered again");
+    note_write(&probe->backend->health,
+               is_usable && change->is_first && !was_new ? change->before_ns : change->now_ns,
+               text);
 }
 
 /* What the outcome means for the marks that clients' trouble has left. */
@@ -403,7 +388,7 @@ static void weigh_marks(struct probe *probe, enum health_outcome outcome, uint64
     switch (outcome) {
     case HEALTH_OK:
         if (probe->is_prompted)
-            acquit(probe, now_ns);
+            trust_acquit(probe, now_ns);
         break;
     case HEALTH_REFUSED:
     case HEALTH_FAILED:
@@ -421,7 +406,7 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
     const struct service_check *check = probe_check(probe);
     const struct health_rules rules = {check->fall, check->rise, check->interval_ns};
     const struct health before = probe->health;
-    bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
+    const bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
     char text[REASON_MAX];
     struct change change = {
         .is_first = !before.is_judged,
@@ -432,15 +417,21 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
         .now_ns = now_ns,
     };
     enum health_report report = health_take(&probe->health, &rules, outcome, is_suspect, now_ns);
+    bool has_turned = probe->health.is_usable != before.is_usable;
+    bool was_new = probe->is_new;
 
     count(&prober->checks[probe->backend->stats_index], outcome);
     log_outcome(probe, outcome, now_ns);
     note_unknown(probe, outcome, change.reason);
     weigh_marks(probe, outcome, now_ns);
-    if (probe->health.is_usable != before.is_usable)
+    if (has_turned)
         set_standing(probe, now_ns);
+    if (has_turned || (change.is_first && probe->health.is_judged))
+        note_change(probe, &change, was_new);
+    if (was_new && outcome != HEALTH_UNKNOWN)
+        end_new(probe, report, &change);
     log_report(probe, report, &change);
-    if (probe->health.is_usable != before.is_usable || report != HEALTH_NOTHING)
+    if (has_turned || was_new || report != HEALTH_NOTHING)
         log_service(prober, probe, health_hold_ns(&rules), now_ns);
     admit(probe, outcome);
     verdict_note_judged(prober, probe);

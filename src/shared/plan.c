@@ -87,7 +87,6 @@ struct service_plan *plan_new(const struct service_plan *model, const struct ser
     plan->sequence = NULL;
     plan->n_sequence = 0;
     plan->maglev = (struct maglev){0};
-    plan->n_backends = 0;
     plan->most_weight = 0;
     for (size_t i = 0; i < n; i++) {
         if (seats[i].backend->index >= plan->n_backends)

@@ -100,15 +100,25 @@ void service_retire(struct service *service)
 
 /* --- the table -------------------------------------------------------------------------------- */
 
-struct service *service_table_find(const struct service_table *table, const char *name)
+static struct service *find_name(const struct service_table *table, const char *name, bool is_gone)
 {
     for (size_t i = 0; i < table->n_services; i++) {
         struct service *service = &table->services[i];
 
-        if (service_is_live(service) && strcmp(service->name, name) == 0)
+        if (service->is_used && service->is_gone == is_gone && strcmp(service->name, name) == 0)
             return service;
     }
     return NULL;
+}
+
+struct service *service_table_find(const struct service_table *table, const char *name)
+{
+    return find_name(table, name, false);
+}
+
+struct service *service_table_find_gone(const struct service_table *table, const char *name)
+{
+    return find_name(table, name, true);
 }
 
 static void release_places(struct service *service)

@@ -112,6 +112,16 @@ static int seats_init(struct service_table *table, struct service_change *change
     return error;
 }
 
+/* Places that those who may leave are in: they serve until others are there. */
+static size_t count_old_places(const struct service *service)
+{
+    size_t n = service->n_places;
+
+    while (n > 0 && service->backends[n - 1].state != BACKEND_SERVING)
+        n--;
+    return n;
+}
+
 int service_prepare(struct service_table *table, struct service *service,
                     const struct conf_service *from, struct service_change *ret)
 {
@@ -124,6 +134,8 @@ int service_prepare(struct service_table *table, struct service *service,
     error = seats_init(table, ret, from);
     if (!error) {
         model.check = ret->check = next_check(service, from);
+        model.n_backends = count_old_places(service);
+        ret->waits_for_probe = model.check && model.check->is_probed;
         ret->plan = model.check ? plan_new(&model, ret->seats, ret->n_seats) : NULL;
         error = ret->plan ? 0 : -ENOMEM;
     }
@@ -193,12 +205,45 @@ static uint32_t seat_standing(const struct service_seat *seat)
     return seat->weight | (seat->is_backup ? PICK_BACKUP : 0);
 }
 
+/* Whoever serves now, and may go on, can take the clients until the others have been probed. */
+static bool has_usable(const struct service_change *change)
+{
+    for (size_t i = 0; i < change->n_seats; i++) {
+        const struct backend *backend = change->seats[i].backend;
+
+        if (backend->state == BACKEND_SERVING &&
+            pick_rank(backend_standing(backend), false) != PICK_RANK_NONE)
+            return true;
+    }
+    return false;
+}
+
+static void admit_added(struct service_change *change)
+{
+    bool waits = change->waits_for_probe && has_usable(change);
+
+    for (size_t i = 0; i < change->n_seats; i++) {
+        const struct service_seat *seat = &change->seats[i];
+
+        if (seat->backend->state != BACKEND_ADDED)
+            continue;
+        seat->backend->state = BACKEND_SERVING;
+        atomic_store_explicit(&seat->backend->slot->standing,
+                              seat_standing(seat) | (waits ? PICK_NEW : 0), memory_order_release);
+    }
+}
+
+/* Nobody else has heard of a new service, nor listens for one that had left, so its servers are
+ * there from its first client on. Those of another have to wait until no thread has the old plan,
+ * and until then those that leave serve. */
 void service_commit(struct service_change *change)
 {
     struct service *service = change->service;
     struct service_plan *old = atomic_load_explicit(&service->plan, memory_order_relaxed);
 
-    retire_left_out(change);
+    if (!old || service->is_gone)
+        admit_added(change);
+    service->is_gone = false;
     for (size_t i = 0; i < change->n_seats; i++) {
         struct service_seat *seat = &change->seats[i];
 
@@ -215,18 +260,8 @@ void service_commit(struct service_change *change)
 
 void service_activate(struct service_change *change)
 {
-    const struct service_plan *plan = service_plan(change->service);
-    bool waits = plan->check->is_probed && count_serving(change->service) > 0;
-
-    for (size_t i = 0; i < change->n_seats; i++) {
-        const struct service_seat *seat = &change->seats[i];
-
-        if (seat->backend->state != BACKEND_ADDED)
-            continue;
-        seat->backend->state = BACKEND_SERVING;
-        atomic_store_explicit(&seat->backend->slot->standing,
-                              seat_standing(seat) | (waits ? PICK_NEW : 0), memory_order_relaxed);
-    }
+    admit_added(change);
+    retire_left_out(change);
 }
 
 void service_change_fini(struct service_table *table, struct service_change *change)

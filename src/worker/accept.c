@@ -130,7 +130,7 @@ static void place(struct worker *worker, const struct mailbox_handoff *accepted)
 /* Returns false when there is nothing more to accept now. */
 static bool accept_one(struct worker *worker, struct worker_listener *listener)
 {
-    struct mailbox_handoff accepted = {.listener = listener->index};
+    struct mailbox_handoff accepted = {.listener = listener->index, .n_changes = worker->n_changes};
 
     if (!capacity_acquire(&worker->group->capacity)) {
         log_pause(worker, "maxconn is reached");
@@ -167,12 +167,17 @@ void accept_on_listener(struct worker *worker, struct worker_listener *listener)
         listener->n_accepts = (uint16_t)(n * 2);
 }
 
+/* The sender may have been told of a change first, and have accepted on a listener that is new. The
+ * change is the present one, as the next waits until this worker has taken it, too. */
 void accept_receive(struct worker *worker)
 {
     struct mailbox_handoff accepted;
 
-    while (mailbox_receive(&worker->mailbox, &accepted))
+    while (mailbox_receive(&worker->mailbox, &accepted)) {
+        if (accepted.n_changes > worker->n_changes)
+            worker_take_change(worker);
         serve(worker, &accepted);
+    }
 }
 
 /* Clients in the accept queue have been told by the kernel that they are connected: serve them as

@@ -391,6 +391,14 @@ void listener_table_close(struct listener_table *table)
     *table = (struct listener_table){0};
 }
 
+bool listener_table_spreads_udp(const struct listener_table *table)
+{
+    for (size_t i = 0; i < table->n_listeners; i++)
+        if (table->listeners[i].transport == CONF_UDP && table->listeners[i].is_inherited)
+            return false;
+    return true;
+}
+
 int listener_table_take(struct listener_table *table, size_t worker, size_t listener)
 {
     return take_fd(&table->fds[listener * table->n_workers + worker]);

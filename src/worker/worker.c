@@ -38,9 +38,11 @@ static int listeners_add(struct worker *worker)
     return 0;
 }
 
+/* Where one worker owns a listener its part may be all. */
 static struct udp_side_options udp_options(struct worker *worker)
 {
     struct worker_group *group = worker->group;
+    bool is_spread = listener_table_spreads_udp(group->listeners);
 
     return (struct udp_side_options){.loop = &worker->loop,
                                      .stats = &group->stats[worker->index],
@@ -48,7 +50,7 @@ static struct udp_side_options udp_options(struct worker *worker)
                                      .room = &group->udp_room,
                                      .services = group->services,
                                      .worker = worker->index,
-                                     .n_workers = (uint32_t)group->n_workers};
+                                     .n_workers = is_spread ? (uint32_t)group->n_workers : 1};
 }
 
 static int udp_init(struct worker *worker)
@@ -179,10 +181,11 @@ static void take_step(struct worker *worker, const struct listener_step *step)
 }
 
 /* While draining, listeners are closed already, and no new ones are wanted. */
-static void take_change(struct worker *worker)
+void worker_take_change(struct worker *worker)
 {
     const struct worker_change *change = worker->group->change;
 
+    worker->n_changes++;
     for (size_t i = 0; i < change->n_services; i++) {
         int error = tcp_relay_adopt(&worker->relay, change->services[i]);
 
@@ -221,8 +224,8 @@ static void on_mailbox(struct worker *worker)
     accept_receive(worker);
     if (requests & MAILBOX_PING)
         mailbox_pong(&worker->mailbox);
-    if (requests & MAILBOX_CHANGE)
-        take_change(worker);
+    if (requests & MAILBOX_CHANGE && worker->n_changes != worker->group->n_changes)
+        worker_take_change(worker);
     if (requests & MAILBOX_SWEEP)
         take_sweep(worker);
     if (requests & MAILBOX_RESET)
@@ -263,6 +266,8 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
         break;
     case SOURCE_PROBE:
     case SOURCE_SIGNAL:
+    case SOURCE_ADMIN_LISTENER:
+    case SOURCE_ADMIN_CLIENT:
         abort(); /* the prober's and control's own */
     }
 }
@@ -365,6 +370,7 @@ int worker_group_prepare_udp(struct worker_group *group, uint32_t n_sessions)
 void worker_group_change(struct worker_group *group, const struct worker_change *change)
 {
     group->change = change;
+    group->n_changes++;
     worker_group_post(group, MAILBOX_CHANGE);
 }
 

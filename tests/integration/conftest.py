@@ -13,6 +13,7 @@ import tempfile
 
 import pytest
 
+import admin
 import daemon
 import namespace
 
@@ -30,12 +31,13 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def binary():
-    """lb4, copied to where an unprivileged uid can reach it."""
+    """lb4, copied to where an unprivileged uid can reach it, with lb4ctl beside it."""
     source = pathlib.Path(os.environ.get("LB4", ROOT / "build/release/lb4"))
     if not source.exists():
         pytest.fail(f"{source} does not exist: run scripts/build.sh, or set LB4")
     with tempfile.TemporaryDirectory(prefix="lb4-bin-") as directory:
         os.chmod(directory, 0o755)
+        shutil.copy(source.with_name("lb4ctl"), directory)
         yield shutil.copy(source, directory)
 
 
@@ -100,6 +102,13 @@ def trace():
     with tempfile.TemporaryDirectory(prefix="lb4-trace-") as directory:
         os.chmod(directory, 0o777)
         yield pathlib.Path(directory, "trace")
+
+
+@pytest.fixture
+def desk(binary):
+    """A place for an admin socket, and lb4ctl for it."""
+    with admin.Desk(pathlib.Path(binary).with_name("lb4ctl")) as desk:
+        yield desk
 
 
 @pytest.fixture(params=["splice", "copy"])

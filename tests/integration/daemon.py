@@ -166,10 +166,10 @@ class Daemon:
         self.wait_line(r"\bready\b")
         if self.is_probing():
             self.wait_line(PROBES_DONE)
-        # What is connected before the first client is a probe that takes its leave; one that has
-        # just got its socket looks like none, but not three times.
-        looks = [self.descriptors(counts_connections=False) for _ in range(3)]
-        self.descriptors_at_start = min(looks, key=lambda kinds: kinds["socket"])
+        # What is connected before the first client is a probe that takes its leave. One that is
+        # about to connect, or was refused, has no peer to be known by: the least of some readings.
+        readings = [self.descriptors(counts_connections=False) for _ in range(5)]
+        self.descriptors_at_start = min(readings, key=lambda kinds: sum(kinds.values()))
         return self
 
     def is_probing(self):
@@ -249,7 +249,7 @@ class Daemon:
     def summary(self):
         """The last totals in the log, those of the exit once it has ended: {("service", "web"):
         {"total": 3, ...}, ("server", "web/s1"): ..., ("worker", "1"): ...}."""
-        return parse_totals(self.lines)
+        return parse_totals(last_totals(self.lines))
 
     def totals(self):
         """Ask for the totals while it runs."""
@@ -353,6 +353,18 @@ def is_service_probed(text):
     if check:
         return check.group(1) != "none"
     return len(re.findall(r"^\s*server ", text, re.M)) > 1
+
+
+def last_totals(lines):
+    """The lines of the last report of totals: what it does not name any more has gone."""
+    report = []
+    for line in lines:
+        match = TOTALS.search(line)
+        if match and match[1] != "worker" and report and " worker " in report[-1]:
+            report = []
+        if match:
+            report.append(line)
+    return report
 
 
 def parse_totals(lines):

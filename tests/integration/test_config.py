@@ -321,13 +321,12 @@ def test_errors_of_flags_have_a_place():
     assert errors == "command line:7:7: tries: 0 is outside 1..100\n"
 
 
-def test_admin_and_http_are_accepted_with_a_warning(write):
+def test_http_is_accepted_with_a_warning(write):
     path = write(at_top("admin unix:/run/lb4/admin.sock\nhttp 127.0.0.1:9404"))
     code, _, errors = run("-t", "-c", path)
     assert code == 0
-    assert [line.split(": ")[:2] for line in errors.splitlines()] == [
-        [f"{path}:1:1", "warning"], [f"{path}:2:1", "warning"]]
-    assert errors.count("not in this version: accepted, has no effect yet") == 2
+    assert [line.split(": ")[:2] for line in errors.splitlines()] == [[f"{path}:2:1", "warning"]]
+    assert errors.count("not in this version: accepted, has no effect yet") == 1
 
 
 @pytest.mark.parametrize("line, printed", [

@@ -11,9 +11,10 @@
 
 struct sweeper {
     struct runtime *runtime;
-    bool is_busy;    /* begun, and its results not yet given up */
-    uint64_t asked;  /* the grace at whose end it is over */
-    uint64_t number; /* of the sweep, 1.. */
+    bool is_busy;     /* begun, and its results not yet given up */
+    uint64_t asked;   /* the grace at whose end it is over */
+    uint64_t over_ns; /* since when that is known; 0 = not yet */
+    uint64_t number;  /* of the sweep, 1.. */
     struct worker_sweep sweep;
     struct sweep_list *lists;
     size_t *n_ended;
@@ -32,5 +33,8 @@ long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, si
 bool sweeper_is_over(const struct sweeper *sweeper, long number);
 size_t sweeper_n_ended(const struct sweeper *sweeper);
 void sweeper_release(struct sweeper *sweeper);
+
+/* Once a turn: results that nobody takes, as who asked has gone, are given up. */
+void sweeper_tidy(struct sweeper *sweeper, uint64_t now_ns);
 
 #endif

@@ -19,14 +19,16 @@
 
 /* Everything that a thread of lb4 can wake up for. */
 enum source_kind {
-    SOURCE_LISTENER,     /* worker: a connection waits in an accept queue */
-    SOURCE_CLIENT,       /* worker: the client's side of a connection */
-    SOURCE_SERVER,       /* worker: the server's side */
-    SOURCE_UDP_LISTENER, /* worker: datagrams of clients */
-    SOURCE_UDP_SERVER,   /* worker: datagrams of the server of one session */
-    SOURCE_MAILBOX,      /* worker, prober, control: another thread has something to say */
-    SOURCE_PROBE,        /* prober: an attempt to reach a server */
-    SOURCE_SIGNAL        /* control: signalfd */
+    SOURCE_LISTENER,       /* worker: a connection waits in an accept queue */
+    SOURCE_CLIENT,         /* worker: the client's side of a connection */
+    SOURCE_SERVER,         /* worker: the server's side */
+    SOURCE_UDP_LISTENER,   /* worker: datagrams of clients */
+    SOURCE_UDP_SERVER,     /* worker: datagrams of the server of one session */
+    SOURCE_MAILBOX,        /* worker, prober, control: another thread has something to say */
+    SOURCE_PROBE,          /* prober: an attempt to reach a server */
+    SOURCE_SIGNAL,         /* control: signalfd */
+    SOURCE_ADMIN_LISTENER, /* control: an operator's client connects */
+    SOURCE_ADMIN_CLIENT    /* control: an operator's client */
 };
 
 struct source {

@@ -34,6 +34,7 @@ struct probe {
     uint32_t n_unknown;  /* outcomes in a row that said nothing */
     bool is_prompted;    /* a client's failed connect was noticed, no probe has answered since */
     bool is_spared;      /* a probe has answered, but it stays a suspect until unmark_ns */
+    bool is_new;         /* it comes from maintenance: the next outcome decides alone */
     bool is_open;        /* the attempt is counted in prober->n_open */
     bool is_unjudged;    /* its first probe is not over: counted in prober->n_unjudged */
 };

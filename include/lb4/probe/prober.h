@@ -7,6 +7,9 @@
  * MAILBOX_SUSPECT: the server is probed at once. In services that are not checked a suspect is
  * spared for a while, as nothing else would clear it.
  *
+ * The operator's maintenance (PICK_MAINT) ends and keeps away probes; who comes out of it
+ * (PICK_NEW) is probed at once, and takes no clients before that. MAILBOX_WISH tells of both.
+ *
  * What an outcome means for the server, and the log lines about it, are in probe/verdict.h. */
 #ifndef LB4_PROBE_PROBER_H
 #define LB4_PROBE_PROBER_H
@@ -44,7 +47,7 @@ struct prober_change {
 };
 
 struct prober {
-    struct mailbox mailbox; /* MAILBOX_SUSPECT, MAILBOX_CHANGE, MAILBOX_SYNC, MAILBOX_EXIT */
+    struct mailbox mailbox;             /* MAILBOX_SUSPECT, _WISH, _CHANGE, _SYNC, _PING, _EXIT */
     const struct prober_change *change; /* control's */
     struct mailbox *control;            /* is told of answers; NULL = nobody asks */
     struct loop loop;

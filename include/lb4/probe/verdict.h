@@ -17,22 +17,18 @@ const char *verdict_duration(uint64_t duration_ns, char text[static VERDICT_DURA
 
 /* The probe's attempt, begun at started_ns, has this outcome. Sets and clears PICK_DOWN, sets
  * PICK_FRESH (and unmark_ns, its end), clears PICK_SUSPECT if it was noticed before the attempt
- * began; counts and logs. */
+ * began, and PICK_NEW; counts, logs, and writes the server's note. */
 void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
                   uint64_t now_ns);
 
 /* Its first probe is over, or there will be none. */
 void verdict_note_judged(struct prober *prober, struct probe *probe);
 
-/* A suspect that is not probed: it is chosen last until a client has reached it, which from time to
- * time one may try. */
-void verdict_spare(struct probe *probe, uint64_t now_ns);
+/* It is looked at from now on: what there is to say about a server that nobody has looked at. */
+void verdict_begin(struct probe *probe, uint64_t now_ns);
 
-/* unmark_ns has come: PICK_FRESH ends, and a suspect that is spared is offered to one client
- * (PICK_TRIAL). Sets unmark_ns anew. */
-void verdict_unmark(struct probe *probe, uint64_t now_ns);
-
-/* A client's connect to a suspect has succeeded (PICK_PROVEN). */
-void verdict_prove(struct probe *probe, uint64_t now_ns);
+/* It comes out of maintenance: what was known of it does not count, and the next outcome decides
+ * alone. */
+void verdict_begin_anew(struct probe *probe);
 
 #endif

@@ -8,9 +8,9 @@
  * `active` is the number of connections that chose this server, those still connecting too; one
  * backend_acquire() at the choice, one backend_release() at the end. `standing` (enum
  * pick_standing) has a writer for each flag, hence read-modify-write: workers set PICK_SUSPECT,
- * PICK_DOUBT and PICK_PROVEN; the prober clears them and PICK_NEW, and owns PICK_DOWN and
- * PICK_FRESH; the prober sets PICK_TRIAL, and the worker whose client gets it clears it; control
- * owns the others and the weight. */
+ * PICK_DOUBT and PICK_PROVEN; the prober clears them, and owns PICK_DOWN and PICK_FRESH; the prober
+ * sets PICK_TRIAL, and the worker whose client gets it clears it; control sets PICK_NEW, and the
+ * prober clears it with its first verdict; control owns the others and the weight. */
 #ifndef LB4_SHARED_BACKEND_H
 #define LB4_SHARED_BACKEND_H
 
@@ -20,6 +20,7 @@
 
 #include "lb4/base/addr.h"
 #include "lb4/conf/model.h"
+#include "lb4/shared/note.h"
 #include "lb4/shared/pick.h"
 #include "lb4/shared/stats.h"
 
@@ -37,13 +38,15 @@ enum backend_state {
 };
 
 struct backend {
-    /* Constant while the place is taken, but for the era. */
+    /* Constant while the place is taken, but for the era and the notes. */
     struct backend_slot *slot;
     uint32_t index;       /* in its service, and in its slots */
     uint32_t stats_index; /* in stats_block.servers and the prober's counters */
     bool is_local;        /* an address of this machine: a connect may end up at itself */
     _Atomic uint32_t era; /* written by the prober */
     struct addr addr;     /* port 0: the port that the client asked for */
+    struct note health;   /* the prober's last word about it */
+    struct note wish;     /* the operator's; control writes it, since 0 = no wish */
     char name[CONF_NAME_MAX + 1];
 
     /* Control's own. */

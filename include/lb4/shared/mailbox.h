@@ -29,7 +29,8 @@ enum mailbox_request {
     MAILBOX_SYNC = 1 << 7,     /* to workers and the prober: tell when this turn has ended */
     MAILBOX_PING = 1 << 8,     /* to workers and the prober: show that you live, mailbox_pong() */
     MAILBOX_UDP_ROOM = 1 << 9, /* to a worker: another one has asked for places (udp_room.h) */
-    MAILBOX_SWEEP = 1 << 10    /* to a worker: control has put a sweep there */
+    MAILBOX_SWEEP = 1 << 10,   /* to a worker: control has put a sweep there */
+    MAILBOX_WISH = 1 << 11 /* to the prober: a server went into maintenance, or came out of it */
 };
 
 enum {
@@ -40,7 +41,8 @@ enum {
  * is taken. */
 struct mailbox_handoff {
     int fd;
-    uint32_t listener; /* index of the listener it was accepted on */
+    uint32_t listener;  /* index of the listener it was accepted on */
+    uint64_t n_changes; /* that the sender had taken (worker.h); the listener may be of the last */
     struct addr peer;
 };
 

@@ -53,7 +53,8 @@ struct service_seat {
     bool is_backup;
 };
 
-/* A plan like `model`, but for these servers, with the tables of its policy. NULL: no memory. */
+/* A plan like `model`, but for these servers, with the tables of its policy; it looks at as many
+ * places as `model` at least. NULL: no memory. */
 struct service_plan *plan_new(const struct service_plan *model, const struct service_seat *seats,
                               size_t n_seats);
 /* Not the check. NULL is fine. */

@@ -75,6 +75,8 @@ void service_table_fini(struct service_table *table);
 
 /* The service of this name that is in the configuration, or NULL. */
 struct service *service_table_find(const struct service_table *table, const char *name);
+/* One of this name that has left it, but not ended; or NULL. */
+struct service *service_table_find_gone(const struct service_table *table, const char *name);
 
 /* Is the place taken by a service of the configuration? */
 static inline bool service_is_live(const struct service *service)

@@ -1,8 +1,9 @@
 /* A change of one service while threads use it.
  *
- * It goes: prepare (may fail, nobody sees it), commit (the plan is swapped; servers that are left
- * out get no more clients), a grace, activate (those that were added may be chosen), another grace,
- * fini (what was replaced is freed). Thread: control. */
+ * It goes: prepare (may fail, nobody sees it), commit (the plan is swapped), a grace, activate
+ * (those that were added may be chosen, those that are left out get no more clients), another
+ * grace, fini (what was replaced is freed). Until they are activated those that leave serve if the
+ * policy finds nobody else, so that there is no moment without a server. Thread: control. */
 #ifndef LB4_SHARED_SERVICE_CHANGE_H
 #define LB4_SHARED_SERVICE_CHANGE_H
 
@@ -21,6 +22,7 @@ struct service_change {
     struct service_seat *seats;  /* the servers of the new plan */
     size_t n_seats;
     uint32_t max_udp_sessions;
+    bool waits_for_probe; /* servers that are added get their first client after a probe */
     bool is_commited;
 };
 
@@ -37,7 +39,7 @@ int service_prepare_weight(struct service *service, const struct backend *backen
 
 void service_commit(struct service_change *change);
 /* After a grace. Those added wait for a first probe (PICK_NEW) if there is one to come and others
- * serve meanwhile. */
+ * can serve meanwhile. Of a new service, those added serve from its commit on. */
 void service_activate(struct service_change *change);
 /* Free what was replaced: after a grace; or what was prepared, if it is not to be. */
 void service_change_fini(struct service_table *table, struct service_change *change);

@@ -74,6 +74,9 @@ int listener_table_open(struct listener_table *table, const struct conf *conf,
                         char reterr[static LISTENER_ERROR_MAX]);
 void listener_table_close(struct listener_table *table);
 
+/* Has each UDP listener a socket for every worker? If not, one worker may have all sessions. */
+bool listener_table_spreads_udp(const struct listener_table *table);
+
 /* -1: another worker owns this listener. */
 int listener_table_take(struct listener_table *table, size_t worker, size_t listener);
 

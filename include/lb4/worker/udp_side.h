@@ -32,8 +32,8 @@ struct udp_side_options {
     struct mailbox *prober;
     struct udp_room *room; /* of the process */
     const struct service_table *services;
-    size_t worker; /* whose sockets of the table */
-    uint32_t n_workers;
+    size_t worker;      /* whose sockets of the table */
+    uint32_t n_workers; /* that share the room */
 };
 
 /* Memory for UDP, which a side has from its first listener on. Control; may be called while the

@@ -44,8 +44,9 @@ struct worker {
     size_t n_listeners;                /* places below may be open */
     struct worker_group *group;
     uint32_t index;
-    bool is_draining;  /* accepts no more; the TCP listeners are closed */
-    bool is_resetting; /* ends what still comes in */
+    uint64_t n_changes; /* that it has taken */
+    bool is_draining;   /* accepts no more; the TCP listeners are closed */
+    bool is_resetting;  /* ends what still comes in */
     bool is_exiting;
     struct list paused;       /* of struct worker_listener: maxconn, or no descriptors */
     uint64_t resume_ns;       /* when they try again, at the latest */
@@ -64,6 +65,7 @@ struct worker_group {
     struct mailbox *control; /* gets MAILBOX_PROGRESS from workers that drain, or answer */
     struct mailbox *prober;
     const struct worker_change *change; /* control's, MAILBOX_CHANGE tells that it is there */
+    uint64_t n_changes;                 /* that were put there, counted before that is told */
     const struct worker_sweep *sweep;   /* likewise, MAILBOX_SWEEP */
 };
 
@@ -86,6 +88,9 @@ void worker_group_fini(struct worker_group *group);
 
 /* The body of the thread: returns after MAILBOX_EXIT. */
 void worker_run(struct worker *worker);
+
+/* Its own thread: take the change that is there, once. */
+void worker_take_change(struct worker *worker);
 
 /* Control's thread from here on. */
 

@@ -99,6 +99,18 @@ static void test_limit_without_a_connection(void **state)
     assert_int_equal(computed(&wish).maxconn, 1);
 }
 
+static void test_admin_has_descriptors_of_its_own(void **state)
+{
+    struct limits_wish wish = {.descriptors = 20000, .n_workers = 2, .n_listeners = 4};
+    uint64_t n_fixed = computed(&wish).n_fixed;
+    uint32_t maxconn = computed(&wish).maxconn;
+
+    (void)state;
+    wish.n_admin = 10;
+    assert_int_equal(computed(&wish).n_fixed, n_fixed + 10);
+    assert_int_equal(computed(&wish).maxconn, maxconn - 5);
+}
+
 /* One descriptor for each probed server, but never more than an eighth of all. */
 static void test_probes_have_descriptors_of_their_own(void **state)
 {
@@ -312,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_limit_of_64_still_serves),
         cmocka_unit_test(test_explicit_maxconn),
         cmocka_unit_test(test_limit_without_a_connection),
+        cmocka_unit_test(test_admin_has_descriptors_of_its_own),
         cmocka_unit_test(test_probes_have_descriptors_of_their_own),
         cmocka_unit_test(test_udp_has_a_share_of_its_own),
         cmocka_unit_test(test_huge_limit_is_capped),

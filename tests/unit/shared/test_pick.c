@@ -60,7 +60,7 @@ static void test_ranks(void **state)
     static const uint32_t better_first[] = {
         0, PICK_BACKUP, PICK_SUSPECT, PICK_SUSPECT | PICK_BACKUP, PICK_DOWN,
     };
-    static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT};
+    static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT, PICK_NEW};
 
     (void)state;
     for (uint32_t weight = 1; weight <= CONF_WEIGHT_MAX; weight += 255) {

@@ -107,10 +107,11 @@ static void test_phases(void **state)
     assert_ptr_equal(service_plan(service), before);
     service_commit(&change);
     assert_ptr_not_equal(service_plan(service), before);
-    assert_true(backend_standing(left) & PICK_GONE);
-    assert_int_equal(left->state, BACKEND_GONE);
+    assert_int_equal(backend_standing(left), 1);      /* it serves until the other one may */
     assert_true(backend_standing(added) & PICK_GONE); /* somebody may have the new plan already */
     service_activate(&change);
+    assert_true(backend_standing(left) & PICK_GONE);
+    assert_int_equal(left->state, BACKEND_GONE);
     assert_int_equal(added->state, BACKEND_SERVING);
     assert_int_equal(backend_standing(added), 1 | PICK_NEW);
     assert_ptr_equal(service_plan(service)->check, before->check); /* the very same */

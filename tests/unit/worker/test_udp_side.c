@@ -9,7 +9,7 @@
 
 #include "../relay/sockets.h"
 
-enum { N_WORKERS = 3, N_CLIENTS = 30, N_SESSIONS = 100 };
+enum { N_WORKERS = 3, N_CLIENTS = 30, N_SESSIONS = 200 };
 
 static struct rig {
     struct service_table services;

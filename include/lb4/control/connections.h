@@ -1,0 +1,16 @@
+/* The handlers that reach all connections: show connections, kill, rebalance. The first two wait
+ * for a sweep (control/sweeper.h). Part of control/command. */
+#ifndef LB4_CONTROL_CONNECTIONS_H
+#define LB4_CONTROL_CONNECTIONS_H
+
+#include "lb4/control/command.h"
+
+/* Of all services, of one, or on one server. */
+enum command_result connections_show(struct command_call *call);
+enum command_result connections_kill(struct command_call *call);
+enum command_result connections_rebalance(struct command_call *call);
+
+/* Of one that waits: COMMAND_WAIT_LIST and COMMAND_WAIT_KILL. */
+enum command_result connections_check(struct command_call *call);
+
+#endif

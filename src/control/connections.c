@@ -1,0 +1,185 @@
+#include "lb4/control/connections.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/log.h"
+#include "lb4/base/number.h"
+#include "lb4/control/rebalance.h"
+#include "lb4/control/sweeper.h"
+#include "lb4/control/table.h"
+
+enum { OVER_MS = 5 * 60 * 1000 }; /* a rebalance, when nothing is said */
+
+/* --- a sweep ---------------------------------------------------------------------------------- */
+
+static enum command_result await_sweep(struct command_call *call, enum command_wait_kind kind,
+                                       long number)
+{
+    if (number == 0)
+        return command_fail(call, "%s: another sweep over all connections is under way; try again",
+                            call->words[0]);
+    if (number < 0)
+        return command_fail(call, "%s: no memory", call->words[0]);
+    call->wait.kind = kind;
+    call->wait.number = (uint64_t)number;
+    return COMMAND_WAITS;
+}
+
+/* --- show connections ------------------------------------------------------------------------- */
+
+static bool is_named(const char *wanted, const char *name)
+{
+    return !*wanted || strcmp(wanted, name) == 0;
+}
+
+static void add_record(struct table *table, const struct sweep_record *record)
+{
+    char client[ADDR_TEXT_MAX];
+
+    table_row(table);
+    table_text(table, addr_format(&record->client, client));
+    table_text(table, record->service);
+    table_text(table, record->server);
+    table_text(table, record->is_udp ? "udp" : "tcp");
+    table_text(table, record->state);
+    table_number(table, record->age_ns / CLOCK_NS_PER_S);
+    table_number(table, record->idle_ns / CLOCK_NS_PER_S);
+    table_number(table, record->bytes_in);
+    table_number(table, record->bytes_out);
+}
+
+static void add_list(struct table *table, const struct sweep_list *list,
+                     const struct command_wait *wait)
+{
+    size_t n = list->n < list->cap ? list->n : list->cap;
+
+    for (size_t i = 0; i < n; i++)
+        if (is_named(wait->service, list->records[i].service) &&
+            is_named(wait->server, list->records[i].server))
+            add_record(table, &list->records[i]);
+}
+
+static enum command_result answer_list(struct command_call *call)
+{
+    static const char *const columns[] = {"client", "service", "server",   "transport", "state",
+                                          "age",    "idle",    "bytes_in", "bytes_out", NULL};
+    const struct sweeper *sweeper = call->from->sweeper;
+    struct table table;
+
+    table_begin(&table, call->reply, columns);
+    for (size_t i = 0; i < call->from->group->n_workers; i++)
+        add_list(&table, &sweeper->lists[i], &call->wait);
+    table_end(&table);
+    return COMMAND_DONE;
+}
+
+enum command_result connections_show(struct command_call *call)
+{
+    struct command_wait *wait = &call->wait;
+    const char *word = call->n_words > 2 ? call->words[2] : "";
+    const char *slash = strchr(word, '/');
+
+    *wait = (struct command_wait){0};
+    snprintf(wait->service, sizeof(wait->service), "%.*s",
+             (int)(slash ? (size_t)(slash - word) : strlen(word)), word);
+    snprintf(wait->server, sizeof(wait->server), "%s", slash ? slash + 1 : "");
+    return await_sweep(call, COMMAND_WAIT_LIST, sweeper_list(call->from->sweeper));
+}
+
+/* --- kill ------------------------------------------------------------------------------------- */
+
+static enum command_result answer_kill(struct command_call *call)
+{
+    static const char *const columns[] = {"service", "server", "ended", NULL};
+    size_t n_ended = sweeper_n_ended(call->from->sweeper);
+    struct table table;
+
+    log_info("admin: uid %u: server %s/%s: kill, %zu connections were ended", call->uid,
+             call->wait.service, call->wait.server, n_ended);
+    table_begin(&table, call->reply, columns);
+    table_row(&table);
+    table_text(&table, call->wait.service);
+    table_text(&table, call->wait.server);
+    table_number(&table, n_ended);
+    table_end(&table);
+    return COMMAND_DONE;
+}
+
+enum command_result connections_kill(struct command_call *call)
+{
+    struct command_target target;
+
+    if (!command_find_target(call, &target, true))
+        return COMMAND_FAILED;
+    call->wait = (struct command_wait){0};
+    snprintf(call->wait.service, sizeof(call->wait.service), "%s", target.service->name);
+    snprintf(call->wait.server, sizeof(call->wait.server), "%s", target.backend->name);
+    return await_sweep(call, COMMAND_WAIT_KILL, sweeper_kill(call->from->sweeper, target.backend));
+}
+
+enum command_result connections_check(struct command_call *call)
+{
+    struct sweeper *sweeper = call->from->sweeper;
+    enum command_result result;
+
+    if (!sweeper_is_over(sweeper, (long)call->wait.number))
+        return COMMAND_WAITS;
+    if (!sweeper->is_busy)
+        return command_fail(call, "its result was given up; try again");
+    result = call->wait.kind == COMMAND_WAIT_LIST ? answer_list(call) : answer_kill(call);
+    sweeper_release(sweeper);
+    return result;
+}
+
+/* --- rebalance -------------------------------------------------------------------------------- */
+
+/* "--over TIME" behind the service, or nothing. */
+static bool read_over(struct command_call *call, uint64_t *ret_ms)
+{
+    *ret_ms = OVER_MS;
+    if (call->n_words == 2)
+        return true;
+    if (strcmp(call->words[2], "--over") != 0 || call->n_words != 4)
+        command_fail(call, "usage: rebalance SERVICE [--over TIME]");
+    else if (number_parse_duration(call->words[3], 1, CONF_DURATION_MAX_MS, ret_ms) < 0)
+        command_fail(call, "rebalance: '%.64s' is no time: 1ms..365d, as in 5m", call->words[3]);
+    else
+        return true;
+    return false;
+}
+
+static enum command_result answer_rebalance(struct command_call *call,
+                                            const struct service *service, uint64_t over_ms)
+{
+    static const char *const columns[] = {"service", "excess", "over_seconds", NULL};
+    uint32_t n_excess = rebalance_excess(service);
+    struct table table;
+
+    log_info("admin: uid %u: rebalance of %s: %u connections are beyond their servers' share; "
+             "they end within %llu s, the idlest first",
+             call->uid, service->name, n_excess, (unsigned long long)(over_ms / 1000));
+    table_begin(&table, call->reply, columns);
+    table_row(&table);
+    table_text(&table, service->name);
+    table_number(&table, n_excess);
+    table_number(&table, over_ms / 1000);
+    table_end(&table);
+    return COMMAND_DONE;
+}
+
+enum command_result connections_rebalance(struct command_call *call)
+{
+    struct service *service = snapshot_find_service(call->from, call->words[1]);
+    uint64_t over_ms;
+
+    if (!service)
+        return command_fail(call, "no service '%.64s'", call->words[1]);
+    if (!read_over(call, &over_ms))
+        return COMMAND_FAILED;
+    if (!rebalance_start(call->from->rebalance, service, over_ms * CLOCK_NS_PER_MS, call->now_ns))
+        return command_fail(call, "rebalance: that of %s is under way",
+                            call->from->rebalance->service);
+    return answer_rebalance(call, service, over_ms);
+}

@@ -1,0 +1,263 @@
+#include "lb4/control/wish.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/base/log.h"
+#include "lb4/base/number.h"
+#include "lb4/control/reload.h"
+#include "lb4/control/table.h"
+
+/* --- whom ------------------------------------------------------------------------------------- */
+
+static bool find_server(struct command_call *call, const char *service, const char *server,
+                        struct command_target *ret)
+{
+    ret->service = snapshot_find_service(call->from, service);
+    if (!ret->service) {
+        command_fail(call, "no service '%s'", service);
+        return false;
+    }
+    ret->backend = snapshot_find_server(ret->service, server);
+    if (!ret->backend)
+        command_fail(call, "no server '%s' in service %s", server, service);
+    return ret->backend;
+}
+
+/* "--wait TIME" behind the target, or nothing: 0. */
+static bool read_wait(struct command_call *call, uint64_t *ret_ms)
+{
+    *ret_ms = 0;
+    if (call->n_words == 2)
+        return true;
+    if (strcmp(call->words[2], "--wait") != 0)
+        command_fail(call, "%s: '%.64s' is not accepted here: --wait TIME", call->words[0],
+                     call->words[2]);
+    else if (call->n_words == 3)
+        command_fail(call, "%s: --wait needs a time, as in --wait 60s", call->words[0]);
+    else if (number_parse_duration(call->words[3], 1, CONF_DURATION_MAX_MS, ret_ms) < 0)
+        command_fail(call, "%s: '%.64s' is no time to wait: 1ms..365d, as in 60s", call->words[0],
+                     call->words[3]);
+    else
+        return true;
+    return false;
+}
+
+/* --- the answer ------------------------------------------------------------------------------- */
+
+static enum command_result answer(struct command_call *call, const struct command_target *target)
+{
+    static const char *const columns[] = {"service", "server",     "state",   "weight",
+                                          "active",  "servers_up", "servers", NULL};
+    uint32_t standing = backend_standing(target->backend);
+    struct table table;
+
+    table_begin(&table, call->reply, columns);
+    table_row(&table);
+    table_text(&table, target->service->name);
+    table_text(&table, target->backend->name);
+    table_text(&table, snapshot_state(standing));
+    table_number(&table, standing & PICK_WEIGHT_MASK);
+    table_number(&table, backend_active(target->backend));
+    table_number(&table, snapshot_n_usable(target->service));
+    table_number(&table, snapshot_n_servers(target->service));
+    table_end(&table);
+    return COMMAND_DONE;
+}
+
+static enum command_result begin_wait(struct command_call *call,
+                                      const struct command_target *target,
+                                      enum command_wait_kind kind, uint64_t wait_ms)
+{
+    struct command_wait *wait = &call->wait;
+
+    *wait = (struct command_wait){
+        .kind = kind,
+        .wait_ms = wait_ms,
+        .until_ns = call->now_ns + wait_ms * CLOCK_NS_PER_MS,
+    };
+    snprintf(wait->service, sizeof(wait->service), "%s", target->service->name);
+    snprintf(wait->server, sizeof(wait->server), "%s", target->backend->name);
+    return wish_check(call);
+}
+
+static bool has_come(const struct command_wait *wait, const struct backend *backend)
+{
+    switch (wait->kind) {
+    case COMMAND_WAIT_EMPTY:
+        return backend_active(backend) == 0;
+    case COMMAND_WAIT_USABLE:
+        return !(backend_standing(backend) & PICK_UNUSABLE);
+    case COMMAND_WAIT_LIST:
+    case COMMAND_WAIT_KILL:
+    case COMMAND_WAIT_RELOAD:
+        break; /* others' */
+    }
+    return true;
+}
+
+/* Somebody else wished otherwise meanwhile. */
+static bool is_overtaken(const struct command_wait *wait, uint32_t standing)
+{
+    bool is_away = standing & (PICK_DRAIN | PICK_MAINT);
+
+    return is_away != (wait->kind == COMMAND_WAIT_EMPTY);
+}
+
+static enum command_result fail_late(struct command_call *call, const struct command_target *target)
+{
+    const struct command_wait *wait = &call->wait;
+    char waited[NUMBER_TEXT_MAX];
+    char why[NOTE_TEXT_MAX];
+
+    number_format_duration(wait->wait_ms, waited);
+    if (wait->kind == COMMAND_WAIT_EMPTY)
+        return command_fail(call, "%s/%s still holds %u connections after %s; it stays in %s",
+                            wait->service, wait->server, backend_active(target->backend), waited,
+                            snapshot_state(backend_standing(target->backend)));
+    note_read(&target->backend->health, why);
+    return command_fail(call, "%s/%s takes no clients after %s: it is %s: %s", wait->service,
+                        wait->server, waited, snapshot_state(backend_standing(target->backend)),
+                        why);
+}
+
+enum command_result wish_check(struct command_call *call)
+{
+    const struct command_wait *wait = &call->wait;
+    struct command_target target;
+
+    if (!find_server(call, wait->service, wait->server, &target))
+        return COMMAND_FAILED;
+    if (is_overtaken(wait, backend_standing(target.backend)))
+        return command_fail(call, "%s/%s: somebody else has changed its state to %s", wait->service,
+                            wait->server, snapshot_state(backend_standing(target.backend)));
+    if (has_come(wait, target.backend))
+        return answer(call, &target);
+    return call->now_ns < wait->until_ns ? COMMAND_WAITS : fail_late(call, &target);
+}
+
+/* --- drain, maint, ready ---------------------------------------------------------------------- */
+
+enum wish { WISH_READY, WISH_DRAIN, WISH_MAINT };
+
+static const char *const wish_words[] = {
+    [WISH_READY] = "ready", [WISH_DRAIN] = "drain", [WISH_MAINT] = "maint"};
+
+static enum wish wish_of(uint32_t standing)
+{
+    if (standing & PICK_MAINT)
+        return WISH_MAINT;
+    return standing & PICK_DRAIN ? WISH_DRAIN : WISH_READY;
+}
+
+/* Flags are set before others are cleared: at no instant is it usable in between. */
+static void store(const struct command_target *target, enum wish before, enum wish wish)
+{
+    struct backend *backend = target->backend;
+
+    if (before == WISH_MAINT && service_plan(target->service)->check->is_probed)
+        backend_set(backend, PICK_NEW);
+    switch (wish) {
+    case WISH_READY:
+        backend_clear(backend, PICK_DRAIN | PICK_MAINT);
+        break;
+    case WISH_DRAIN:
+        backend_set(backend, PICK_DRAIN);
+        backend_clear(backend, PICK_MAINT);
+        break;
+    case WISH_MAINT:
+        backend_set(backend, PICK_MAINT);
+        backend_clear(backend, PICK_DRAIN | PICK_NEW);
+        break;
+    }
+}
+
+static void tell(struct command_call *call, const struct command_target *target, enum wish before,
+                 enum wish wish)
+{
+    size_t n_usable = snapshot_n_usable(target->service);
+    char text[NOTE_TEXT_MAX];
+
+    snprintf(text, sizeof(text), "%s, by uid %u", wish_words[wish], call->uid);
+    note_write(&target->backend->wish, clock_now_ns(), text);
+    if (before == WISH_MAINT || wish == WISH_MAINT)
+        mailbox_post(&call->from->prober->mailbox, MAILBOX_WISH);
+    log_info("admin: uid %u: server %s/%s: %s (it was %s); it holds %u connections; %zu of %zu "
+             "servers of %s are up",
+             call->uid, target->service->name, target->backend->name, wish_words[wish],
+             wish_words[before], backend_active(target->backend), n_usable,
+             snapshot_n_servers(target->service), target->service->name);
+    if (n_usable == 0 && wish != WISH_READY)
+        log_warn("service %s: no server takes new clients now", target->service->name);
+}
+
+static enum command_result change(struct command_call *call, enum wish wish)
+{
+    struct command_target target;
+    enum wish before;
+    uint64_t wait_ms;
+
+    if (!read_wait(call, &wait_ms) || !command_find_target(call, &target, false))
+        return COMMAND_FAILED;
+    before = wish_of(backend_standing(target.backend));
+    if (before != wish) {
+        store(&target, before, wish);
+        tell(call, &target, before, wish);
+    }
+    if (wait_ms == 0)
+        return answer(call, &target);
+    return begin_wait(call, &target, wish == WISH_READY ? COMMAND_WAIT_USABLE : COMMAND_WAIT_EMPTY,
+                      wait_ms);
+}
+
+enum command_result wish_drain(struct command_call *call)
+{
+    return change(call, WISH_DRAIN);
+}
+
+enum command_result wish_maint(struct command_call *call)
+{
+    return change(call, WISH_MAINT);
+}
+
+enum command_result wish_ready(struct command_call *call)
+{
+    return change(call, WISH_READY);
+}
+
+/* --- weight ----------------------------------------------------------------------------------- */
+
+static enum command_result fail_weight(struct command_call *call, int error)
+{
+    if (error == -EBUSY)
+        return command_fail(call, "weight: a change is under way; try again");
+    return command_fail(call, "weight: %s", strerror(-error));
+}
+
+enum command_result wish_weight(struct command_call *call)
+{
+    struct command_target target;
+    uint64_t weight;
+    uint32_t before;
+    int error;
+
+    if (number_parse(call->words[2], 1, CONF_WEIGHT_MAX, &weight) < 0)
+        return command_fail(call, "weight: '%.64s' is not accepted: 1..%d", call->words[2],
+                            CONF_WEIGHT_MAX);
+    if (!command_find_target(call, &target, false))
+        return COMMAND_FAILED;
+    before = backend_weight(target.backend);
+    if (before == weight)
+        return answer(call, &target);
+    error = -EBUSY;
+    if (call->from->reload)
+        error =
+            reload_set_weight(call->from->reload, target.service, target.backend, (uint32_t)weight);
+    if (error)
+        return fail_weight(call, error);
+    log_info("admin: uid %u: server %s/%s: weight %u -> %u", call->uid, target.service->name,
+             target.backend->name, before, (uint32_t)weight);
+    return answer(call, &target);
+}
