@@ -53,6 +53,7 @@ struct lines {
 static int lines_cut(struct lines *lines)
 {
     size_t n_most = 1;
+    size_t n = 0;
     char *rest;
     char *line;
 
@@ -62,7 +63,8 @@ static int lines_cut(struct lines *lines)
     if (!lines->lines)
         return -ENOMEM;
     for (line = strtok_r(lines->text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-        lines->lines[lines->n++] = line + strspn(line, " ");
+        lines->lines[n++] = line + strspn(line, " ");
+    lines->n = n;
     return 0;
 }
 
@@ -212,8 +214,8 @@ static int servers_init(struct servers *servers, const struct conf_service *serv
 static const struct conf_server *servers_find(const struct servers *servers,
                                               const struct conf_server *like)
 {
-    const struct conf_server **found =
-        bsearch(&like, servers->servers, servers->n, sizeof(like), compare_names);
+    const struct conf_server **found = bsearch(&like, servers->servers, servers->n,
+                                               sizeof(const struct conf_server *), compare_names);
 
     return found ? *found : NULL;
 }

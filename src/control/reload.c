@@ -377,7 +377,7 @@ int reload_init(struct reload *reload, struct runtime *runtime, struct mailbox *
 void reload_fini(struct reload *reload)
 {
     if (reload->is_reading) {
-        pthread_kill(reload->reader, SIGTERM);
+        pthread_kill(reload->reader, SIGTERM); /* NOLINT(bugprone-bad-signal-to-kill-thread) */
         join_reader(reload);
     }
     conf_drop(&reload->read);

@@ -12,6 +12,7 @@ static __attribute__((format(printf, 2, 3))) const char *text(int which, const c
     va_list arguments;
 
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): of clang-tidy 14 */
     vsnprintf(texts[which], RIG_TEXT_MAX, format, arguments);
     va_end(arguments);
     return texts[which];
