@@ -43,6 +43,7 @@ struct lines {
 static int lines_cut(struct lines *lines)
 {
     size_t n_most = 1;
+    size_t n = 0;
     char *rest;
     char *line;
 
@@ -52,7 +53,8 @@ static int lines_cut(struct lines *lines)
     if (!lines->lines)
         return -ENOMEM;
     for (line = strtok_r(lines->text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-        lines->lines[lines->n++] = line + strspn(line, " ");
+        lines->lines[n++] = line + strspn(line, " ");
+    lines->n = n;
     return 0;
 }
 

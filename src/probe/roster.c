@@ -153,8 +153,8 @@ static void forget(struct prober *prober, const struct backend *backend)
         return;
     prober_close_attempt(prober, probe);
     schedule_set(&prober->schedule, &probe->entry, UINT64_MAX);
-    verdict_note_judged(prober, probe);
     probe->backend = NULL;
+    verdict_note_judged(prober, probe);
 }
 
 void roster_change(struct prober *prober, const struct prober_change *change)

@@ -20,7 +20,7 @@ enum udp_end {
     UDP_END_EVICTED,   /* another one needed its room */
     UDP_END_DRAIN,
     UDP_END_ADMIN, /* an operator wanted it */
-    UDP_END_ERROR /* no server, so that it never began */
+    UDP_END_ERROR  /* no server, so that it never began */
 };
 
 struct udp_session {

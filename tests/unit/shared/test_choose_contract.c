@@ -130,7 +130,7 @@ static void test_policies_against_contract(void **state)
 
     (void)state;
     for (int policy = 0; policy < N_POLICIES; policy++)
-        for (int round = 0; round < 300; round++)
+        for (int round = 0; round < 100; round++)
             check_policy((enum conf_balance)policy, &seed);
 }
 

@@ -249,6 +249,101 @@ static void test_reset(void **state)
     rig_close();
 }
 
+/* --- while they run --------------------------------------------------------------------------- */
+
+static void take_step(enum listener_verb verb, size_t listener, struct service *service)
+{
+    const struct listener_step step = {verb, (uint32_t)listener, service};
+    const struct worker_change change = {
+        .steps = &step, .n_steps = 1, .services = &service, .n_services = service ? 1 : 0};
+    struct patience patience = patience_new();
+    static uint64_t number;
+
+    worker_group_change(&rig.group, &change);
+    worker_group_ask(&rig.group, ++number);
+    while (!worker_group_has_answered(&rig.group, number) && patience_holds(&patience))
+        ;
+}
+
+/* Sessions go on, new clients are not served; then it is wanted again; then its time is over. */
+static void test_leave_stay_close(void **state)
+{
+    struct patience patience = patience_new();
+
+    (void)state;
+    rig_open();
+    for (size_t i = 1; i < N_CLIENTS; i++)
+        check_echo(i);
+    take_step(LISTENER_STEP_LEAVE, 0, NULL);
+    assert_int_equal(send(rig.clients[0], "x", 1, 0), 1);
+    while (sum_of(0, N_WORKERS).dropped[UDP_DROP_DRAIN] == 0 && patience_holds(&patience))
+        ;
+    for (size_t i = 1; i < N_CLIENTS; i++)
+        check_echo(i);
+    take_step(LISTENER_STEP_STAY, 0, rig.services.services);
+    check_echo(0);
+    take_step(LISTENER_STEP_LEAVE, 0, NULL);
+    take_step(LISTENER_STEP_CLOSE, 0, NULL);
+    assert_int_equal(sum_of(0, N_WORKERS).active, 0);
+    assert_int_equal(udp_room_used(&rig.group.udp_room), 0);
+    assert_true(port_is_free());
+    listener_table_free(&rig.listeners, 0);
+    rig_close();
+}
+
+/* The place is another one's at once, with sessions of its own. */
+static void test_open_in_a_used_place(void **state)
+{
+    char text[LISTENER_ERROR_MAX];
+    struct listener wanted = {.transport = CONF_UDP};
+
+    (void)state;
+    rig_open();
+    wanted.service = rig.services.services;
+    for (int i = 0; i < 10; i++) {
+        for (size_t k = 0; k < N_CLIENTS; k++)
+            check_echo(k);
+        take_step(LISTENER_STEP_LEAVE, 0, NULL);
+        take_step(LISTENER_STEP_CLOSE, 0, NULL);
+        listener_table_free(&rig.listeners, 0);
+        close(bound_udp(&wanted.addr));
+        assert_int_equal(listener_table_bind(&rig.listeners, &wanted, text), 0);
+        take_step(LISTENER_STEP_OPEN, 0, wanted.service);
+        for (size_t k = 0; k < N_CLIENTS; k++)
+            assert_int_equal(connect(rig.clients[k], &wanted.addr.sa, addr_length(&wanted.addr)),
+                             0);
+    }
+    check_echo(0);
+    assert_int_equal(sum_of(0, N_WORKERS).active, 1);
+    rig_close();
+}
+
+/* Where no service listened on UDP: memory comes with the first listener. */
+static void test_prepare(void **state)
+{
+    struct loop loop;
+    struct mailbox prober;
+    struct stats_block stats;
+    struct udp_room room;
+    const struct service_table none = {0};
+    struct udp_side side = {0};
+    const struct udp_side_options options = {.loop = &loop,
+                                             .stats = &stats,
+                                             .prober = &prober,
+                                             .room = &room,
+                                             .services = &none,
+                                             .n_workers = 2};
+
+    (void)state;
+    udp_room_init(&room, 10);
+    assert_int_equal(udp_side_prepare(&side, &options), 0);
+    assert_non_null(side.listeners);
+    assert_int_equal(udp_side_prepare(&side, &options), 0);
+    assert_false(udp_side_is_open(&side));
+    assert_int_equal(udp_side_live(&side), 0);
+    udp_side_fini(&side);
+}
+
 /* Where nobody listens on UDP all of it does nothing. */
 static void test_empty_side(void **state)
 {
@@ -272,6 +367,9 @@ int main(void)
         cmocka_unit_test(test_no_worker_is_starved),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_leave_stay_close),
+        cmocka_unit_test(test_open_in_a_used_place),
+        cmocka_unit_test(test_prepare),
         cmocka_unit_test(test_empty_side),
     };
 
