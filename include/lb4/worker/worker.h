@@ -88,7 +88,6 @@ void worker_group_fini(struct worker_group *group);
 
 /* The body of the thread: returns after MAILBOX_EXIT. */
 void worker_run(struct worker *worker);
-
 /* Its own thread: take the change that is there, once. */
 void worker_take_change(struct worker *worker);
 
