@@ -1,5 +1,7 @@
 #include "lb4/relay/udp_admit.h"
 
+#include <sys/resource.h>
+
 #include "udp_rig.h"
 
 static struct scene scene;
@@ -315,6 +317,46 @@ static void test_hosts_do_not_share_a_small_room(void **state)
     scene_close(&scene);
 }
 
+/* From now on no descriptor is left. Returns the limit before. */
+static struct rlimit forbid_descriptors(void)
+{
+    struct rlimit before;
+    struct rlimit none;
+    int fd = dup(0);
+
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)fd;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    return before;
+}
+
+/* There is room, but the machine has no descriptor or port for it: as if it were full. */
+static void test_machine_has_less_than_the_room(void **state)
+{
+    struct rlimit before;
+
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){0});
+    clients_open();
+    establish(clients[0]);
+    rig_echo(rig, clients[1], scene.servers[0], 10);
+    before = forbid_descriptors();
+    rig_echo(rig, clients[2], scene.servers[0], 10);
+    rig_echo(rig, clients[2], scene.servers[0], 10);
+    assert_true(is_live(clients[0]) && !is_live(clients[1]) && is_live(clients[2]));
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 0);
+    rig_say(rig, clients[3], 10, 1); /* both have come back: nobody goes */
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
+    assert_int_equal(udp_room_used(&rig->room), 2);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    rig_echo(rig, clients[3], scene.servers[0], 10);
+    clients_close();
+    scene_close(&scene);
+}
+
 /* Nobody answers, but the client comes again: at once proves nothing, after a second it does. */
 static void test_one_way_flow_is_established(void **state)
 {
@@ -341,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_host_has_its_share),
         cmocka_unit_test(test_host_share_of_one_worker),
         cmocka_unit_test(test_hosts_do_not_share_a_small_room),
+        cmocka_unit_test(test_machine_has_less_than_the_room),
         cmocka_unit_test(test_service_has_its_limit),
         cmocka_unit_test(test_others_have_all_places),
         cmocka_unit_test(test_asks_now_and_then),
