@@ -124,11 +124,12 @@ static void share_pipes(const struct limits_wish *wish, const struct limits_kern
     budget->pipes_per_worker = (uint32_t)pipes;
 }
 
-/* At least one for each worker, whose table cannot be empty. */
+/* A quarter of the local ports stays to the other programs of the machine: one that asks a name
+ * server needs one. At least one session for each worker, whose table cannot be empty. */
 static void share_udp(const struct limits_wish *wish, const struct limits_kernel *kernel,
                       struct limits_budget *budget)
 {
-    uint64_t sessions = min_u64(wish->descriptors / UDP_PART, kernel->n_ports);
+    uint64_t sessions = min_u64(wish->descriptors / UDP_PART, kernel->n_ports / 4 * 3);
 
     sessions = min_u64(min_u64(sessions, wish->udp_sessions), CONF_UDP_COUNT_MAX);
     if (wish->udp_sessions > 0 && sessions < wish->n_workers)

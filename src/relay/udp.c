@@ -20,7 +20,10 @@ static const uint64_t PROVEN_NS = 1000 * 1000000ull; /* who sends again after it
 static const uint64_t ASK_NS = 10 * 1000000ull;      /* for room, at most so often; chosen */
 static const uint64_t LOOK_NS = 100 * 1000000ull; /* chosen: a reader of the counters is slower */
 
-enum { ANSWERS_MAX = 4 }; /* of one session and event; measured: more starves the others */
+enum {
+    ANSWERS_MAX = 4, /* of one session and event; measured: more starves the others */
+    TABLE_MIN = 4096 /* chosen: else hosts share counters where the room is small */
+};
 
 /* Setting up --------------------------------------------------------------------------------- */
 
@@ -87,6 +90,7 @@ void udp_relay_limit_hosts(struct udp_relay *relay)
 
 static int alloc_all(struct udp_relay *relay, const struct service_table *services)
 {
+    uint32_t n_entries = even_part(relay);
     int error = services_init(relay, services);
 
     if (error)
@@ -95,7 +99,7 @@ static int alloc_all(struct udp_relay *relay, const struct service_table *servic
     relay->outbox = udp_outbox_new();
     if (!relay->inbox || !relay->outbox)
         return -ENOMEM;
-    return udp_table_init(&relay->table, even_part(relay));
+    return udp_table_init(&relay->table, n_entries > TABLE_MIN ? n_entries : TABLE_MIN);
 }
 
 int udp_relay_init(struct udp_relay *relay, const struct service_table *services)

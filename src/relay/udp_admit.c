@@ -87,6 +87,22 @@ void udp_evict_owed(struct udp_relay *relay, struct udp_share *share)
             evict(relay, victim);
 }
 
+/* There may be less than our room: programs beside us hold local ports, too. Then another session
+ * gives its own for this one, as where the room is full. */
+static bool bind_first(struct udp_relay *relay, struct udp_session *session,
+                       enum udp_drop *ret_drop)
+{
+    struct udp_session *victim;
+
+    if (udp_up_bind(relay, session, ret_drop))
+        return true;
+    victim = udp_share_spare(&relay->share);
+    if (*ret_drop != UDP_DROP_LIMIT || !victim || victim == session)
+        return false;
+    evict(relay, victim);
+    return udp_up_bind(relay, session, ret_drop);
+}
+
 /* An answer of ours to one of our own listeners would be answered, and so on for ever. */
 static bool is_loop(const struct udp_relay *relay, const struct addr *client)
 {
@@ -110,7 +126,7 @@ struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener
     if (relay->services[listener->service->index].timeout &&
         make_place(relay, listener->service, &key->client))
         session = udp_session_new(relay, listener, key);
-    if (!session || udp_up_bind(relay, session, ret_drop))
+    if (!session || bind_first(relay, session, ret_drop))
         return session;
     udp_session_close(relay, session, UDP_END_ERROR);
     return NULL;

@@ -24,6 +24,15 @@ struct udp_session *udp_share_victim(const struct udp_share *share)
     return answered ? answered : udp_share_longest(share, UDP_TIER_TRIAL);
 }
 
+struct udp_session *udp_share_spare(const struct udp_share *share)
+{
+    uint32_t n_proven = share->n[UDP_TIER_ANSWERED] + share->n[UDP_TIER_ESTABLISHED];
+
+    if (share->n[UDP_TIER_TRIAL] > n_proven)
+        return udp_share_longest(share, UDP_TIER_TRIAL);
+    return udp_share_victim(share);
+}
+
 bool udp_share_take(struct udp_share *share, struct udp_session **ret_victim)
 {
     if (!capacity_acquire(&share->room->trial.capacity)) {

@@ -69,5 +69,8 @@ struct udp_debt udp_share_debt(struct udp_share *share);
 /* The longest of this tier, the longest answered else on trial; NULL: there is none. */
 struct udp_session *udp_share_longest(const struct udp_share *share, enum udp_tier tier);
 struct udp_session *udp_share_victim(const struct udp_share *share);
+/* Who goes where the machine has less than the room says, and no quota tells whose turn it is: the
+ * longest on trial if those are more than half of what is here, else udp_share_victim(). */
+struct udp_session *udp_share_spare(const struct udp_share *share);
 
 #endif

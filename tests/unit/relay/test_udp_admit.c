@@ -1,5 +1,7 @@
 #include "lb4/relay/udp_admit.h"
 
+#include <sys/resource.h>
+
 #include "udp_rig.h"
 
 static struct scene scene;
@@ -17,7 +19,7 @@ static int client_of_host(int index)
     return rig_client_from(rig, host, "127.0.0.1");
 }
 
-/* In a small table hosts may share a counter, so that they would get in each other's way. */
+/* Hosts may share a counter, so that they would get in each other's way. */
 static void clients_open(void)
 {
     for (int i = 0; i < CLIENTS_MAX; i++)
@@ -298,6 +300,63 @@ static void test_gives_room(void **state)
     check_gives(&(struct rig_options){.max_sessions = 4}, true);
 }
 
+/* A worker of many with a small room: two sessions a host, and as many hosts as come. The odds that
+ * three of the eight share a counter are 1 in 300,000. */
+static void test_hosts_do_not_share_a_small_room(void **state)
+{
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){.cap = 3 * CLIENTS_MAX, .n_workers = 8});
+    clients_open();
+    udp_relay_limit_hosts(&rig->relay);
+    assert_int_equal(rig->relay.host_max, 2);
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        establish(clients[i]);
+    assert_int_equal(rig->relay.n_live, CLIENTS_MAX);
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 0);
+    clients_close();
+    scene_close(&scene);
+}
+
+/* From now on no descriptor is left. Returns the limit before. */
+static struct rlimit forbid_descriptors(void)
+{
+    struct rlimit before;
+    struct rlimit none;
+    int fd = dup(0);
+
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)fd;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    return before;
+}
+
+/* There is room, but the machine has no descriptor or port for it: as if it were full. */
+static void test_machine_has_less_than_the_room(void **state)
+{
+    struct rlimit before;
+
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){0});
+    clients_open();
+    establish(clients[0]);
+    rig_echo(rig, clients[1], scene.servers[0], 10);
+    before = forbid_descriptors();
+    rig_echo(rig, clients[2], scene.servers[0], 10);
+    rig_echo(rig, clients[2], scene.servers[0], 10);
+    assert_true(is_live(clients[0]) && !is_live(clients[1]) && is_live(clients[2]));
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 0);
+    rig_say(rig, clients[3], 10, 1); /* both have come back: nobody goes */
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
+    assert_int_equal(udp_room_used(&rig->room), 2);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    rig_echo(rig, clients[3], scene.servers[0], 10);
+    clients_close();
+    scene_close(&scene);
+}
+
 /* Nobody answers, but the client comes again: at once proves nothing, after a second it does. */
 static void test_one_way_flow_is_established(void **state)
 {
@@ -323,6 +382,8 @@ int main(void)
         cmocka_unit_test(test_full_of_established_ones),
         cmocka_unit_test(test_host_has_its_share),
         cmocka_unit_test(test_host_share_of_one_worker),
+        cmocka_unit_test(test_hosts_do_not_share_a_small_room),
+        cmocka_unit_test(test_machine_has_less_than_the_room),
         cmocka_unit_test(test_service_has_its_limit),
         cmocka_unit_test(test_others_have_all_places),
         cmocka_unit_test(test_asks_now_and_then),

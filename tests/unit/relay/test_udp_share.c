@@ -163,6 +163,27 @@ static void test_answered_go_before_trial(void **state)
     close_all();
 }
 
+static void test_spare_with_room_left(void **state)
+{
+    struct udp_session *trial;
+    struct udp_session *answered;
+
+    (void)state;
+    open_all(100);
+    assert_null(udp_share_spare(&shares[0]));
+    add_many(&shares[0], UDP_TIER_ESTABLISHED, 1);
+    assert_null(udp_share_spare(&shares[0]));
+    trial = add(&shares[0]);
+    assert_ptr_equal(udp_share_spare(&shares[0]), trial);
+    answered = add(&shares[0]);
+    promote(answered, UDP_TIER_ANSWERED);
+    add_many(&shares[0], UDP_TIER_TRIAL, 1);
+    assert_ptr_equal(udp_share_spare(&shares[0]), answered);
+    add_many(&shares[0], UDP_TIER_TRIAL, 1);
+    assert_ptr_equal(udp_share_spare(&shares[0]), trial); /* more than half are on trial */
+    close_all();
+}
+
 static void test_untake(void **state)
 {
     struct udp_session *victim;
@@ -385,6 +406,7 @@ int main(void)
         cmocka_unit_test(test_answered_take_all),
         cmocka_unit_test(test_established_stay),
         cmocka_unit_test(test_answered_go_before_trial),
+        cmocka_unit_test(test_spare_with_room_left),
         cmocka_unit_test(test_untake),
         cmocka_unit_test(test_limit_is_of_all),
         cmocka_unit_test(test_asked),
