@@ -177,7 +177,11 @@ static void conclude_failed(struct reload *reload, char *text)
 
 static void conclude_with(struct reload *reload, const char *sentence)
 {
-    conclude_failed(reload, strdup(sentence));
+    char *text = NULL;
+
+    if (asprintf(&text, "%s\n", sentence) < 0)
+        text = NULL;
+    conclude_failed(reload, text);
 }
 
 static void conclude_report(struct reload *reload)

@@ -158,7 +158,9 @@ static void test_errors_change_nothing(void **state)
     }
     snprintf(line, sizeof(line), "listen tcp 127.0.0.1:%u\n tries 9", addr_port(&taken));
     write_file(line);
-    assert_non_null(strstr(run((struct reload_wish){0})->text, "another process listens there"));
+    result = run((struct reload_wish){0});
+    assert_non_null(strstr(result->text, "another process listens there"));
+    assert_int_equal(result->text[strlen(result->text) - 1], '\n'); /* lines, as header says */
     unlink(self.path);
     assert_non_null(strstr(run((struct reload_wish){0})->text, "No such file"));
     assert_int_equal(self.reload.n_failed, 6);
