@@ -282,6 +282,7 @@ enum command_result command_check(struct command_call *call)
     switch (call->wait.kind) {
     case COMMAND_WAIT_EMPTY:
     case COMMAND_WAIT_USABLE:
+    case COMMAND_WAIT_WEIGHT:
         return finish(call, wish_check(call));
     case COMMAND_WAIT_LIST:
     case COMMAND_WAIT_KILL:
