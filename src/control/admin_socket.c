@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lb4/base/scope.h"
@@ -18,7 +19,9 @@
 enum {
     BACKLOG = 64, /* clients that connect at the same time; those beyond are told to wait; chosen */
     SOCKET_MODE = 0600,
-    FOLDER_MODE = 0750
+    FOLDER_MODE = 0750,
+    LOCK_LOOKS = 200, /* 2 s; chosen */
+    LOCK_LOOK_NS = 10 * 1000000
 };
 
 struct place {
@@ -141,6 +144,20 @@ static int listen_at(struct admin_socket *ret, const struct place *place)
     return 0;
 }
 
+/* Another lb4, which may want another socket there, keeps it for less than a millisecond; a lock
+ * that somebody holds for long must not hang us. */
+static int lock_folder(int fd)
+{
+    const struct timespec look = {.tv_nsec = LOCK_LOOK_NS};
+
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+        if (errno != EWOULDBLOCK || i == LOCK_LOOKS)
+            return -1;
+        nanosleep(&look, NULL);
+    }
+    return 0;
+}
+
 /* The folder is locked (flock(2)) meanwhile: of two lb4 that start at once, neither takes the
  * other's fresh socket for a stale one. */
 int admin_socket_open(struct admin_socket *ret, const char *path, uid_t uid, gid_t gid,
@@ -157,8 +174,8 @@ int admin_socket_open(struct admin_socket *ret, const char *path, uid_t uid, gid
 
         if (lock < 0)
             return refuse_errno(&place, place.folder);
-        if (flock(lock, LOCK_EX | LOCK_NB) < 0)
-            return refuse_errno(&place, "another process is about to listen there");
+        if (lock_folder(lock) < 0)
+            return refuse_errno(&place, "another process has locked the folder");
         error = remove_stale(&place);
         if (!error)
             error = listen_at(ret, &place);

@@ -133,6 +133,17 @@ static bool find_server(struct command_call *call, const char *service, const ch
     return ret->backend;
 }
 
+bool command_find_server(struct command_call *call, const char *service, const char *server,
+                         struct command_target *ret, bool even_removed)
+{
+    if (find_server(call, service, server, ret))
+        return true;
+    if (!even_removed)
+        return false;
+    ret->backend = find_removed(call->from, service, server, &ret->service);
+    return ret->backend;
+}
+
 bool command_find_target(struct command_call *call, struct command_target *ret, bool even_removed)
 {
     const char *word = call->words[1];
@@ -147,12 +158,7 @@ bool command_find_target(struct command_call *call, struct command_target *ret, 
     }
     snprintf(service, sizeof(service), "%.*s", (int)(slash - word), word);
     snprintf(server, sizeof(server), "%s", slash + 1);
-    if (find_server(call, service, server, ret))
-        return true;
-    if (!even_removed)
-        return false;
-    ret->backend = find_removed(call->from, service, server, &ret->service);
-    return ret->backend;
+    return command_find_server(call, service, server, ret, even_removed);
 }
 
 enum command_result command_fail(struct command_call *call, const char *format, ...)
@@ -282,6 +288,7 @@ enum command_result command_check(struct command_call *call)
     switch (call->wait.kind) {
     case COMMAND_WAIT_EMPTY:
     case COMMAND_WAIT_USABLE:
+    case COMMAND_WAIT_WEIGHT:
         return finish(call, wish_check(call));
     case COMMAND_WAIT_LIST:
     case COMMAND_WAIT_KILL:

@@ -14,15 +14,31 @@ enum { OVER_MS = 5 * 60 * 1000 }; /* a rebalance, when nothing is said */
 
 /* --- a sweep ---------------------------------------------------------------------------------- */
 
-static enum command_result await_sweep(struct command_call *call, enum command_wait_kind kind,
-                                       long number)
+static const uint64_t PATIENCE_NS = 10 * 1000000000ull; /* with others' sweeps, which take
+                                                           milliseconds; chosen */
+
+static bool find_target(struct command_call *call, struct command_target *ret)
 {
-    if (number == 0)
-        return command_fail(call, "%s: another sweep over all connections is under way; try again",
-                            call->words[0]);
+    return command_find_server(call, call->wait.service, call->wait.server, ret, true);
+}
+
+/* What the call waits for, unless another's sweep is under way: then again at the next look. */
+static enum command_result begin_sweep(struct command_call *call)
+{
+    struct sweeper *sweeper = call->from->sweeper;
+    struct command_target target;
+    long number;
+
+    if (call->wait.kind == COMMAND_WAIT_LIST)
+        number = sweeper_list(sweeper);
+    else if (find_target(call, &target))
+        number = sweeper_kill(sweeper, target.backend);
+    else
+        return COMMAND_FAILED;
     if (number < 0)
-        return command_fail(call, "%s: no memory", call->words[0]);
-    call->wait.kind = kind;
+        return command_fail(call, "no memory");
+    if (number == 0 && call->now_ns >= call->wait.until_ns)
+        return command_fail(call, "other sweeps over all connections are under way; try again");
     call->wait.number = (uint64_t)number;
     return COMMAND_WAITS;
 }
@@ -81,11 +97,12 @@ enum command_result connections_show(struct command_call *call)
     const char *word = call->n_words > 2 ? call->words[2] : "";
     const char *slash = strchr(word, '/');
 
-    *wait = (struct command_wait){0};
+    *wait =
+        (struct command_wait){.kind = COMMAND_WAIT_LIST, .until_ns = call->now_ns + PATIENCE_NS};
     snprintf(wait->service, sizeof(wait->service), "%.*s",
              (int)(slash ? (size_t)(slash - word) : strlen(word)), word);
     snprintf(wait->server, sizeof(wait->server), "%s", slash ? slash + 1 : "");
-    return await_sweep(call, COMMAND_WAIT_LIST, sweeper_list(call->from->sweeper));
+    return begin_sweep(call);
 }
 
 /* --- kill ------------------------------------------------------------------------------------- */
@@ -113,10 +130,11 @@ enum command_result connections_kill(struct command_call *call)
 
     if (!command_find_target(call, &target, true))
         return COMMAND_FAILED;
-    call->wait = (struct command_wait){0};
+    call->wait =
+        (struct command_wait){.kind = COMMAND_WAIT_KILL, .until_ns = call->now_ns + PATIENCE_NS};
     snprintf(call->wait.service, sizeof(call->wait.service), "%s", target.service->name);
     snprintf(call->wait.server, sizeof(call->wait.server), "%s", target.backend->name);
-    return await_sweep(call, COMMAND_WAIT_KILL, sweeper_kill(call->from->sweeper, target.backend));
+    return begin_sweep(call);
 }
 
 enum command_result connections_check(struct command_call *call)
@@ -124,6 +142,8 @@ enum command_result connections_check(struct command_call *call)
     struct sweeper *sweeper = call->from->sweeper;
     enum command_result result;
 
+    if (call->wait.number == 0)
+        return begin_sweep(call);
     if (!sweeper_is_over(sweeper, (long)call->wait.number))
         return COMMAND_WAITS;
     if (!sweeper->is_busy)

@@ -104,6 +104,15 @@ static uint32_t part_now(const struct rebalance *rebalance, uint32_t n_excess, u
     return (n_excess + n_steps - 1) / n_steps;
 }
 
+/* Few ones are spread over the whole time, too. */
+static uint64_t gap_ns(const struct rebalance *rebalance, uint32_t n_excess, uint64_t now_ns)
+{
+    uint64_t left_ns = rebalance->until_ns > now_ns ? rebalance->until_ns - now_ns : 0;
+    uint64_t gap_ns = left_ns / n_excess;
+
+    return gap_ns > STEP_NS ? gap_ns : STEP_NS;
+}
+
 static void add_excess(struct rebalance *rebalance, const struct backend *backend, uint32_t n)
 {
     struct capacity *places = &rebalance->places[rebalance->n_excess];
@@ -160,7 +169,9 @@ static void begin_sweep(struct rebalance *rebalance, uint64_t now_ns)
         share_out(rebalance, service, part_now(rebalance, n_excess, now_ns), n_excess);
         rebalance->sweep = sweeper_shed(rebalance->sweeper, rebalance->excess, rebalance->n_excess);
     }
-    if (rebalance->sweep <= 0)
+    if (rebalance->sweep > 0)
+        rebalance->due_ns = now_ns + gap_ns(rebalance, n_excess, now_ns);
+    else
         forget_sweep(rebalance);
 }
 

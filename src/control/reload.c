@@ -29,6 +29,8 @@ enum {
     SETTLE_LOOK_NS = 50 * 1000000
 }; /* 2 s, then it counts as being written */
 
+enum { UNDO_AGAIN_S = 5 }; /* after an undoing that failed; chosen */
+
 /* --- the reader ------------------------------------------------------------------------------- */
 
 static bool is_settled(const char *path)
@@ -177,7 +179,11 @@ static void conclude_failed(struct reload *reload, char *text)
 
 static void conclude_with(struct reload *reload, const char *sentence)
 {
-    conclude_failed(reload, strdup(sentence));
+    char *text = NULL;
+
+    if (asprintf(&text, "%s\n", sentence) < 0)
+        text = NULL;
+    conclude_failed(reload, text);
 }
 
 static void conclude_report(struct reload *reload)
@@ -238,8 +244,9 @@ static void commit(struct reload *reload, struct conf *after, uint64_t now_ns)
     put_conf(reload, after, now_ns);
 }
 
-/* From the present configuration to `after`, which is the reload's. */
-static void change_to(struct reload *reload, struct conf *after, uint64_t now_ns)
+/* From the present configuration to `after`, which is the reload's. false: that failed, and `after`
+ * is still the caller's. */
+static bool change_to(struct reload *reload, struct conf *after, uint64_t now_ns)
 {
     char text[CHANGE_ERROR_MAX];
     long n_changes;
@@ -247,22 +254,25 @@ static void change_to(struct reload *reload, struct conf *after, uint64_t now_ns
 
     if (!difference) {
         conclude_with(reload, "out of memory");
-    } else if (reload->now.is_dry || n_changes == 0) {
+        return false;
+    }
+    if (reload->now.is_dry || n_changes == 0) {
         if (!reload->now.is_dry)
             log_done(n_changes);
         conclude(reload, false, n_changes, difference);
-        difference = NULL;
-    } else if (change_prepare(&reload->change, reload->runtime, reload->conf, after, text)) {
-        conclude_with(reload, text);
-    } else {
-        commit(reload, after, now_ns);
-        free(reload->difference);
-        reload->difference = difference;
-        reload->n_changes = n_changes;
-        return;
+        conf_drop(&after);
+        return true;
     }
-    free(difference);
-    conf_drop(&after);
+    if (change_prepare(&reload->change, reload->runtime, reload->conf, after, text)) {
+        conclude_with(reload, text);
+        free(difference);
+        return false;
+    }
+    commit(reload, after, now_ns);
+    free(reload->difference);
+    reload->difference = difference;
+    reload->n_changes = n_changes;
+    return true;
 }
 
 static void take_read(struct reload *reload, uint64_t now_ns)
@@ -272,12 +282,10 @@ static void take_read(struct reload *reload, uint64_t now_ns)
     join_reader(reload);
     reload->is_reading = false;
     reload->read = NULL;
-    if (reload->read_error) {
+    if (reload->read_error)
         conclude_report(reload);
+    if (reload->read_error || !change_to(reload, read, now_ns))
         conf_drop(&read);
-    } else {
-        change_to(reload, read, now_ns);
-    }
 }
 
 static void begin(struct reload *reload)
@@ -308,7 +316,9 @@ static void finish_change(struct reload *reload, uint64_t now_ns)
     reload->is_small = false;
 }
 
-/* No run of its own: the next number is promised to who has asked already. */
+/* No run of its own: the next number is promised to who has asked already. What keeps it from
+ * coming back (an address that somebody took meanwhile) may pass, and nobody is there to ask again.
+ */
 static void undo(struct reload *reload, uint64_t now_ns)
 {
     struct conf *before = reload->before;
@@ -317,7 +327,11 @@ static void undo(struct reload *reload, uint64_t now_ns)
     reload->before = NULL;
     reload->undo_ns = UINT64_MAX;
     reload->now = (struct reload_wish){0};
-    change_to(reload, before, now_ns);
+    if (change_to(reload, before, now_ns))
+        return;
+    log_error("reload: the configuration before is tried again in %d s", UNDO_AGAIN_S);
+    reload->before = before;
+    reload->undo_ns = now_ns + UNDO_AGAIN_S * CLOCK_NS_PER_S;
 }
 
 /* UDP listeners whose time to leave is over. */
@@ -396,7 +410,7 @@ uint64_t reload_ask(struct reload *reload, const struct reload_wish *wish)
 {
     if (!reload->next.is_wanted || reload->next.is_dry)
         reload->next = *wish;
-    else if (!wish->is_dry)
+    else if (!wish->is_dry && wish->confirm_ns > 0)
         reload->next.confirm_ns = wish->confirm_ns;
     reload->next.is_wanted = true;
     return reload->n_runs + 1;

@@ -82,7 +82,7 @@ static void append_text(struct command_call *call, const struct reload_result *r
         reply_text(call->reply, "no difference\n");
     if (reload->before && !result->was_dry)
         reply_format(call->reply, "undone in %llu s unless confirmed: lb4ctl confirm\n",
-                     (unsigned long long)(left_ns / CLOCK_NS_PER_S));
+                     (unsigned long long)((left_ns + CLOCK_NS_PER_S - 1) / CLOCK_NS_PER_S));
 }
 
 enum command_result reloading_check(struct command_call *call)

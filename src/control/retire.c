@@ -10,9 +10,8 @@ static const uint64_t LOOK_NS = 500 * 1000000ull; /* chosen: from the last conne
                                                      end of its server */
 
 enum {
-    AT_ONCE_MAX = 256
-}; /* servers; each costs a look at all others, and a line in the log;
-      chosen */
+    AT_ONCE_MAX = 256 /* servers; each costs a look at all others, and a line in the log; chosen */
+};
 
 void retire_init(struct retire *retire)
 {
@@ -207,7 +206,10 @@ void retire_step(struct retire *retire, struct runtime *runtime, uint64_t now_ns
         if (!runtime_has_answered(runtime, retire->asked))
             break;
         free_chosen(retire, runtime);
+        if (retire->n_backends == AT_ONCE_MAX)
+            retire->due_ns = now_ns;
         forget(retire);
+        start(retire, runtime, now_ns);
         break;
     }
 }

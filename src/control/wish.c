@@ -67,19 +67,23 @@ static enum command_result answer(struct command_call *call, const struct comman
     return COMMAND_DONE;
 }
 
+static void wait_for(struct command_call *call, const struct command_target *target,
+                     enum command_wait_kind kind)
+{
+    struct command_wait *wait = &call->wait;
+
+    *wait = (struct command_wait){.kind = kind};
+    snprintf(wait->service, sizeof(wait->service), "%s", target->service->name);
+    snprintf(wait->server, sizeof(wait->server), "%s", target->backend->name);
+}
+
 static enum command_result begin_wait(struct command_call *call,
                                       const struct command_target *target,
                                       enum command_wait_kind kind, uint64_t wait_ms)
 {
-    struct command_wait *wait = &call->wait;
-
-    *wait = (struct command_wait){
-        .kind = kind,
-        .wait_ms = wait_ms,
-        .until_ns = call->now_ns + wait_ms * CLOCK_NS_PER_MS,
-    };
-    snprintf(wait->service, sizeof(wait->service), "%s", target->service->name);
-    snprintf(wait->server, sizeof(wait->server), "%s", target->backend->name);
+    wait_for(call, target, kind);
+    call->wait.wait_ms = wait_ms;
+    call->wait.until_ns = call->now_ns + wait_ms * CLOCK_NS_PER_MS;
     return wish_check(call);
 }
 
@@ -93,6 +97,7 @@ static bool has_come(const struct command_wait *wait, const struct backend *back
     case COMMAND_WAIT_LIST:
     case COMMAND_WAIT_KILL:
     case COMMAND_WAIT_RELOAD:
+    case COMMAND_WAIT_WEIGHT:
         break; /* others' */
     }
     return true;
@@ -123,6 +128,9 @@ static enum command_result fail_late(struct command_call *call, const struct com
                         why);
 }
 
+static enum command_result set_weight(struct command_call *call,
+                                      const struct command_target *target);
+
 enum command_result wish_check(struct command_call *call)
 {
     const struct command_wait *wait = &call->wait;
@@ -130,6 +138,8 @@ enum command_result wish_check(struct command_call *call)
 
     if (!find_server(call, wait->service, wait->server, &target))
         return COMMAND_FAILED;
+    if (wait->kind == COMMAND_WAIT_WEIGHT)
+        return set_weight(call, &target);
     if (is_overtaken(wait, backend_standing(target.backend)))
         return command_fail(call, "%s/%s: somebody else has changed its state to %s", wait->service,
                             wait->server, snapshot_state(backend_standing(target.backend)));
@@ -229,35 +239,43 @@ enum command_result wish_ready(struct command_call *call)
 
 /* --- weight ----------------------------------------------------------------------------------- */
 
-static enum command_result fail_weight(struct command_call *call, int error)
+/* Others change something, which takes milliseconds. */
+static const uint64_t WEIGHT_PATIENCE_NS = 10 * 1000000000ull; /* chosen: with a busy machine */
+
+static enum command_result set_weight(struct command_call *call,
+                                      const struct command_target *target)
 {
+    uint32_t weight = (uint32_t)call->wait.number;
+    uint32_t before = backend_weight(target->backend);
+    int error = -EBUSY;
+
+    if (before == weight)
+        return answer(call, target);
+    if (call->from->reload)
+        error = reload_set_weight(call->from->reload, target->service, target->backend, weight);
     if (error == -EBUSY)
-        return command_fail(call, "weight: a change is under way; try again");
-    return command_fail(call, "weight: %s", strerror(-error));
+        return call->now_ns < call->wait.until_ns
+                   ? COMMAND_WAITS
+                   : command_fail(call, "weight: another change is under way; try again");
+    if (error)
+        return command_fail(call, "weight: %s", strerror(-error));
+    log_info("admin: uid %u: server %s/%s: weight %u -> %u", call->uid, target->service->name,
+             target->backend->name, before, weight);
+    return answer(call, target);
 }
 
 enum command_result wish_weight(struct command_call *call)
 {
     struct command_target target;
     uint64_t weight;
-    uint32_t before;
-    int error;
 
     if (number_parse(call->words[2], 1, CONF_WEIGHT_MAX, &weight) < 0)
         return command_fail(call, "weight: '%.64s' is not accepted: 1..%d", call->words[2],
                             CONF_WEIGHT_MAX);
     if (!command_find_target(call, &target, false))
         return COMMAND_FAILED;
-    before = backend_weight(target.backend);
-    if (before == weight)
-        return answer(call, &target);
-    error = -EBUSY;
-    if (call->from->reload)
-        error =
-            reload_set_weight(call->from->reload, target.service, target.backend, (uint32_t)weight);
-    if (error)
-        return fail_weight(call, error);
-    log_info("admin: uid %u: server %s/%s: weight %u -> %u", call->uid, target.service->name,
-             target.backend->name, before, (uint32_t)weight);
-    return answer(call, &target);
+    wait_for(call, &target, COMMAND_WAIT_WEIGHT);
+    call->wait.number = weight;
+    call->wait.until_ns = call->now_ns + WEIGHT_PATIENCE_NS;
+    return set_weight(call, &target);
 }

@@ -11,7 +11,10 @@
 
 #include "lb4/base/scope.h"
 
-enum { CHUNK = 64 * 1024 };
+enum {
+    CHUNK = 64 * 1024,
+    ANSWER_MAX = 16 * 1024 * 1024 /* chosen: lb4 sends 8 MiB at most */
+};
 
 static enum client_result refuse_connect(const char *path, int error,
                                          char message[static CLIENT_MESSAGE_MAX])
@@ -90,7 +93,11 @@ static int receive_all(int fd, char **ret)
         } while (n < 0 && errno == EINTR);
         n_bytes += n > 0 ? (size_t)n : 0;
         (*ret)[n_bytes] = '\0';
-    } while (n > 0);
+    } while (n > 0 && n_bytes <= ANSWER_MAX);
+    if (n_bytes > ANSWER_MAX) {
+        **ret = '\0';
+        return -EMSGSIZE;
+    }
     /* A client that was turned away has sent what nobody read. */
     return n < 0 && !(errno == ECONNRESET && n_bytes > 0) ? -errno : 0;
 }
@@ -136,6 +143,9 @@ enum client_result client_ask(const char *path, const char *line, unsigned patie
     if (error == -EAGAIN)
         snprintf(ret->message, sizeof(ret->message),
                  "lb4 has not answered for %u s: it hangs, or is stopped", patience_s);
+    else if (error == -EMSGSIZE)
+        snprintf(ret->message, sizeof(ret->message),
+                 "%s: an answer of more than 16 MiB: it is not lb4 that listens there", path);
     else if (error)
         snprintf(ret->message, sizeof(ret->message), "%s: %s", path, strerror(-error));
     return error ? CLIENT_NO_ANSWER : client_judge(ret->body, ret->message);

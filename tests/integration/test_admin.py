@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 
@@ -325,3 +326,24 @@ def test_live_socket_is_an_error(start_lb4, desk, pool):
 def test_without_the_directive_there_is_none(start_lb4, desk, pool):
     start_lb4([], config=pools.config(LISTEN, pool.texts))
     assert not desk.path.exists()
+
+
+# --- several at once
+
+def test_sweeps_wait_for_each_other(start_lb4, desk, pool):
+    """Lists and kills that come in one moment are all carried out."""
+    lb4 = start(start_lb4, desk, pool)
+    clients = [servers.connect(LISTEN) for _ in range(6)]
+    servers.wait_until(lambda: desk.json("show", "info")["connections"] == 6, what="6 connections")
+    lb4.signal(signal.SIGSTOP)
+    lines = ["show connections\n", "kill web/s1\n", "kill web/s2\n", "show connections\n"]
+    socks = [desk.connect() for _ in lines]
+    for sock, line in zip(socks, lines, strict=True):
+        sock.sendall(line.encode())
+        sock.shutdown(socket.SHUT_WR)
+    lb4.signal(signal.SIGCONT)
+    for sock in socks:
+        assert admin.read_all(sock).endswith("\nok\n")
+        sock.close()
+    for sock in clients:
+        sock.close()

@@ -27,7 +27,8 @@ enum command_wait_kind {
     COMMAND_WAIT_USABLE, /* the server takes clients */
     COMMAND_WAIT_LIST,   /* a sweep that lists */
     COMMAND_WAIT_KILL,   /* a sweep that ends connections */
-    COMMAND_WAIT_RELOAD  /* a run of reload */
+    COMMAND_WAIT_RELOAD, /* a run of reload */
+    COMMAND_WAIT_WEIGHT  /* another change is under way; `number` is the weight */
 };
 
 /* Names and not pointers: what is waited for may be gone by then. */
@@ -35,7 +36,7 @@ struct command_wait {
     enum command_wait_kind kind;
     char service[CONF_NAME_MAX + 1];
     char server[CONF_NAME_MAX + 1];
-    uint64_t number; /* of the sweep or the run */
+    uint64_t number; /* of the sweep (0 = not begun) or the run; the weight */
     uint64_t wait_ms;
     uint64_t until_ns;
 };
@@ -71,6 +72,9 @@ struct command_target {
 /* For handlers: find "SERVICE/SERVER" in words[1]; with `even_removed` also one that is not in the
  * configuration any more but still has connections. false: there is none, call->error says so. */
 bool command_find_target(struct command_call *call, struct command_target *ret, bool even_removed);
+/* The same by its names. */
+bool command_find_server(struct command_call *call, const char *service, const char *server,
+                         struct command_target *ret, bool even_removed);
 
 /* For handlers: returns COMMAND_FAILED. */
 enum command_result command_fail(struct command_call *call, const char *format, ...)

@@ -5,7 +5,8 @@
  * be over when every thread has taken it in. Whatever fails before the commit leaves everything as
  * it was. One run at a time; requests that come meanwhile are one more run. A run has a number; who
  * asked waits until that number is done. With a time to confirm, a run undoes itself unless it is
- * confirmed, and with it the runs that came after it; the result is then that of the undoing.
+ * confirmed, and with it the runs that came after it; the result is then that of the undoing, which
+ * is tried again and again until it succeeds, or somebody confirms.
  * Thread: control. */
 #ifndef LB4_CONTROL_RELOAD_H
 #define LB4_CONTROL_RELOAD_H
@@ -72,8 +73,8 @@ int reload_init(struct reload *reload, struct runtime *runtime, struct mailbox *
 /* All threads have ended. */
 void reload_fini(struct reload *reload);
 
-/* Ask for a run. Returns its number. A wish that differs from the one that waits already (dry or
- * not) replaces it only if it is not dry. */
+/* Ask for a run. Returns its number. A wish that differs from the one that waits already is
+ * joined to it as if one had followed the other: dry only if both are, undone if one is to be. */
 uint64_t reload_ask(struct reload *reload, const struct reload_wish *wish);
 
 /* NULL: run `number` is not over. */

@@ -12,7 +12,7 @@ enum command_result wish_maint(struct command_call *call);
 enum command_result wish_ready(struct command_call *call);
 enum command_result wish_weight(struct command_call *call);
 
-/* Of one that waits: COMMAND_WAIT_EMPTY and COMMAND_WAIT_USABLE. */
+/* Of one that waits: COMMAND_WAIT_EMPTY, COMMAND_WAIT_USABLE and COMMAND_WAIT_WEIGHT. */
 enum command_result wish_check(struct command_call *call);
 
 #endif

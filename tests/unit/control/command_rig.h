@@ -38,6 +38,7 @@ static struct rig {
     struct reply reply;
     struct command_call call;
     enum command_result result;
+    int weight_error; /* of reload_set_weight() */
     char text[65536]; /* of the reply */
 } rig;
 
@@ -50,6 +51,8 @@ int __wrap_reload_set_weight(struct reload *reload, struct service *service,
     uint32_t backup = backend_standing(backend) & PICK_BACKUP;
 
     (void)reload;
+    if (rig.weight_error)
+        return rig.weight_error;
     backend_configure(&service->backends[backend->index], weight | backup);
     return 0;
 }

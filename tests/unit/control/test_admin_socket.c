@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -157,6 +159,27 @@ static void test_one_at_a_time(void **state)
     admin_socket_close(&admin);
 }
 
+/* Another lb4 that starts at the same time holds the lock for a moment. */
+static void test_waits_for_another_that_starts(void **state)
+{
+    const struct timespec moment = {.tv_nsec = 50 * 1000000};
+    struct admin_socket admin;
+    int lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    pid_t child;
+
+    (void)state;
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    child = fork();
+    if (child == 0) {
+        nanosleep(&moment, NULL);
+        _exit(0); /* the lock is the open file's, which is the child's alone by then */
+    }
+    close(lock);
+    assert_int_equal(open_it(&admin), 0);
+    admin_socket_close(&admin);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 static void test_missing_folder(void **state)
 {
     struct admin_socket admin;
@@ -197,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_no_socket_is_left_alone),
         cmocka_unit_test(test_somebody_elses_is_not_removed),
         cmocka_unit_test(test_one_at_a_time),
+        cmocka_unit_test(test_waits_for_another_that_starts),
         cmocka_unit_test(test_missing_folder),
         cmocka_unit_test(test_folder_in_run_is_made),
     };

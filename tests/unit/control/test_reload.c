@@ -158,7 +158,9 @@ static void test_errors_change_nothing(void **state)
     }
     snprintf(line, sizeof(line), "listen tcp 127.0.0.1:%u\n tries 9", addr_port(&taken));
     write_file(line);
-    assert_non_null(strstr(run((struct reload_wish){0})->text, "another process listens there"));
+    result = run((struct reload_wish){0});
+    assert_non_null(strstr(result->text, "another process listens there"));
+    assert_int_equal(result->text[strlen(result->text) - 1], '\n'); /* lines, as header says */
     unlink(self.path);
     assert_non_null(strstr(run((struct reload_wish){0})->text, "No such file"));
     assert_int_equal(self.reload.n_failed, 6);
@@ -203,6 +205,9 @@ static void test_wishes_that_differ(void **state)
     assert_false(self.reload.next.is_dry);
     ask((struct reload_wish){.is_dry = true});
     assert_false(self.reload.next.is_dry);
+    assert_int_equal(self.reload.next.confirm_ns, hour_ns);
+    /* A SIGHUP between two turns must not make a trial final. */
+    ask((struct reload_wish){0});
     assert_int_equal(self.reload.next.confirm_ns, hour_ns);
     wait_for(1);
     assert_int_equal(tries(), 7);
@@ -251,6 +256,35 @@ static void test_a_second_trial_renews_the_time(void **state)
     while (reload_is_busy(&self.reload))
         turn(clock_now_ns());
     assert_int_equal(tries(), 3);
+}
+
+static void test_undone_later_if_not_at_once(void **state)
+{
+    char line[64];
+    int other;
+    (void)state;
+    snprintf(line, sizeof(line), "listen tcp 127.0.0.1:%u", addr_port(&self.other_front));
+    write_file(line);
+    run((struct reload_wish){0});
+    write_file("tries 7");
+    run((struct reload_wish){.confirm_ns = 3600 * CLOCK_NS_PER_S});
+    while (reload_is_busy(&self.reload))
+        turn(clock_now_ns());
+    /* Somebody takes the address that the configuration before has. */
+    other = sock_listen(&self.other_front, &(struct sock_listen_options){0});
+    assert_true(other >= 0);
+    self.reload.undo_ns = 1;
+    turn(clock_now_ns());
+    assert_true(self.reload.result.has_failed);
+    assert_int_equal(tries(), 7);
+    assert_true(reload_due_ns(&self.reload) < UINT64_MAX);
+    close(other);
+    self.reload.undo_ns = 1;
+    turn(clock_now_ns());
+    while (reload_is_busy(&self.reload))
+        turn(clock_now_ns());
+    assert_int_equal(tries(), 3);
+    assert_false(reload_confirm(&self.reload));
 }
 
 static void test_weight_while_a_change_is_under_way(void **state)
@@ -384,6 +418,7 @@ int main(void)
         RELOAD(test_wishes_that_differ),
         RELOAD(test_undone_unless_confirmed),
         RELOAD(test_a_second_trial_renews_the_time),
+        RELOAD(test_undone_later_if_not_at_once),
         RELOAD(test_weight_while_a_change_is_under_way),
         RELOAD(test_server_that_left_is_retired),
         RELOAD(test_no_run_on_the_way_out),

@@ -1,5 +1,7 @@
 #include "lb4/control/wish.h"
 
+#include <errno.h>
+
 #include "command_rig.h"
 
 enum { WISHES = PICK_DRAIN | PICK_MAINT | PICK_NEW };
@@ -168,6 +170,22 @@ static void test_bad_weight(void **state)
     assert_non_null(strstr(rig_ask("weight db/b 1"), "db\tb\tup\t1\t"));
 }
 
+/* While others change something it waits for its turn, but not for ever. */
+static void test_weight_waits_for_its_turn(void **state)
+{
+    (void)state;
+    rig.weight_error = -EBUSY;
+    rig_expect("weight db/a 9", "");
+    assert_string_equal(rig_ask_again(), "");
+    rig.weight_error = 0;
+    assert_non_null(strstr(rig_ask_again(), "db\ta\tup\t9\t"));
+    rig.weight_error = -EBUSY;
+    rig_expect("weight db/a 5", "");
+    rig.call.now_ns = rig.call.wait.until_ns;
+    assert_string_equal(rig_ask_again(), "error weight: another change is under way; try again\n");
+    assert_int_equal(backend_weight(rig_server(0, 0)), 9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +199,7 @@ int main(void)
         RIGGED(test_wait_until_usable),
         RIGGED(test_wait_is_overtaken),
         RIGGED(test_bad_weight),
+        RIGGED(test_weight_waits_for_its_turn),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

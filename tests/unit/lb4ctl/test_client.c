@@ -105,6 +105,26 @@ static void test_answers(void **state)
     check_answer("x", 1, false); /* turned away before it was heard */
 }
 
+/* Something else that never ends must not take all memory. */
+static void test_endless_answer(void **state)
+{
+    struct client_answer answer;
+    pthread_t thread;
+
+    (void)state;
+    listen_at_path();
+    daemon_of.answer = "0123456789\n";
+    daemon_of.n_repeats = 2000000;
+    daemon_of.reads = true;
+    assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
+    assert_int_equal(client_ask(path, "x", 10, &answer), CLIENT_NO_ANSWER);
+    assert_non_null(strstr(answer.message, "not lb4"));
+    client_answer_fini(&answer);
+    pthread_join(thread, NULL);
+    close(daemon_of.listener);
+    unlink(path);
+}
+
 static void check_refusal(const char *at, unsigned patience_s, const char *fragment)
 {
     struct client_answer answer;
@@ -134,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_judge),
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_endless_answer),
         cmocka_unit_test(test_nobody_there),
     };
 
