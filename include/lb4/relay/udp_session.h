@@ -20,7 +20,7 @@ enum udp_end {
     UDP_END_EVICTED,   /* another one needed its room */
     UDP_END_DRAIN,
     UDP_END_ADMIN, /* an operator wanted it */
-    UDP_END_ERROR /* no server, so that it never began */
+    UDP_END_ERROR  /* no server, so that it never began */
 };
 
 struct udp_session {
@@ -68,6 +68,9 @@ void udp_session_forget(struct udp_session *session);
 /* To a higher tier; nothing to do if it is there. */
 void udp_session_promote(struct udp_relay *relay, struct udp_session *session, enum udp_tier tier);
 
+/* The silence that ends it. */
+struct deadline_list *udp_session_timeout(const struct udp_relay *relay,
+                                          const struct udp_session *session);
 /* Somebody has said something. */
 void udp_session_touch(struct udp_relay *relay, struct udp_session *session);
 
