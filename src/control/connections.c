@@ -126,7 +126,7 @@ enum command_result connections_check(struct command_call *call)
 
     if (!sweeper_is_over(sweeper, (long)call->wait.number))
         return COMMAND_WAITS;
-    if (!sweeper->is_busy)
+    if (!sweeper_has_result(sweeper, (long)call->wait.number))
         return command_fail(call, "its result was given up; try again");
     result = call->wait.kind == COMMAND_WAIT_LIST ? answer_list(call) : answer_kill(call);
     sweeper_release(sweeper);

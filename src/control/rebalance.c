@@ -169,8 +169,10 @@ void rebalance_step(struct rebalance *rebalance, uint64_t now_ns)
     if (rebalance->sweep > 0) {
         if (!sweeper_is_over(rebalance->sweeper, rebalance->sweep))
             return;
-        rebalance->n_ended += sweeper_n_ended(rebalance->sweeper);
-        sweeper_release(rebalance->sweeper);
+        if (sweeper_has_result(rebalance->sweeper, rebalance->sweep)) {
+            rebalance->n_ended += sweeper_n_ended(rebalance->sweeper);
+            sweeper_release(rebalance->sweeper);
+        }
         forget_sweep(rebalance);
     }
     if (rebalance->is_on && now_ns >= rebalance->due_ns)
