@@ -104,6 +104,14 @@ static uint32_t part_now(const struct rebalance *rebalance, uint32_t n_excess, u
     return (n_excess + n_steps - 1) / n_steps;
 }
 
+/* Few are spread over the whole time; a step is the shortest pause. */
+static uint64_t pause_after(const struct rebalance *rebalance, uint32_t n_left, uint64_t now_ns)
+{
+    uint64_t left_ns = rebalance->until_ns > now_ns ? rebalance->until_ns - now_ns : 0;
+
+    return n_left > 0 && left_ns / n_left > STEP_NS ? left_ns / n_left : STEP_NS;
+}
+
 static void add_excess(struct rebalance *rebalance, const struct backend *backend, uint32_t n)
 {
     struct capacity *places = &rebalance->places[rebalance->n_excess];
@@ -113,7 +121,7 @@ static void add_excess(struct rebalance *rebalance, const struct backend *backen
         .backend = backend, .n_active = backend_active(backend), .n_wanted = n, .places = places};
 }
 
-/* The largest excess pays first. */
+/* Each its part, rounded up: the odd ones come from the first. */
 static void share_out(struct rebalance *rebalance, const struct service *service, uint32_t n_now,
                       uint32_t n_excess)
 {
@@ -141,6 +149,21 @@ static bool prepare(struct rebalance *rebalance, const struct service *service)
     return rebalance->excess && rebalance->places;
 }
 
+static void shed(struct rebalance *rebalance, const struct service *service, uint32_t n_excess,
+                 uint64_t now_ns)
+{
+    uint32_t n_now = part_now(rebalance, n_excess, now_ns);
+
+    if (prepare(rebalance, service)) {
+        share_out(rebalance, service, n_now, n_excess);
+        rebalance->sweep = sweeper_shed(rebalance->sweeper, rebalance->excess, rebalance->n_excess);
+    }
+    if (rebalance->sweep > 0)
+        rebalance->due_ns = now_ns + pause_after(rebalance, n_excess - n_now, now_ns);
+    else
+        forget_sweep(rebalance);
+}
+
 static void begin_sweep(struct rebalance *rebalance, uint64_t now_ns)
 {
     const struct service *service =
@@ -154,14 +177,8 @@ static void begin_sweep(struct rebalance *rebalance, uint64_t now_ns)
         stop(rebalance, "every server has its share");
     else if (now_ns >= rebalance->until_ns + STEP_NS)
         stop(rebalance, "the time is over");
-    if (!rebalance->is_on || rebalance->sweeper->is_busy)
-        return;
-    if (prepare(rebalance, service)) {
-        share_out(rebalance, service, part_now(rebalance, n_excess, now_ns), n_excess);
-        rebalance->sweep = sweeper_shed(rebalance->sweeper, rebalance->excess, rebalance->n_excess);
-    }
-    if (rebalance->sweep <= 0)
-        forget_sweep(rebalance);
+    if (rebalance->is_on && !rebalance->sweeper->is_busy)
+        shed(rebalance, service, n_excess, now_ns);
 }
 
 void rebalance_step(struct rebalance *rebalance, uint64_t now_ns)
