@@ -75,6 +75,22 @@ static enum command_result answer_list(struct command_call *call)
     return COMMAND_DONE;
 }
 
+/* Also one that is leaving: it may have connections. */
+static bool is_anywhere(const struct snapshot_from *from, const struct command_wait *wait)
+{
+    for (size_t i = 0; i < from->services->n_services; i++) {
+        const struct service *service = &from->services->services[i];
+
+        if (!service->is_used || !is_named(wait->service, service->name))
+            continue;
+        for (size_t k = 0; k < service->n_places; k++)
+            if (service->backends[k].state != BACKEND_NONE &&
+                is_named(wait->server, service->backends[k].name))
+                return true;
+    }
+    return false;
+}
+
 enum command_result connections_show(struct command_call *call)
 {
     struct command_wait *wait = &call->wait;
@@ -85,6 +101,8 @@ enum command_result connections_show(struct command_call *call)
     snprintf(wait->service, sizeof(wait->service), "%.*s",
              (int)(slash ? (size_t)(slash - word) : strlen(word)), word);
     snprintf(wait->server, sizeof(wait->server), "%s", slash ? slash + 1 : "");
+    if (*word && !is_anywhere(call->from, wait))
+        return command_fail(call, "no server '%.130s'", word);
     return await_sweep(call, COMMAND_WAIT_LIST, sweeper_list(call->from->sweeper));
 }
 
