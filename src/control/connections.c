@@ -91,6 +91,22 @@ static enum command_result answer_list(struct command_call *call)
     return COMMAND_DONE;
 }
 
+/* Also one that is leaving: it may have connections. */
+static bool is_anywhere(const struct snapshot_from *from, const struct command_wait *wait)
+{
+    for (size_t i = 0; i < from->services->n_services; i++) {
+        const struct service *service = &from->services->services[i];
+
+        if (!service->is_used || !is_named(wait->service, service->name))
+            continue;
+        for (size_t k = 0; k < service->n_places; k++)
+            if (service->backends[k].state != BACKEND_NONE &&
+                is_named(wait->server, service->backends[k].name))
+                return true;
+    }
+    return false;
+}
+
 enum command_result connections_show(struct command_call *call)
 {
     struct command_wait *wait = &call->wait;
@@ -102,6 +118,8 @@ enum command_result connections_show(struct command_call *call)
     snprintf(wait->service, sizeof(wait->service), "%.*s",
              (int)(slash ? (size_t)(slash - word) : strlen(word)), word);
     snprintf(wait->server, sizeof(wait->server), "%s", slash ? slash + 1 : "");
+    if (*word && !is_anywhere(call->from, wait))
+        return command_fail(call, "no server '%.130s'", word);
     return begin_sweep(call);
 }
 
@@ -146,7 +164,7 @@ enum command_result connections_check(struct command_call *call)
         return begin_sweep(call);
     if (!sweeper_is_over(sweeper, (long)call->wait.number))
         return COMMAND_WAITS;
-    if (!sweeper->is_busy)
+    if (!sweeper_has_result(sweeper, (long)call->wait.number))
         return command_fail(call, "its result was given up; try again");
     result = call->wait.kind == COMMAND_WAIT_LIST ? answer_list(call) : answer_kill(call);
     sweeper_release(sweeper);

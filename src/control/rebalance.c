@@ -57,8 +57,8 @@ static struct totals sum_usable(const struct service *service)
 /* Beyond its share, rounded up. */
 static uint32_t excess_of(const struct backend *backend, const struct totals *totals)
 {
-    uint64_t weight = totals->weight > 0 ? totals->weight : 1;
-    uint64_t share = (totals->active * backend_weight(backend) + weight - 1) / weight;
+    uint64_t share =
+        (totals->active * backend_weight(backend) + totals->weight - 1) / totals->weight;
     uint32_t active = backend_active(backend);
 
     return active > share ? active - (uint32_t)share : 0;
@@ -104,13 +104,12 @@ static uint32_t part_now(const struct rebalance *rebalance, uint32_t n_excess, u
     return (n_excess + n_steps - 1) / n_steps;
 }
 
-/* Few ones are spread over the whole time, too. */
-static uint64_t gap_ns(const struct rebalance *rebalance, uint32_t n_excess, uint64_t now_ns)
+/* Few are spread over the whole time; a step is the shortest pause. */
+static uint64_t pause_after(const struct rebalance *rebalance, uint32_t n_left, uint64_t now_ns)
 {
     uint64_t left_ns = rebalance->until_ns > now_ns ? rebalance->until_ns - now_ns : 0;
-    uint64_t gap_ns = left_ns / n_excess;
 
-    return gap_ns > STEP_NS ? gap_ns : STEP_NS;
+    return n_left > 0 && left_ns / n_left > STEP_NS ? left_ns / n_left : STEP_NS;
 }
 
 static void add_excess(struct rebalance *rebalance, const struct backend *backend, uint32_t n)
@@ -122,7 +121,7 @@ static void add_excess(struct rebalance *rebalance, const struct backend *backen
         .backend = backend, .n_active = backend_active(backend), .n_wanted = n, .places = places};
 }
 
-/* The largest excess pays first. */
+/* Each its part, rounded up: the odd ones come from the first. */
 static void share_out(struct rebalance *rebalance, const struct service *service, uint32_t n_now,
                       uint32_t n_excess)
 {
@@ -150,6 +149,21 @@ static bool prepare(struct rebalance *rebalance, const struct service *service)
     return rebalance->excess && rebalance->places;
 }
 
+static void shed(struct rebalance *rebalance, const struct service *service, uint32_t n_excess,
+                 uint64_t now_ns)
+{
+    uint32_t n_now = part_now(rebalance, n_excess, now_ns);
+
+    if (prepare(rebalance, service)) {
+        share_out(rebalance, service, n_now, n_excess);
+        rebalance->sweep = sweeper_shed(rebalance->sweeper, rebalance->excess, rebalance->n_excess);
+    }
+    if (rebalance->sweep > 0)
+        rebalance->due_ns = now_ns + pause_after(rebalance, n_excess - n_now, now_ns);
+    else
+        forget_sweep(rebalance);
+}
+
 static void begin_sweep(struct rebalance *rebalance, uint64_t now_ns)
 {
     const struct service *service =
@@ -163,16 +177,8 @@ static void begin_sweep(struct rebalance *rebalance, uint64_t now_ns)
         stop(rebalance, "every server has its share");
     else if (now_ns >= rebalance->until_ns + STEP_NS)
         stop(rebalance, "the time is over");
-    if (!rebalance->is_on || rebalance->sweeper->is_busy)
-        return;
-    if (prepare(rebalance, service)) {
-        share_out(rebalance, service, part_now(rebalance, n_excess, now_ns), n_excess);
-        rebalance->sweep = sweeper_shed(rebalance->sweeper, rebalance->excess, rebalance->n_excess);
-    }
-    if (rebalance->sweep > 0)
-        rebalance->due_ns = now_ns + gap_ns(rebalance, n_excess, now_ns);
-    else
-        forget_sweep(rebalance);
+    if (rebalance->is_on && !rebalance->sweeper->is_busy)
+        shed(rebalance, service, n_excess, now_ns);
 }
 
 void rebalance_step(struct rebalance *rebalance, uint64_t now_ns)
@@ -180,8 +186,10 @@ void rebalance_step(struct rebalance *rebalance, uint64_t now_ns)
     if (rebalance->sweep > 0) {
         if (!sweeper_is_over(rebalance->sweeper, rebalance->sweep))
             return;
-        rebalance->n_ended += sweeper_n_ended(rebalance->sweeper);
-        sweeper_release(rebalance->sweeper);
+        if (sweeper_has_result(rebalance->sweeper, rebalance->sweep)) {
+            rebalance->n_ended += sweeper_n_ended(rebalance->sweeper);
+            sweeper_release(rebalance->sweeper);
+        }
         forget_sweep(rebalance);
     }
     if (rebalance->is_on && now_ns >= rebalance->due_ns)

@@ -1,5 +1,6 @@
 #include "lb4/control/reloading.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "lb4/base/clock.h"
@@ -71,6 +72,17 @@ static void append_json(struct command_call *call, const struct reload_result *r
     reply_text(call->reply, "]}\n");
 }
 
+static void append_errors(struct reply *reply, const char *text)
+{
+    if (!reply->is_json) {
+        reply_text(reply, text ? text : "");
+        return;
+    }
+    reply_text(reply, "{\"errors\":[");
+    append_lines(reply, text);
+    reply_text(reply, "]}\n");
+}
+
 static void append_text(struct command_call *call, const struct reload_result *result)
 {
     const struct reload *reload = call->from->reload;
@@ -94,8 +106,7 @@ enum command_result reloading_check(struct command_call *call)
                                     : command_fail(call, "reload: lb4 is %s; nothing has changed",
                                                    call->from->state);
     if (result->has_failed) {
-        if (result->text && !call->reply->is_json)
-            reply_text(call->reply, result->text);
+        append_errors(call->reply, result->text);
         call->keeps_body = true;
         return command_fail(call, "reload: it failed; nothing has changed");
     }

@@ -86,7 +86,13 @@ long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, si
 
 bool sweeper_is_over(const struct sweeper *sweeper, long number)
 {
-    return sweeper->number == (uint64_t)number &&
+    return sweeper->number != (uint64_t)number ||
+           runtime_has_answered(sweeper->runtime, sweeper->asked);
+}
+
+bool sweeper_has_result(const struct sweeper *sweeper, long number)
+{
+    return sweeper->is_busy && sweeper->number == (uint64_t)number &&
            runtime_has_answered(sweeper->runtime, sweeper->asked);
 }
 

@@ -73,7 +73,7 @@ static void list_conn(const struct tcp_relay *relay, const struct conn *conn,
 static void list_session(const struct udp_relay *relay, const struct udp_session *session,
                          struct sweep_list *list)
 {
-    const struct deadline_list *timeout = relay->services[session->service->index].timeout;
+    const struct deadline_list *timeout = udp_session_timeout(relay, session);
     uint64_t span_ns = timeout->duration_ns + timeout->slack_ns;
     struct sweep_record *record = next_record(list);
     uint64_t now_ns = relay->loop->now_ns;

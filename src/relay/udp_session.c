@@ -130,13 +130,19 @@ void udp_session_promote(struct udp_relay *relay, struct udp_session *session, e
     udp_share_promote(&relay->share, &session->of_all, tier);
 }
 
-void udp_session_touch(struct udp_relay *relay, struct udp_session *session)
+struct deadline_list *udp_session_timeout(const struct udp_relay *relay,
+                                          const struct udp_session *session)
 {
     struct deadline_list *list = relay->services[session->service->index].timeout;
 
     if (relay->is_draining && relay->quiet->duration_ns < list->duration_ns)
-        list = relay->quiet;
-    deadline_touch(list, &session->deadline, relay->loop->now_ns);
+        return relay->quiet;
+    return list;
+}
+
+void udp_session_touch(struct udp_relay *relay, struct udp_session *session)
+{
+    deadline_touch(udp_session_timeout(relay, session), &session->deadline, relay->loop->now_ns);
 }
 
 static void log_close(const struct udp_session *session, enum udp_end reason, uint64_t now_ns)

@@ -29,8 +29,12 @@ long sweeper_list(struct sweeper *sweeper);
 long sweeper_kill(struct sweeper *sweeper, const struct backend *backend);
 long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, size_t n_excess);
 
-/* Has every worker done it? Then its results stay until sweeper_release(). */
+/* Has every worker done it? Then its result stays until sweeper_release(), or until it is given up
+ * as nobody took it. */
 bool sweeper_is_over(const struct sweeper *sweeper, long number);
+bool sweeper_has_result(const struct sweeper *sweeper, long number);
+
+/* Of one that has a result. */
 size_t sweeper_n_ended(const struct sweeper *sweeper);
 void sweeper_release(struct sweeper *sweeper);
 

@@ -68,6 +68,9 @@ void udp_session_forget(struct udp_session *session);
 /* To a higher tier; nothing to do if it is there. */
 void udp_session_promote(struct udp_relay *relay, struct udp_session *session, enum udp_tier tier);
 
+/* The silence that ends it. */
+struct deadline_list *udp_session_timeout(const struct udp_relay *relay,
+                                          const struct udp_session *session);
 /* Somebody has said something. */
 void udp_session_touch(struct udp_relay *relay, struct udp_session *session);
 

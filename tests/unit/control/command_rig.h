@@ -104,7 +104,8 @@ static inline const char *rig_take(void)
 {
     memcpy(rig.text, rig.reply.bytes ? rig.reply.bytes : "", rig.reply.n_bytes);
     rig.text[rig.reply.n_bytes] = '\0';
-    reply_clear(&rig.reply);
+    if (rig.result != COMMAND_WAITS) /* the form is that of the question */
+        reply_clear(&rig.reply);
     return rig.text;
 }
 

@@ -1,0 +1,266 @@
+#include "lb4/control/sweeper.h"
+
+#include <errno.h>
+
+#include "runtime_rig.h"
+
+enum { LINES = 6 };
+
+/* A client and what its server has of it: in turn on the first and the second server. */
+static struct stage {
+    struct sweeper sweeper;
+    struct addr front;
+    struct addr at[2];
+    int servers[2];
+    int clients[LINES];
+    int accepted[LINES];
+} stage;
+
+static struct sweeper *const sweeper = &stage.sweeper;
+
+static void add_line(int index)
+{
+    stage.clients[index] = sockets_connect(&stage.front);
+    stage.accepted[index] = sockets_accept(stage.servers[index % 2]);
+    assert_int_equal(sockets_send(stage.clients[index], 0, 10), 10);
+    sockets_wait(stage.accepted[index], POLLIN);
+    assert_int_equal(sockets_read(stage.accepted[index], 0, 10), 10);
+}
+
+static int setup(void **state)
+{
+    char text[RIG_TEXT_MAX];
+
+    (void)state;
+    stage = (struct stage){.front = sockets_closed_port()};
+    for (int i = 0; i < 2; i++)
+        stage.servers[i] = sockets_listen(&stage.at[i]);
+    snprintf(text, sizeof(text),
+             "service a {\n listen tcp 127.0.0.1:%u\n check none\n balance roundrobin\n"
+             " server s1 127.0.0.1:%u\n server s2 127.0.0.1:%u\n}\n",
+             addr_port(&stage.front), addr_port(&stage.at[0]), addr_port(&stage.at[1]));
+    rig_open(text);
+    sweeper_init(sweeper, &rig.runtime);
+    for (int i = 0; i < LINES; i++)
+        add_line(i);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (int i = 0; i < LINES; i++) {
+        close(stage.clients[i]);
+        close(stage.accepted[i]);
+    }
+    threads_stop(&rig.threads);
+    sweeper_fini(sweeper);
+    rig_close();
+    for (int i = 0; i < 2; i++)
+        close(stage.servers[i]);
+    return 0;
+}
+
+static void wait_over(long number)
+{
+    struct patience patience = patience_new();
+
+    while (!sweeper_is_over(sweeper, number) && patience_holds(&patience))
+        rig_wait();
+}
+
+static struct addr address_of(int fd)
+{
+    struct addr at;
+    socklen_t length = sizeof(at);
+
+    assert_int_equal(getsockname(fd, &at.sa, &length), 0);
+    return at;
+}
+
+/* How often the lists of all workers have this client, and on this server. */
+static size_t count_listed(const struct addr *client, const char *server)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < RIG_WORKERS; i++) {
+        const struct sweep_list *list = &sweeper->lists[i];
+
+        for (size_t k = 0; k < list->n; k++)
+            n += addr_equal(&list->records[k].client, client) &&
+                 strcmp(list->records[k].server, server) == 0;
+    }
+    return n;
+}
+
+static void check_released(void)
+{
+    assert_false(sweeper->is_busy);
+    assert_null(sweeper->lists);
+    assert_null(sweeper->n_ended);
+}
+
+static size_t count_reset(void)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < LINES; i++)
+        n += sockets_read(stage.clients[i], 0, 1) == -ECONNRESET;
+    return n;
+}
+
+static void test_list(void **state)
+{
+    long number = sweeper_list(sweeper);
+
+    (void)state;
+    assert_true(number > 0);
+    wait_over(number);
+    assert_true(sweeper_has_result(sweeper, number));
+    assert_int_equal(sweeper_n_ended(sweeper), 0);
+    assert_int_equal(sweeper->lists[0].n + sweeper->lists[1].n, LINES);
+    for (int i = 0; i < LINES; i++) {
+        struct addr client = address_of(stage.clients[i]);
+
+        assert_true(sweeper->lists[0].cap >= LINES);
+        assert_int_equal(count_listed(&client, i % 2 ? "s2" : "s1"), 1);
+    }
+    sweeper_release(sweeper);
+    check_released();
+}
+
+static void test_kill(void **state)
+{
+    const struct backend *first = rig_server("a", "s1");
+    long number = sweeper_kill(sweeper, first);
+
+    (void)state;
+    wait_over(number);
+    assert_int_equal(sweeper_n_ended(sweeper), LINES / 2);
+    assert_null(sweeper->lists);
+    sweeper_release(sweeper);
+    assert_int_equal(backend_active(first), 0);
+    assert_int_equal(backend_active(rig_server("a", "s2")), LINES / 2);
+    for (int i = 0; i < LINES; i += 2) {
+        sockets_wait(stage.clients[i], POLLIN);
+        sockets_wait(stage.accepted[i], POLLIN);
+        assert_int_equal(sockets_read(stage.accepted[i], 0, 1), -ECONNRESET);
+    }
+    assert_int_equal(count_reset(), LINES / 2);
+    /* It stays in service. */
+    close(stage.clients[0]);
+    close(stage.accepted[0]);
+    add_line(0);
+}
+
+/* However the connections are spread over the workers. */
+static void test_shed_as_many_as_wanted(void **state)
+{
+    static struct capacity places[2]; /* where their alignment is kept, with any sanitizer */
+    const struct sweep_excess excess[2] = {
+        {rig_server("a", "s1"), LINES / 2, 2, &places[0]},
+        {rig_server("a", "s2"), LINES / 2, 1, &places[1]},
+    };
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        capacity_init(&places[i], excess[i].n_wanted);
+    wait_over(sweeper_shed(sweeper, excess, 2));
+    assert_int_equal(sweeper_n_ended(sweeper), 3);
+    assert_int_equal(backend_active(excess[0].backend), 1);
+    assert_int_equal(backend_active(excess[1].backend), 2);
+    sweeper_release(sweeper);
+}
+
+static void test_one_at_a_time(void **state)
+{
+    long number = sweeper_list(sweeper);
+    long next;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(sweeper_list(sweeper), 0);
+        assert_int_equal(sweeper_kill(sweeper, rig_server("a", "s1")), 0);
+        assert_int_equal(sweeper_shed(sweeper, NULL, 0), 0);
+        wait_over(number); /* and as long as its result is not taken */
+    }
+    sweeper_release(sweeper);
+    next = sweeper_list(sweeper);
+    assert_int_equal(next, number + 1);
+    wait_over(next);
+    assert_int_equal(count_reset(), 0);
+    sweeper_release(sweeper);
+}
+
+/* Nothing is given up that a worker may still write to. */
+static void test_tidy_waits_for_the_workers(void **state)
+{
+    long number = sweeper_list(sweeper);
+
+    (void)state;
+    sweeper->asked += 1000; /* a question that nobody has heard */
+    for (int i = 0; i < 5; i++) {
+        rig_wait();
+        sweeper_tidy(sweeper, (uint64_t)(i + 1) * 1000 * CLOCK_NS_PER_S);
+    }
+    assert_false(sweeper_is_over(sweeper, number));
+    assert_false(sweeper_has_result(sweeper, number));
+    assert_true(sweeper->is_busy);
+    assert_int_equal(sweeper->over_ns, 0);
+    sweeper->asked -= 1000;
+    wait_over(number);
+    sweeper_release(sweeper);
+}
+
+/* Who asked has gone: after a second there is place for the next. */
+static void test_tidy_of_what_nobody_takes(void **state)
+{
+    const uint64_t then_ns = 77 * CLOCK_NS_PER_S;
+    long number = sweeper_list(sweeper);
+    long next;
+
+    (void)state;
+    wait_over(number);
+    sweeper_tidy(sweeper, then_ns);
+    assert_int_equal(sweeper->over_ns, then_ns);
+    sweeper_tidy(sweeper, then_ns + CLOCK_NS_PER_S);
+    assert_true(sweeper_has_result(sweeper, number));
+    sweeper_tidy(sweeper, then_ns + CLOCK_NS_PER_S + 1);
+    check_released();
+    assert_true(sweeper_is_over(sweeper, number));
+    assert_false(sweeper_has_result(sweeper, number));
+    /* The next one is nobody else's, and its second begins anew. */
+    next = sweeper_list(sweeper);
+    assert_true(sweeper_is_over(sweeper, number));
+    wait_over(next);
+    assert_false(sweeper_has_result(sweeper, number));
+    sweeper_tidy(sweeper, then_ns + 10 * CLOCK_NS_PER_S);
+    assert_true(sweeper_has_result(sweeper, next));
+    sweeper_release(sweeper);
+    sweeper_release(sweeper);
+    check_released();
+}
+
+/* The end of the process in the middle. */
+static void test_ends_in_the_middle(void **state)
+{
+    (void)state;
+    assert_true(sweeper_list(sweeper) > 0);
+}
+
+#define STAGED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STAGED(test_list),
+        STAGED(test_kill),
+        STAGED(test_shed_as_many_as_wanted),
+        STAGED(test_one_at_a_time),
+        STAGED(test_tidy_waits_for_the_workers),
+        STAGED(test_tidy_of_what_nobody_takes),
+        STAGED(test_ends_in_the_middle),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
