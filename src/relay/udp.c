@@ -20,10 +20,8 @@ static const uint64_t PROVEN_NS = 1000 * 1000000ull; /* who sends again after it
 static const uint64_t ASK_NS = 10 * 1000000ull;      /* for room, at most so often; chosen */
 static const uint64_t LOOK_NS = 100 * 1000000ull; /* chosen: a reader of the counters is slower */
 
-enum {
-    ANSWERS_MAX = 4, /* of one session and event; measured: more starves the others */
-    TABLE_MIN = 4096 /* chosen: else hosts share counters where the room is small */
-};
+enum { ANSWERS_MAX = 4 };  /* of one session and event; measured: more starves the others */
+enum { TABLE_MIN = 4096 }; /* chosen: else hosts share counters where the room is small */
 
 /* Setting up --------------------------------------------------------------------------------- */
 
@@ -277,11 +275,13 @@ static void take_packet(struct udp_relay *relay, struct batch *batch, struct udp
 }
 
 /* An answer does not prove that the client exists, but it wants one: who sends again after it, or
- * after a second if nobody answers, is hardly one of a flood's invented addresses. */
+ * after a second, is hardly one of a flood's invented addresses. */
 static void consider(struct udp_relay *relay, struct udp_session *session)
 {
-    if (session->n_datagrams_out > 0 || relay->loop->now_ns - session->began_ns >= PROVEN_NS)
+    if (session->n_datagrams_out > 0)
         udp_session_promote(relay, session, UDP_TIER_ESTABLISHED);
+    else if (relay->loop->now_ns - session->began_ns >= PROVEN_NS)
+        udp_session_promote(relay, session, UDP_TIER_LASTING);
 }
 
 static void send_touched(struct udp_relay *relay)

@@ -19,14 +19,18 @@ struct udp_session *udp_share_longest(const struct udp_share *share, enum udp_ti
 
 struct udp_session *udp_share_victim(const struct udp_share *share)
 {
-    struct udp_session *answered = udp_share_longest(share, UDP_TIER_ANSWERED);
+    static const enum udp_tier order[] = {UDP_TIER_ANSWERED, UDP_TIER_TRIAL, UDP_TIER_LASTING};
+    struct udp_session *victim = NULL;
 
-    return answered ? answered : udp_share_longest(share, UDP_TIER_TRIAL);
+    for (size_t i = 0; !victim && i < sizeof(order) / sizeof(order[0]); i++)
+        victim = udp_share_longest(share, order[i]);
+    return victim;
 }
 
 struct udp_session *udp_share_spare(const struct udp_share *share)
 {
-    uint32_t n_proven = share->n[UDP_TIER_ANSWERED] + share->n[UDP_TIER_ESTABLISHED];
+    uint32_t n_proven =
+        share->n[UDP_TIER_ANSWERED] + share->n[UDP_TIER_LASTING] + share->n[UDP_TIER_ESTABLISHED];
 
     if (share->n[UDP_TIER_TRIAL] > n_proven)
         return udp_share_longest(share, UDP_TIER_TRIAL);
@@ -93,7 +97,7 @@ void udp_share_leave(struct udp_share *share, struct udp_place *place)
 /* What this worker could give up itself. */
 static uint32_t count_evictable(const struct udp_share *share)
 {
-    return share->n[UDP_TIER_TRIAL] + share->n[UDP_TIER_ANSWERED];
+    return share->n[UDP_TIER_TRIAL] + share->n[UDP_TIER_ANSWERED] + share->n[UDP_TIER_LASTING];
 }
 
 bool udp_share_ask(struct udp_share *share)

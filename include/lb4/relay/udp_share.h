@@ -1,16 +1,19 @@
 /* What one worker holds of a room for UDP sessions that all workers share: of one service's, or of
  * the whole process's. A session has a place in both.
  *
- * Sessions stand in three tiers (FAULTS.md F82):
+ * Sessions stand in four tiers (FAULTS.md F82):
  *
  *    trial        nobody has answered, and the client has not come back
  *    answered     a server has; that proves nothing of the client, whose address may be forged
- *    established  the client came back after an answer, or a second or more after it began
+ *    lasting      the client came back a second or more after it began, and nobody ever answers
+ *    established  the client came back after an answer
  *
  * Those on trial may fill half of the room, those that were answered all of it: so a flood that
  * nobody answers leaves half alone, and services with one question a client use the whole. When a
  * place is needed the longest on trial goes if their half is full, else the one that was answered
- * longest ago, else the longest on trial; never an established one.
+ * longest ago, else the longest on trial, else the longest lasting, which loses nothing but its
+ * port: else two datagrams from each invented address would shut everybody out. Never an
+ * established one.
  *
  * No I/O, no clock. Used by its worker alone, but for the quotas. */
 #ifndef LB4_RELAY_UDP_SHARE_H
@@ -22,7 +25,13 @@
 #include "lb4/base/list.h"
 #include "lb4/shared/udp_room.h"
 
-enum udp_tier { UDP_TIER_TRIAL, UDP_TIER_ANSWERED, UDP_TIER_ESTABLISHED, UDP_TIERS };
+enum udp_tier {
+    UDP_TIER_TRIAL,
+    UDP_TIER_ANSWERED,
+    UDP_TIER_LASTING,
+    UDP_TIER_ESTABLISHED,
+    UDP_TIERS
+};
 
 struct udp_session;
 
@@ -62,11 +71,12 @@ bool udp_share_ask(struct udp_share *share);
 /* What other workers have asked for: sessions of this one that are to end for them, by tier. */
 struct udp_debt {
     uint32_t n_trial;
-    uint32_t n_any; /* answered, then on trial */
+    uint32_t n_any; /* in the order of udp_share_victim() */
 };
 struct udp_debt udp_share_debt(struct udp_share *share);
 
-/* The longest of this tier, the longest answered else on trial; NULL: there is none. */
+/* The longest of this tier; the longest answered, else on trial, else lasting. NULL: there is none.
+ */
 struct udp_session *udp_share_longest(const struct udp_share *share, enum udp_tier tier);
 struct udp_session *udp_share_victim(const struct udp_share *share);
 /* Who goes where the machine has less than the room says, and no quota tells whose turn it is: the

@@ -358,18 +358,41 @@ static void test_machine_has_less_than_the_room(void **state)
 }
 
 /* Nobody answers, but the client comes again: at once proves nothing, after a second it does. */
-static void test_one_way_flow_is_established(void **state)
+static void test_one_way_flow_lasts(void **state)
 {
     (void)state;
     scene_open(&scene, 1, &(struct rig_options){.is_one_way = true});
     rig_say(rig, scene.client, 10, 0);
     rig_advance(rig, 900);
     rig_say(rig, scene.client, 10, 1);
-    assert_int_equal(rig->relay.share.n[UDP_TIER_ESTABLISHED], 0);
+    assert_int_equal(rig->relay.share.n[UDP_TIER_LASTING], 0);
     rig_advance(rig, 100);
     rig_say(rig, scene.client, 10, 2);
-    assert_int_equal(rig->relay.share.n[UDP_TIER_ESTABLISHED], 1);
+    assert_int_equal(rig->relay.share.n[UDP_TIER_LASTING], 1);
     expect_tags(0, 3);
+    scene_close(&scene);
+}
+
+/* Two datagrams from each invented address, a second apart: new clients are served nevertheless. */
+static void test_lasting_ones_shut_nobody_out(void **state)
+{
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){.cap = 2});
+    clients_open();
+    for (uint32_t i = 1; i < 3; i++) {
+        rig_say(rig, clients[i], 10, 1);
+        rig_advance(rig, 1000);
+        rig_say(rig, clients[i], 10, 2);
+        rig_hear(scene.servers[0], 10, 1);
+        rig_hear(scene.servers[0], 10, 2);
+    }
+    assert_int_equal(rig->relay.share.n[UDP_TIER_LASTING], 2);
+    establish(clients[3]);
+    establish(clients[4]);
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 0);
+    rig_say(rig, clients[1], 10, 1);
+    rig_check_dropped(rig, UDP_DROP_LIMIT, 1);
+    clients_close();
     scene_close(&scene);
 }
 
@@ -388,7 +411,8 @@ int main(void)
         cmocka_unit_test(test_others_have_all_places),
         cmocka_unit_test(test_asks_now_and_then),
         cmocka_unit_test(test_gives_room),
-        cmocka_unit_test(test_one_way_flow_is_established),
+        cmocka_unit_test(test_one_way_flow_lasts),
+        cmocka_unit_test(test_lasting_ones_shut_nobody_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -364,6 +364,8 @@ static void step_new(struct model *model, struct udp_share *share, size_t limit)
         expected = model_longest(model, share, UDP_TIER_ANSWERED);
     if (!expected)
         expected = model_longest(model, share, UDP_TIER_TRIAL);
+    if (!expected && n_trial < (limit + 1) / 2)
+        expected = model_longest(model, share, UDP_TIER_LASTING);
     assert_ptr_equal(victim, expected);
     if (victim)
         model_end(model, victim);
