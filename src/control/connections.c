@@ -12,17 +12,30 @@
 
 enum { OVER_MS = 5 * 60 * 1000 }; /* a rebalance, when nothing is said */
 
+static const uint64_t TURN_NS = 5 * 1000000000ull; /* chosen: less than lb4ctl waits; a sweep takes
+                                                      milliseconds */
+
 /* --- a sweep ---------------------------------------------------------------------------------- */
 
-static enum command_result await_sweep(struct command_call *call, enum command_wait_kind kind,
-                                       long number)
+static long begin_sweep(struct command_call *call)
 {
-    if (number == 0)
-        return command_fail(call, "%s: another sweep over all connections is under way; try again",
-                            call->words[0]);
+    struct sweeper *sweeper = call->from->sweeper;
+    struct sweep_target target;
+
+    if (call->wait.kind == COMMAND_WAIT_LIST)
+        return sweeper_list(sweeper);
+    memcpy(target.service, call->wait.service, sizeof(target.service));
+    memcpy(target.server, call->wait.server, sizeof(target.server));
+    return sweeper_kill(sweeper, &target);
+}
+
+/* Number 0: somebody else's sweep is under way, and ours has its turn after it. */
+static enum command_result await_sweep(struct command_call *call)
+{
+    long number = begin_sweep(call);
+
     if (number < 0)
         return command_fail(call, "%s: no memory", call->words[0]);
-    call->wait.kind = kind;
     call->wait.number = (uint64_t)number;
     return COMMAND_WAITS;
 }
@@ -75,6 +88,38 @@ static enum command_result answer_list(struct command_call *call)
     return COMMAND_DONE;
 }
 
+/* As a server, or one that was removed and still has connections. */
+static bool has_server(const struct service *service, const char *name)
+{
+    for (size_t i = 0; i < service->n_places; i++)
+        if (service->backends[i].state != BACKEND_NONE && is_named(name, service->backends[i].name))
+            return true;
+    return false;
+}
+
+/* Else a word that was mistyped would look like a server without connections. */
+static bool is_known(struct command_call *call)
+{
+    const struct service_table *table = call->from->services;
+    const struct command_wait *wait = &call->wait;
+    bool is_service = !*wait->service;
+
+    for (size_t i = 0; i < table->n_services; i++) {
+        const struct service *service = &table->services[i];
+
+        if (!service->is_used || !is_named(wait->service, service->name))
+            continue;
+        is_service = true;
+        if (!*wait->server || has_server(service, wait->server))
+            return true;
+    }
+    if (!is_service)
+        command_fail(call, "no service '%s'", wait->service);
+    else if (*wait->server)
+        command_fail(call, "no server '%s' in service %s", wait->server, wait->service);
+    return is_service && !*wait->server;
+}
+
 enum command_result connections_show(struct command_call *call)
 {
     struct command_wait *wait = &call->wait;
@@ -85,7 +130,9 @@ enum command_result connections_show(struct command_call *call)
     snprintf(wait->service, sizeof(wait->service), "%.*s",
              (int)(slash ? (size_t)(slash - word) : strlen(word)), word);
     snprintf(wait->server, sizeof(wait->server), "%s", slash ? slash + 1 : "");
-    return await_sweep(call, COMMAND_WAIT_LIST, sweeper_list(call->from->sweeper));
+    wait->kind = COMMAND_WAIT_LIST;
+    wait->until_ns = call->now_ns + TURN_NS;
+    return is_known(call) ? await_sweep(call) : COMMAND_FAILED;
 }
 
 /* --- kill ------------------------------------------------------------------------------------- */
@@ -113,10 +160,11 @@ enum command_result connections_kill(struct command_call *call)
 
     if (!command_find_target(call, &target, true))
         return COMMAND_FAILED;
-    call->wait = (struct command_wait){0};
+    call->wait =
+        (struct command_wait){.kind = COMMAND_WAIT_KILL, .until_ns = call->now_ns + TURN_NS};
     snprintf(call->wait.service, sizeof(call->wait.service), "%s", target.service->name);
     snprintf(call->wait.server, sizeof(call->wait.server), "%s", target.backend->name);
-    return await_sweep(call, COMMAND_WAIT_KILL, sweeper_kill(call->from->sweeper, target.backend));
+    return await_sweep(call);
 }
 
 enum command_result connections_check(struct command_call *call)
@@ -124,9 +172,13 @@ enum command_result connections_check(struct command_call *call)
     struct sweeper *sweeper = call->from->sweeper;
     enum command_result result;
 
+    if (call->wait.number == 0)
+        return call->now_ns < call->wait.until_ns
+                   ? await_sweep(call)
+                   : command_fail(call, "another sweep over all connections goes on; try again");
     if (!sweeper_is_over(sweeper, (long)call->wait.number))
         return COMMAND_WAITS;
-    if (!sweeper->is_busy)
+    if (!sweeper_has_result(sweeper, (long)call->wait.number))
         return command_fail(call, "its result was given up; try again");
     result = call->wait.kind == COMMAND_WAIT_LIST ? answer_list(call) : answer_kill(call);
     sweeper_release(sweeper);
@@ -178,6 +230,8 @@ enum command_result connections_rebalance(struct command_call *call)
         return command_fail(call, "no service '%.64s'", call->words[1]);
     if (!read_over(call, &over_ms))
         return COMMAND_FAILED;
+    if (!call->from->is_ready)
+        return command_fail(call, "rebalance: not while lb4 is %s", call->from->state);
     if (!rebalance_start(call->from->rebalance, service, over_ms * CLOCK_NS_PER_MS, call->now_ns))
         return command_fail(call, "rebalance: that of %s is under way",
                             call->from->rebalance->service);

@@ -72,9 +72,12 @@ long sweeper_list(struct sweeper *sweeper)
     return -ENOMEM;
 }
 
-long sweeper_kill(struct sweeper *sweeper, const struct backend *backend)
+long sweeper_kill(struct sweeper *sweeper, const struct sweep_target *target)
 {
-    return sweeper->is_busy ? 0 : begin(sweeper, &(struct worker_sweep){.kill = backend});
+    if (sweeper->is_busy)
+        return 0;
+    sweeper->target = *target;
+    return begin(sweeper, &(struct worker_sweep){.kill = &sweeper->target});
 }
 
 long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, size_t n_excess)
@@ -86,8 +89,13 @@ long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, si
 
 bool sweeper_is_over(const struct sweeper *sweeper, long number)
 {
-    return sweeper->number == (uint64_t)number &&
+    return sweeper->number != (uint64_t)number ||
            runtime_has_answered(sweeper->runtime, sweeper->asked);
+}
+
+bool sweeper_has_result(const struct sweeper *sweeper, long number)
+{
+    return sweeper->is_busy && sweeper->number == (uint64_t)number;
 }
 
 size_t sweeper_n_ended(const struct sweeper *sweeper)
