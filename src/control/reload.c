@@ -299,6 +299,7 @@ static void finish_change(struct reload *reload, uint64_t now_ns)
     reload->is_small = false;
 }
 
+/* No run of its own: nobody asked for it, and a number may be promised already. */
 static void undo(struct reload *reload, uint64_t now_ns)
 {
     struct conf *before = reload->before;
@@ -307,7 +308,6 @@ static void undo(struct reload *reload, uint64_t now_ns)
     reload->before = NULL;
     reload->undo_ns = UINT64_MAX;
     reload->now = (struct reload_wish){0};
-    reload->n_runs++;
     change_to(reload, before, now_ns);
 }
 
@@ -434,6 +434,11 @@ uint64_t reload_due_ns(const struct reload *reload)
     if (reload->retire.due_ns < due_ns)
         due_ns = reload->retire.due_ns;
     return leave_ns < due_ns ? leave_ns : due_ns;
+}
+
+bool reload_is_changing(const struct reload *reload)
+{
+    return is_changing(reload);
 }
 
 bool reload_is_busy(const struct reload *reload)

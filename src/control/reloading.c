@@ -61,6 +61,17 @@ static void append_lines(struct reply *reply, const char *text)
     }
 }
 
+/* The error comes behind them, on a line of its own. */
+static void append_whole_lines(struct reply *reply, const char *text)
+{
+    size_t n = text ? strlen(text) : 0;
+
+    if (n > 0)
+        reply_append(reply, text, n);
+    if (n > 0 && text[n - 1] != '\n')
+        reply_text(reply, "\n");
+}
+
 static void append_json(struct command_call *call, const struct reload_result *result)
 {
     const struct reload *reload = call->from->reload;
@@ -82,7 +93,7 @@ static void append_text(struct command_call *call, const struct reload_result *r
         reply_text(call->reply, "no difference\n");
     if (reload->before && !result->was_dry)
         reply_format(call->reply, "undone in %llu s unless confirmed: lb4ctl confirm\n",
-                     (unsigned long long)(left_ns / CLOCK_NS_PER_S));
+                     (unsigned long long)((left_ns + CLOCK_NS_PER_S - 1) / CLOCK_NS_PER_S));
 }
 
 enum command_result reloading_check(struct command_call *call)
@@ -90,12 +101,12 @@ enum command_result reloading_check(struct command_call *call)
     const struct reload_result *result = reload_result(call->from->reload, call->wait.number);
 
     if (!result)
-        return call->from->is_ready ? COMMAND_WAITS
-                                    : command_fail(call, "reload: lb4 is %s; nothing has changed",
-                                                   call->from->state);
+        return call->from->is_ready || reload_is_changing(call->from->reload)
+                   ? COMMAND_WAITS
+                   : command_fail(call, "reload: lb4 is %s; nothing has changed",
+                                  call->from->state);
     if (result->has_failed) {
-        if (result->text && !call->reply->is_json)
-            reply_text(call->reply, result->text);
+        append_whole_lines(call->reply, result->text);
         call->keeps_body = true;
         return command_fail(call, "reload: it failed; nothing has changed");
     }
