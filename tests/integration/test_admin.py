@@ -200,7 +200,7 @@ def test_commands_are_logged_with_who(start_lb4, desk, pool):
 
 @pytest.mark.parametrize("words, code, said", [
     (["frob"], 1, "unknown command 'frob'"),
-    (["show"], 1, "usage: show services|servers|info|config"),
+    (["show"], 1, "usage: show services|servers|connections|info|config"),
     (["drain", "web/nobody"], 1, "no server 'nobody' in service web"),
     (["weight", "web/s1", "0"], 1, "weight: '0' is not accepted: 1..256"),
     ([], 2, "no command"),
@@ -260,9 +260,15 @@ def test_completion_offers_servers(shared_desk):
         ["bash", "-c", f"PATH={os.path.dirname(shared_desk.program)}:$PATH; . {script}; "
          f"COMP_WORDS=(lb4ctl -s {shared_desk.path} drain ''); COMP_CWORD=4; _lb4ctl; "
          'echo "${COMPREPLY[@]}"; '
-         "COMP_WORDS=(lb4ctl sh); COMP_CWORD=1; _lb4ctl; echo \"${COMPREPLY[@]}\""],
+         "for words in 'sh' 'show c' 'reload -' 'reload --confirm ' 'rebalance web -' 'kill web/s1 ' "
+         "'-'; do "
+         "IFS=' ' read -ra COMP_WORDS <<<\"lb4ctl $words\"; [[ $words != *' ' ]] || COMP_WORDS+=(''); "
+         "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _lb4ctl; echo \"${COMPREPLY[@]}\"; done"],
         capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["web/s1", "show"], done
+    assert not done.stderr
+    assert done.stdout.splitlines() == [
+        "web/s1", "show", "connections config", "--dry-run --confirm", "10s 60s 5m", "--over", "",
+        "--socket --json --help --version"], done
 
 
 def pathlib_root():
