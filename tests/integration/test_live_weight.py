@@ -30,9 +30,9 @@ def start(start_lb4, desk, pool, policy):
 def share(clients, since):
     """Of a, among the next clients."""
     clients.wait_records(since + N_SHARE)
-    servers.wait_until(lambda: all(record.outcome for record in clients.records[since:since + N_SHARE]),
-                       what="all are answered")
-    names = collections.Counter(record.server for record in clients.records[since:since + N_SHARE])
+    chosen = clients.records[since:since + N_SHARE]
+    servers.wait_until(lambda: all(record.outcome for record in chosen), what="all are answered")
+    names = collections.Counter(record.server for record in chosen)
     return names["a"] / N_SHARE
 
 

@@ -149,18 +149,20 @@ def test_a_manager_that_does_not_read_hinders_nobody(start_lb4, server):
 def test_reloading_and_ready_again(start_lb4, server, desk, is_good, how):
     """sd_notify(3): RELOADING=1 with the monotonic time, then READY=1, whatever became of it; and
     `lb4ctl reload`, the ExecReload= of the unit, says by its exit status whether it is in force."""
-    text = desk.directive + f"service web {{\nlisten tcp {LISTEN}\nserver s1 {server.address}\n}}\n"
+    text = desk.directive + "\n".join(
+        ["service web {", f"listen tcp {LISTEN}", f"server s1 {server.address}", "}"]) + "\n"
     with manager.Manager() as systemd:
         lb4 = start_lb4(["-w", "2"], config=text, env=systemd.environment())
         systemd.wait("READY")
-        admin.put_config(lb4, text.replace("server s1", "tries 7\nserver s1" if is_good else "frob"))
+        admin.put_config(lb4, text.replace("listen", "tries 7\nlisten" if is_good else "frob"))
         asked_us = time.monotonic() * 1e6
         if how == "hup":
             lb4.signal(signal.SIGHUP)
         else:
             assert desk.run("reload").returncode == (0 if is_good else 1)
         systemd.wait("READY", 2)
-        assert asked_us <= int(systemd.wait("RELOADING")["MONOTONIC_USEC"]) <= time.monotonic() * 1e6
+        told_us = int(systemd.wait("RELOADING")["MONOTONIC_USEC"])
+        assert asked_us <= told_us <= time.monotonic() * 1e6
         kinds = [next(iter(words)) for _, words in systemd.messages if "WATCHDOG" not in words]
         assert kinds == ["READY", "RELOADING", "READY"]
         assert ("tries 7" in desk.do("show", "config")) == is_good
