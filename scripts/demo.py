@@ -2,18 +2,22 @@
 
 import contextlib
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import demo_log
 
 LB4 = "build/release/lb4"
+LB4CTL = "build/release/lb4ctl"
 CONFIG = "lb4.conf.example"
 LISTEN_PORT = 7000
 SERVERS = {"web1": 7001, "web2": 7002, "web3": 7003}  # as in lb4.conf.example
+SPARE = {"web4": 7004}  # for a reload
 DEADLINE_S = 10
 
 
@@ -65,10 +69,42 @@ class Demo(contextlib.ExitStack):
     def __enter__(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(1))
-        for port in (LISTEN_PORT, *SERVERS.values()):
+        for port in (LISTEN_PORT, *SERVERS.values(), *SPARE.values()):
             demand_free_port(port, socket.SOCK_STREAM)
             demand_free_port(port, socket.SOCK_DGRAM)
+        self.folder = pathlib.Path(
+            self.enter_context(tempfile.TemporaryDirectory(prefix="lb4-demo-"))
+        )
+        self.folder.chmod(0o755)  # lb4 reads its configuration as nobody, if root started it
+        self.config = self.folder / "lb4.conf"
+        self.write_config(self.read_example())
         return super().__enter__()
+
+    @property
+    def admin_socket(self):
+        return self.folder / "admin.sock"
+
+    def read_example(self):
+        """lb4.conf.example, with a socket for lb4ctl."""
+        return f"admin unix:{self.admin_socket}\n" + pathlib.Path(CONFIG).read_text()
+
+    def write_config(self, text):
+        """By rename: lb4 never sees half of it."""
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.chmod(0o644)
+        fresh.rename(self.config)
+
+    def ctl(self, *words):
+        """lb4ctl with these words; what it says."""
+        done = subprocess.run(
+            [LB4CTL, "-s", str(self.admin_socket), *words],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2 * DEADLINE_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise DemoError(f"lb4ctl {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
 
     def start(self, *command, **options):
         """Start a process that Ctrl-C does not reach: this one ends it."""
@@ -82,18 +118,18 @@ class Demo(contextlib.ExitStack):
         """All at the same time. Returns them by name; they listen."""
         servers = {name: self.launch_server(name) for name in names or SERVERS}
         for name, process in servers.items():
-            wait_for_port(process, name, SERVERS[name])
+            wait_for_port(process, name, (SERVERS | SPARE)[name])
         return servers
 
     def launch_server(self, name):
         return self.start(
-            sys.executable, "-B", "scripts/demo_server.py", name, str(SERVERS[name])
+            sys.executable, "-B", "scripts/demo_server.py", name, str((SERVERS | SPARE)[name])
         )
 
     def start_lb4(self):
         """Returns the process, and its log, which shows itself as it comes."""
         process = self.start(
-            *lb4_command("-v", "-c", CONFIG), stderr=subprocess.PIPE, text=True, errors="replace"
+            *lb4_command("-v", "-c", str(self.config)), stderr=subprocess.PIPE, text=True, errors="replace"
         )
         log = demo_log.Log(process.stderr)
         wait_for_port(process, "lb4", LISTEN_PORT)

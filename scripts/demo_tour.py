@@ -119,9 +119,9 @@ def show_ends(what, clients):
         say(f"{what}: port {client.port}, {client.ms():.1f} ms, {client.name or client.problem}")
 
 
-def show_shares(clients):
+def show_shares(clients, names=demo.SERVERS):
     answers = collections.Counter(client.name for client in clients)
-    for name in demo.SERVERS:
+    for name in names:
         share = answers[name] / max(1, len(clients))
         say(f"{name}  {'#' * round(share * BAR_WIDTH):{BAR_WIDTH}}{share:5.0%}  {answers[name]}")
     return answers
@@ -251,6 +251,41 @@ def show_config_error():
     check(re.search(place, message), "file, line, column and the accepted range are named")
 
 
+def reload(stage, text):
+    stage.processes.write_config(text)
+    for line in stage.processes.ctl("reload").splitlines():
+        say(line)
+
+
+def show_reload(stage):
+    title("Reload: web4 is added and web1 removed in the file, then lb4ctl reload")
+    stage.processes.start_servers(*demo.SPARE)
+    text = stage.processes.read_example()
+    since = time.monotonic()
+    reload(stage, text.replace("server web1 127.0.0.1:7001", "server web4 127.0.0.1:7004"))
+    stage.wait_first("web4", since)
+    clients = stage.watch(1)
+    answers = show_shares(clients, [*demo.SERVERS, *demo.SPARE])
+    say("and back:")
+    reload(stage, text)
+    stage.wait_first("web1", time.monotonic())
+    check_served(stage.list_clients(since), "no client failed")
+    check("web1" not in answers and answers["web4"], "web4 served instead of web1")
+
+
+def show_operator(stage):
+    title("An operator updates web3: lb4ctl maint --wait, stop, start, lb4ctl ready --wait")
+    since = time.monotonic()
+    say(stage.processes.ctl("maint", "demo/web3", "--wait", "10s").splitlines()[-1])
+    demo.stop(stage.servers["web3"])
+    clients = stage.watch(0.5)
+    stage.servers.update(stage.processes.start_servers("web3"))
+    say(stage.processes.ctl("ready", "demo/web3", "--wait", "10s").splitlines()[-1])
+    stage.wait_first("web3", time.monotonic())
+    check_served(stage.list_clients(since), "no client failed")
+    check("web3" not in {client.name for client in clients}, "web3 had no client while it was away")
+
+
 def show_all_die(stage):
     title("All servers die: kill -9 of web1, web2 and web3")
     # Else lb4 would log, once, that web2 flaps, and nothing of its next changes.
@@ -322,6 +357,8 @@ def main():
             show_transfer()
             show_half_close()
             show_config_error()
+            show_reload(stage)
+            show_operator(stage)
             show_all_die(stage)
             show_all_return(stage)
         show_sum(stage)

@@ -12,33 +12,30 @@
 
 enum { OVER_MS = 5 * 60 * 1000 }; /* a rebalance, when nothing is said */
 
+static const uint64_t TURN_NS = 5 * 1000000000ull; /* chosen: less than lb4ctl waits; a sweep takes
+                                                      milliseconds */
+
 /* --- a sweep ---------------------------------------------------------------------------------- */
 
-static const uint64_t PATIENCE_NS = 10 * 1000000000ull; /* with others' sweeps, which take
-                                                           milliseconds; chosen */
-
-static bool find_target(struct command_call *call, struct command_target *ret)
-{
-    return command_find_server(call, call->wait.service, call->wait.server, ret, true);
-}
-
-/* What the call waits for, unless another's sweep is under way: then again at the next look. */
-static enum command_result begin_sweep(struct command_call *call)
+static long begin_sweep(struct command_call *call)
 {
     struct sweeper *sweeper = call->from->sweeper;
-    struct command_target target;
-    long number;
+    struct sweep_target target;
 
     if (call->wait.kind == COMMAND_WAIT_LIST)
-        number = sweeper_list(sweeper);
-    else if (find_target(call, &target))
-        number = sweeper_kill(sweeper, target.backend);
-    else
-        return COMMAND_FAILED;
+        return sweeper_list(sweeper);
+    memcpy(target.service, call->wait.service, sizeof(target.service));
+    memcpy(target.server, call->wait.server, sizeof(target.server));
+    return sweeper_kill(sweeper, &target);
+}
+
+/* Number 0: somebody else's sweep is under way, and ours has its turn after it. */
+static enum command_result await_sweep(struct command_call *call)
+{
+    long number = begin_sweep(call);
+
     if (number < 0)
-        return command_fail(call, "no memory");
-    if (number == 0 && call->now_ns >= call->wait.until_ns)
-        return command_fail(call, "other sweeps over all connections are under way; try again");
+        return command_fail(call, "%s: no memory", call->words[0]);
     call->wait.number = (uint64_t)number;
     return COMMAND_WAITS;
 }
@@ -91,20 +88,36 @@ static enum command_result answer_list(struct command_call *call)
     return COMMAND_DONE;
 }
 
-/* Also one that is leaving: it may have connections. */
-static bool is_anywhere(const struct snapshot_from *from, const struct command_wait *wait)
+/* As a server, or one that was removed and still has connections. */
+static bool has_server(const struct service *service, const char *name)
 {
-    for (size_t i = 0; i < from->services->n_services; i++) {
-        const struct service *service = &from->services->services[i];
+    for (size_t i = 0; i < service->n_places; i++)
+        if (service->backends[i].state != BACKEND_NONE && is_named(name, service->backends[i].name))
+            return true;
+    return false;
+}
+
+/* Else a word that was mistyped would look like a server without connections. */
+static bool is_known(struct command_call *call)
+{
+    const struct service_table *table = call->from->services;
+    const struct command_wait *wait = &call->wait;
+    bool is_service = !*wait->service;
+
+    for (size_t i = 0; i < table->n_services; i++) {
+        const struct service *service = &table->services[i];
 
         if (!service->is_used || !is_named(wait->service, service->name))
             continue;
-        for (size_t k = 0; k < service->n_places; k++)
-            if (service->backends[k].state != BACKEND_NONE &&
-                is_named(wait->server, service->backends[k].name))
-                return true;
+        is_service = true;
+        if (!*wait->server || has_server(service, wait->server))
+            return true;
     }
-    return false;
+    if (!is_service)
+        command_fail(call, "no service '%s'", wait->service);
+    else if (*wait->server)
+        command_fail(call, "no server '%s' in service %s", wait->server, wait->service);
+    return is_service && !*wait->server;
 }
 
 enum command_result connections_show(struct command_call *call)
@@ -113,14 +126,13 @@ enum command_result connections_show(struct command_call *call)
     const char *word = call->n_words > 2 ? call->words[2] : "";
     const char *slash = strchr(word, '/');
 
-    *wait =
-        (struct command_wait){.kind = COMMAND_WAIT_LIST, .until_ns = call->now_ns + PATIENCE_NS};
+    *wait = (struct command_wait){0};
     snprintf(wait->service, sizeof(wait->service), "%.*s",
              (int)(slash ? (size_t)(slash - word) : strlen(word)), word);
     snprintf(wait->server, sizeof(wait->server), "%s", slash ? slash + 1 : "");
-    if (*word && !is_anywhere(call->from, wait))
-        return command_fail(call, "no server '%.130s'", word);
-    return begin_sweep(call);
+    wait->kind = COMMAND_WAIT_LIST;
+    wait->until_ns = call->now_ns + TURN_NS;
+    return is_known(call) ? await_sweep(call) : COMMAND_FAILED;
 }
 
 /* --- kill ------------------------------------------------------------------------------------- */
@@ -149,10 +161,10 @@ enum command_result connections_kill(struct command_call *call)
     if (!command_find_target(call, &target, true))
         return COMMAND_FAILED;
     call->wait =
-        (struct command_wait){.kind = COMMAND_WAIT_KILL, .until_ns = call->now_ns + PATIENCE_NS};
+        (struct command_wait){.kind = COMMAND_WAIT_KILL, .until_ns = call->now_ns + TURN_NS};
     snprintf(call->wait.service, sizeof(call->wait.service), "%s", target.service->name);
     snprintf(call->wait.server, sizeof(call->wait.server), "%s", target.backend->name);
-    return begin_sweep(call);
+    return await_sweep(call);
 }
 
 enum command_result connections_check(struct command_call *call)
@@ -161,7 +173,9 @@ enum command_result connections_check(struct command_call *call)
     enum command_result result;
 
     if (call->wait.number == 0)
-        return begin_sweep(call);
+        return call->now_ns < call->wait.until_ns
+                   ? await_sweep(call)
+                   : command_fail(call, "another sweep over all connections goes on; try again");
     if (!sweeper_is_over(sweeper, (long)call->wait.number))
         return COMMAND_WAITS;
     if (!sweeper_has_result(sweeper, (long)call->wait.number))
@@ -216,6 +230,8 @@ enum command_result connections_rebalance(struct command_call *call)
         return command_fail(call, "no service '%.64s'", call->words[1]);
     if (!read_over(call, &over_ms))
         return COMMAND_FAILED;
+    if (!call->from->is_ready)
+        return command_fail(call, "rebalance: not while lb4 is %s", call->from->state);
     if (!rebalance_start(call->from->rebalance, service, over_ms * CLOCK_NS_PER_MS, call->now_ns))
         return command_fail(call, "rebalance: that of %s is under way",
                             call->from->rebalance->service);

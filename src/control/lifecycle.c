@@ -398,7 +398,7 @@ static void feed_watchdog(struct lifecycle *self)
 static void tell_reloading(struct lifecycle *self)
 {
     char serving[SERVING_TEXT_MAX];
-    bool is_reloading = self->reload.is_reading;
+    bool is_reloading = self->reload.is_reading && !self->reload.now.is_dry;
 
     if (is_reloading && !self->is_told_reloading)
         notify_reloading(&self->options->notify);

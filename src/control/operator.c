@@ -71,7 +71,7 @@ void operator_end_turn(struct operator* operator, uint64_t now_ns)
 {
     operator->snapshot.conf = operator->reload->conf;
     admin_end_turn(&operator->admin);
-    rebalance_step(&operator->rebalance, now_ns);
+    rebalance_step(&operator->rebalance, now_ns, operator->snapshot.is_ready);
     sweeper_tidy(&operator->sweeper, now_ns);
 }
 

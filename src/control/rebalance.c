@@ -5,7 +5,9 @@
 
 #include "lb4/base/log.h"
 
-static const uint64_t STEP_NS = 250 * 1000000ull; /* chosen: gradual to the eye */
+static const uint64_t STEP_NS = 250 * 1000000ull;  /* chosen: gradual to the eye */
+static const uint64_t TAIL_NS = 2000 * 1000000ull; /* chosen: for clients who came back to where
+                                                      they were, beyond a time that was too short */
 
 void rebalance_init(struct rebalance *rebalance, struct runtime *runtime, struct sweeper *sweeper)
 {
@@ -54,25 +56,51 @@ static struct totals sum_usable(const struct service *service)
     return totals;
 }
 
-/* Beyond its share, rounded up. */
+/* Beyond its share, rounded up. No weight at all: the prober found the first one up meanwhile. */
 static uint32_t excess_of(const struct backend *backend, const struct totals *totals)
 {
-    uint64_t share =
-        (totals->active * backend_weight(backend) + totals->weight - 1) / totals->weight;
+    uint64_t weight = totals->weight > 0 ? totals->weight : 1;
+    uint64_t share = (totals->active * backend_weight(backend) + weight - 1) / weight;
     uint32_t active = backend_active(backend);
 
     return active > share ? active - (uint32_t)share : 0;
 }
 
-uint32_t rebalance_excess(const struct service *service)
+static uint32_t sum_excess(const struct service *service, const struct totals *totals)
 {
-    struct totals totals = sum_usable(service);
     uint32_t n = 0;
 
     for (size_t i = 0; i < service->n_places; i++)
         if (is_usable(&service->backends[i]))
-            n += excess_of(&service->backends[i], &totals);
+            n += excess_of(&service->backends[i], totals);
     return n;
+}
+
+uint32_t rebalance_excess(const struct service *service)
+{
+    struct totals totals = sum_usable(service);
+
+    return sum_excess(service, &totals);
+}
+
+static uint32_t count_usable(const struct service *service)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < service->n_places; i++)
+        n += is_usable(&service->backends[i]);
+    return n;
+}
+
+/* Clients who have been sent away and are not back yet still count, or the shares of all would
+ * shrink, and the rest would be sent after them. */
+static struct totals sum_expected(const struct rebalance *rebalance, const struct service *service)
+{
+    struct totals totals = sum_usable(service);
+
+    if (totals.active < rebalance->n_began)
+        totals.active = rebalance->n_began;
+    return totals;
 }
 
 bool rebalance_start(struct rebalance *rebalance, const struct service *service, uint64_t over_ns,
@@ -82,9 +110,13 @@ bool rebalance_start(struct rebalance *rebalance, const struct service *service,
         return false;
     rebalance->is_on = true;
     memcpy(rebalance->service, service->name, sizeof(rebalance->service));
+    rebalance->over_ns = over_ns;
     rebalance->until_ns = now_ns + over_ns;
     rebalance->due_ns = now_ns;
     rebalance->n_ended = 0;
+    rebalance->n_began = (uint32_t)sum_usable(service).active;
+    rebalance->n_first = rebalance_excess(service);
+    rebalance->n_most = (size_t)rebalance->n_first * count_usable(service);
     return true;
 }
 
@@ -95,21 +127,19 @@ static void stop(struct rebalance *rebalance, const char *why)
     rebalance->is_on = false;
 }
 
-/* So many of the excess now that the rest is spread over the steps that are left. */
+/* The excess that may still be there falls evenly, to nothing after three quarters of the time; the
+ * rest is for clients who came back to where they were, as all but leastconn let them. */
 static uint32_t part_now(const struct rebalance *rebalance, uint32_t n_excess, uint64_t now_ns)
 {
-    uint64_t left_ns = rebalance->until_ns > now_ns ? rebalance->until_ns - now_ns : 0;
-    uint32_t n_steps = (uint32_t)(left_ns / STEP_NS) + 1;
+    uint64_t even_ns = rebalance->until_ns - rebalance->over_ns / 4;
+    uint64_t left_ns = even_ns > now_ns ? even_ns - now_ns : 0;
+    double left = (double)left_ns / (double)(rebalance->over_ns - rebalance->over_ns / 4);
+    uint32_t n_may_stay = (uint32_t)(left * rebalance->n_first);
+    uint32_t n = n_excess > n_may_stay ? n_excess - n_may_stay : 0;
 
-    return (n_excess + n_steps - 1) / n_steps;
-}
-
-/* Few are spread over the whole time; a step is the shortest pause. */
-static uint64_t pause_after(const struct rebalance *rebalance, uint32_t n_left, uint64_t now_ns)
-{
-    uint64_t left_ns = rebalance->until_ns > now_ns ? rebalance->until_ns - now_ns : 0;
-
-    return n_left > 0 && left_ns / n_left > STEP_NS ? left_ns / n_left : STEP_NS;
+    return n < rebalance->n_most - rebalance->n_ended
+               ? n
+               : (uint32_t)(rebalance->n_most - rebalance->n_ended);
 }
 
 static void add_excess(struct rebalance *rebalance, const struct backend *backend, uint32_t n)
@@ -121,11 +151,11 @@ static void add_excess(struct rebalance *rebalance, const struct backend *backen
         .backend = backend, .n_active = backend_active(backend), .n_wanted = n, .places = places};
 }
 
-/* Each its part, rounded up: the odd ones come from the first. */
+/* The largest excess pays first. */
 static void share_out(struct rebalance *rebalance, const struct service *service, uint32_t n_now,
                       uint32_t n_excess)
 {
-    struct totals totals = sum_usable(service);
+    struct totals totals = sum_expected(rebalance, service);
     uint32_t n_left = n_now;
 
     for (size_t i = 0; i < service->n_places && n_left > 0; i++) {
@@ -149,39 +179,55 @@ static bool prepare(struct rebalance *rebalance, const struct service *service)
     return rebalance->excess && rebalance->places;
 }
 
-static void shed(struct rebalance *rebalance, const struct service *service, uint32_t n_excess,
-                 uint64_t now_ns)
+/* Why it is over; NULL: it is not. */
+static const char *find_end(const struct rebalance *rebalance, const struct service *service,
+                            uint32_t n_excess, uint64_t now_ns)
 {
-    uint32_t n_now = part_now(rebalance, n_excess, now_ns);
+    if (!service)
+        return "the service has gone";
+    if (n_excess == 0)
+        return "every server has its share";
+    if (rebalance->n_ended >= rebalance->n_most)
+        return "clients come back to the same servers";
+    return now_ns >= rebalance->until_ns + TAIL_NS ? "the time is over" : NULL;
+}
 
+static void begin_sweep(struct rebalance *rebalance, const struct service *service,
+                        uint32_t n_excess, uint32_t n_now)
+{
     if (prepare(rebalance, service)) {
         share_out(rebalance, service, n_now, n_excess);
         rebalance->sweep = sweeper_shed(rebalance->sweeper, rebalance->excess, rebalance->n_excess);
     }
-    if (rebalance->sweep > 0)
-        rebalance->due_ns = now_ns + pause_after(rebalance, n_excess - n_now, now_ns);
-    else
+    if (rebalance->sweep <= 0)
         forget_sweep(rebalance);
 }
 
-static void begin_sweep(struct rebalance *rebalance, uint64_t now_ns)
+static void take_step(struct rebalance *rebalance, uint64_t now_ns)
 {
     const struct service *service =
         service_table_find(&rebalance->runtime->services, rebalance->service);
-    uint32_t n_excess = service ? rebalance_excess(service) : 0;
+    uint32_t n_excess = 0;
+    uint32_t n_now;
+    const char *why;
 
     rebalance->due_ns = now_ns + STEP_NS;
-    if (!service)
-        stop(rebalance, "the service has gone");
-    else if (n_excess == 0)
-        stop(rebalance, "every server has its share");
-    else if (now_ns >= rebalance->until_ns + STEP_NS)
-        stop(rebalance, "the time is over");
-    if (rebalance->is_on && !rebalance->sweeper->is_busy)
-        shed(rebalance, service, n_excess, now_ns);
+    if (service) {
+        struct totals totals = sum_expected(rebalance, service);
+
+        n_excess = sum_excess(service, &totals);
+    }
+    why = find_end(rebalance, service, n_excess, now_ns);
+    if (why) {
+        stop(rebalance, why);
+        return;
+    }
+    n_now = part_now(rebalance, n_excess, now_ns);
+    if (n_now > 0 && !rebalance->sweeper->is_busy)
+        begin_sweep(rebalance, service, n_excess, n_now);
 }
 
-void rebalance_step(struct rebalance *rebalance, uint64_t now_ns)
+void rebalance_step(struct rebalance *rebalance, uint64_t now_ns, bool may_begin)
 {
     if (rebalance->sweep > 0) {
         if (!sweeper_is_over(rebalance->sweeper, rebalance->sweep))
@@ -192,8 +238,10 @@ void rebalance_step(struct rebalance *rebalance, uint64_t now_ns)
         }
         forget_sweep(rebalance);
     }
+    if (rebalance->is_on && !may_begin)
+        stop(rebalance, "lb4 is on its way out");
     if (rebalance->is_on && now_ns >= rebalance->due_ns)
-        begin_sweep(rebalance, now_ns);
+        take_step(rebalance, now_ns);
 }
 
 uint64_t rebalance_due_ns(const struct rebalance *rebalance)

@@ -459,6 +459,11 @@ uint64_t reload_due_ns(const struct reload *reload)
     return leave_ns < due_ns ? leave_ns : due_ns;
 }
 
+bool reload_is_changing(const struct reload *reload)
+{
+    return is_changing(reload);
+}
+
 bool reload_is_busy(const struct reload *reload)
 {
     return reload->is_reading || is_changing(reload);

@@ -102,9 +102,10 @@ enum command_result reloading_check(struct command_call *call)
     const struct reload_result *result = reload_result(call->from->reload, call->wait.number);
 
     if (!result)
-        return call->from->is_ready ? COMMAND_WAITS
-                                    : command_fail(call, "reload: lb4 is %s; nothing has changed",
-                                                   call->from->state);
+        return call->from->is_ready || reload_is_changing(call->from->reload)
+                   ? COMMAND_WAITS
+                   : command_fail(call, "reload: lb4 is %s; nothing has changed",
+                                  call->from->state);
     if (result->has_failed) {
         append_errors(call->reply, result->text);
         call->keeps_body = true;

@@ -181,7 +181,9 @@ static void add_reload(struct record *record, const struct reload *reload)
         record_number(record, "last_reload_ago", (now_ns - result->ended_ns) / CLOCK_NS_PER_S);
     if (reload->before)
         record_number(record, "undone_in",
-                      reload->undo_ns > now_ns ? (reload->undo_ns - now_ns) / CLOCK_NS_PER_S : 0);
+                      reload->undo_ns > now_ns
+                          ? (reload->undo_ns - now_ns + CLOCK_NS_PER_S - 1) / CLOCK_NS_PER_S
+                          : 0);
 }
 
 enum command_result show_info(struct command_call *call)

@@ -72,9 +72,12 @@ long sweeper_list(struct sweeper *sweeper)
     return -ENOMEM;
 }
 
-long sweeper_kill(struct sweeper *sweeper, const struct backend *backend)
+long sweeper_kill(struct sweeper *sweeper, const struct sweep_target *target)
 {
-    return sweeper->is_busy ? 0 : begin(sweeper, &(struct worker_sweep){.kill = backend});
+    if (sweeper->is_busy)
+        return 0;
+    sweeper->target = *target;
+    return begin(sweeper, &(struct worker_sweep){.kill = &sweeper->target});
 }
 
 long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, size_t n_excess)

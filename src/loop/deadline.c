@@ -34,6 +34,7 @@ void deadline_start(struct deadline_list *list, struct deadline *deadline, uint6
 {
     list_remove(&deadline->link);
     deadline->due_ns = now_ns + list->duration_ns + list->slack_ns;
+    deadline->list = list;
     list_append(&list->entries, &deadline->link);
 }
 

@@ -20,17 +20,22 @@ static const char *state_word(const struct conn *conn)
     return "?";
 }
 
-/* A deadline was last moved when a byte moved. */
-static uint64_t idle_since_ns(const struct tcp_relay *relay, const struct conn *conn)
+/* A deadline was last moved when a byte moved, on the list of the timeout of then: a reload may
+ * have brought another one. */
+static uint64_t started_ns(const struct deadline *deadline, uint64_t least_ns)
 {
-    const struct conn_timeouts *timeouts = &relay->timeouts[conn->service->index];
-    const struct deadline_list *list = conn->is_half_closed ? timeouts->half_close : timeouts->idle;
-    uint64_t span_ns = list->duration_ns + list->slack_ns;
+    const struct deadline_list *list = deadline->list;
+    uint64_t span_ns = list ? list->duration_ns + list->slack_ns : 0;
 
-    if (conn->state != CONN_RELAYING || conn->deadline.due_ns < span_ns ||
-        conn->deadline.due_ns - span_ns < conn->accepted_ns)
-        return conn->accepted_ns;
-    return conn->deadline.due_ns - span_ns;
+    if (!list || deadline->due_ns < span_ns || deadline->due_ns - span_ns < least_ns)
+        return least_ns;
+    return deadline->due_ns - span_ns;
+}
+
+static uint64_t idle_since_ns(const struct conn *conn)
+{
+    return conn->state == CONN_RELAYING ? started_ns(&conn->deadline, conn->accepted_ns)
+                                        : conn->accepted_ns;
 }
 
 static uint64_t since(uint64_t now_ns, uint64_t then_ns)
@@ -63,7 +68,7 @@ static void list_conn(const struct tcp_relay *relay, const struct conn *conn,
         .client = conn->peer,
         .state = state_word(conn),
         .age_ns = since(now_ns, conn->accepted_ns),
-        .idle_ns = since(now_ns, idle_since_ns(relay, conn)),
+        .idle_ns = since(now_ns, idle_since_ns(conn)),
         .bytes_in = conn->up.n_received,
         .bytes_out = conn->down.n_received,
     };
@@ -73,8 +78,6 @@ static void list_conn(const struct tcp_relay *relay, const struct conn *conn,
 static void list_session(const struct udp_relay *relay, const struct udp_session *session,
                          struct sweep_list *list)
 {
-    const struct deadline_list *timeout = udp_session_timeout(relay, session);
-    uint64_t span_ns = timeout->duration_ns + timeout->slack_ns;
     struct sweep_record *record = next_record(list);
     uint64_t now_ns = relay->loop->now_ns;
 
@@ -85,12 +88,10 @@ static void list_session(const struct udp_relay *relay, const struct udp_session
         .client = session->entry.key.client,
         .state = session->n_datagrams_out > 0 ? "answered" : "unanswered",
         .age_ns = since(now_ns, session->began_ns),
-        .idle_ns = since(now_ns + span_ns, session->deadline.due_ns),
+        .idle_ns = since(now_ns, started_ns(&session->deadline, session->began_ns)),
         .bytes_in = session->bytes_in,
         .bytes_out = session->bytes_out,
     };
-    if (record->idle_ns > record->age_ns)
-        record->idle_ns = record->age_ns;
     name_record(record, session->service, session->backend);
 }
 
@@ -106,7 +107,14 @@ void sweep_list(const struct sweep_relays *relays, struct sweep_list *list)
         list_session(relays->udp, container_of(link, struct udp_session, link), list);
 }
 
-static size_t kill_conns(struct tcp_relay *relay, const struct backend *backend)
+static bool is_target(const struct sweep_target *target, const struct service *service,
+                      const struct backend *backend)
+{
+    return backend && strcmp(backend->name, target->server) == 0 &&
+           strcmp(service->name, target->service) == 0;
+}
+
+static size_t kill_conns(struct tcp_relay *relay, const struct sweep_target *target)
 {
     struct list *link = relay->live.next;
     size_t n = 0;
@@ -115,7 +123,7 @@ static size_t kill_conns(struct tcp_relay *relay, const struct backend *backend)
         struct conn *conn = container_of(link, struct conn, link);
 
         link = link->next;
-        if (conn->backend != backend)
+        if (!is_target(target, conn->service, conn->backend))
             continue;
         conn_close(relay, conn, CLOSE_ADMIN, CONN_END_RESET);
         n++;
@@ -124,7 +132,7 @@ static size_t kill_conns(struct tcp_relay *relay, const struct backend *backend)
 }
 
 /* Answers that stand on the lines of a session go before it ends. */
-static size_t kill_sessions(struct udp_relay *relay, const struct backend *backend)
+static size_t kill_sessions(struct udp_relay *relay, const struct sweep_target *target)
 {
     struct list *link;
     size_t n = 0;
@@ -135,7 +143,7 @@ static size_t kill_sessions(struct udp_relay *relay, const struct backend *backe
         struct udp_session *session = container_of(link, struct udp_session, link);
 
         link = link->next;
-        if (session->backend != backend)
+        if (!is_target(target, session->service, session->backend))
             continue;
         udp_session_close(relay, session, UDP_END_ADMIN);
         n++;
@@ -143,11 +151,11 @@ static size_t kill_sessions(struct udp_relay *relay, const struct backend *backe
     return n;
 }
 
-size_t sweep_kill(const struct sweep_relays *relays, const struct backend *backend)
+size_t sweep_kill(const struct sweep_relays *relays, const struct sweep_target *target)
 {
-    size_t n = kill_conns(relays->tcp, backend);
+    size_t n = kill_conns(relays->tcp, target);
 
-    return relays->udp ? n + kill_sessions(relays->udp, backend) : n;
+    return relays->udp ? n + kill_sessions(relays->udp, target) : n;
 }
 
 /* One that may be shed. */
@@ -173,7 +181,7 @@ static size_t find_candidates(struct tcp_relay *relay, const struct backend *bac
         struct conn *conn = container_of(link, struct conn, link);
 
         if (conn->backend == backend && conn->state == CONN_RELAYING)
-            candidates[n++] = (struct candidate){conn, idle_since_ns(relay, conn)};
+            candidates[n++] = (struct candidate){conn, idle_since_ns(conn)};
     }
     qsort(candidates, n, sizeof(*candidates), compare_idle);
     return n;

@@ -5,6 +5,7 @@ import pathlib
 import socket
 import subprocess
 import tempfile
+import time
 
 LIMIT_S = 30
 
@@ -103,3 +104,19 @@ def plain(value):
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if value != "" else "-"
+
+
+# --- the configuration of an lb4 that runs
+
+OLD_S = 10  # lb4 waits for a file that was written to just now: it may not be complete
+
+
+def put_config(lb4, text):
+    """By rename, a file that was written a while ago. Returns its path."""
+    path = pathlib.Path(lb4.directory.name, "lb4.conf")
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    then = time.time() - OLD_S
+    os.utime(fresh, (then, then))
+    os.rename(fresh, path)
+    return path

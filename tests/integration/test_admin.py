@@ -261,9 +261,16 @@ def test_completion_offers_servers(shared_desk):
         ["bash", "-c", f"PATH={os.path.dirname(shared_desk.program)}:$PATH; . {script}; "
          f"COMP_WORDS=(lb4ctl -s {shared_desk.path} drain ''); COMP_CWORD=4; _lb4ctl; "
          'echo "${COMPREPLY[@]}"; '
-         "COMP_WORDS=(lb4ctl sh); COMP_CWORD=1; _lb4ctl; echo \"${COMPREPLY[@]}\""],
+         "for words in 'sh' 'show c' 'reload -' 'reload --confirm ' 'rebalance web -' "
+         "'kill web/s1 ' '-'; do "
+         "IFS=' ' read -ra COMP_WORDS <<<\"lb4ctl $words\"; "
+         "[[ $words != *' ' ]] || COMP_WORDS+=(''); "
+         "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _lb4ctl; echo \"${COMPREPLY[@]}\"; done"],
         capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["web/s1", "show"], done
+    assert not done.stderr
+    assert done.stdout.splitlines() == [
+        "web/s1", "show", "connections config", "--dry-run --confirm", "10s 60s 5m", "--over", "",
+        "--socket --json --help --version"], done
 
 
 def pathlib_root():

@@ -126,3 +126,35 @@ def test_command_and_close(site):
     waiting.kill()
     waiting.communicate()
     site.do("ready", "web/b")
+
+
+def test_list_kill_and_close(site):
+    """Who asked for a walk over all connections leaves at once: nothing stays busy."""
+    for index in range(100):
+        with site.connect() as sock:
+            sock.sendall(b"kill web/nobody\n" if index % 4 == 3 else b"show connections\n")
+    site.do("show", "connections")
+    process = [site.start("show", "connections") for _ in range(5)]
+    for each in process:
+        each.kill()
+        each.communicate()
+    site.do("show", "connections")
+
+
+def test_reload_and_close(site):
+    for words in (b"reload", b"reload --dry-run", b"reload --confirm 1s", b"confirm") * 15:
+        with site.connect() as sock:
+            sock.sendall(words + b"\n")
+    assert site.do("reload") == "no difference\n"
+    servers.wait_until(lambda: not site.json("show", "info")["reloading"], what="nothing runs")
+
+
+def test_lists_that_are_never_read(site):
+    with contextlib.ExitStack() as stack:
+        for _ in range(7):
+            sock = stack.enter_context(site.connect())
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sock.send(b"show connections\nreload --dry-run\n" * 100)
+        site.do("show", "connections")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import admin
 import daemon
 import manager
 import servers
@@ -141,3 +142,41 @@ def test_a_manager_that_does_not_read_hinders_nobody(start_lb4, server):
             assert lb4.wait_exit() == 0
             assert time.monotonic() - started < 5
     lb4.is_finished = True
+
+
+@pytest.mark.parametrize("is_good", [True, False], ids=["good", "bad"])
+@pytest.mark.parametrize("how", ["hup", "lb4ctl"])
+def test_reloading_and_ready_again(start_lb4, server, desk, is_good, how):
+    """sd_notify(3): RELOADING=1 with the monotonic time, then READY=1, whatever became of it; and
+    `lb4ctl reload`, the ExecReload= of the unit, says by its exit status whether it is in force."""
+    text = desk.directive + "\n".join(
+        ["service web {", f"listen tcp {LISTEN}", f"server s1 {server.address}", "}"]) + "\n"
+    with manager.Manager() as systemd:
+        lb4 = start_lb4(["-w", "2"], config=text, env=systemd.environment())
+        systemd.wait("READY")
+        admin.put_config(lb4, text.replace("listen", "tries 7\nlisten" if is_good else "frob"))
+        asked_us = time.monotonic() * 1e6
+        if how == "hup":
+            lb4.signal(signal.SIGHUP)
+        else:
+            assert desk.run("reload").returncode == (0 if is_good else 1)
+        systemd.wait("READY", 2)
+        told_us = int(systemd.wait("RELOADING")["MONOTONIC_USEC"])
+        assert asked_us <= told_us <= time.monotonic() * 1e6
+        kinds = [next(iter(words)) for _, words in systemd.messages if "WATCHDOG" not in words]
+        assert kinds == ["READY", "RELOADING", "READY"]
+        assert ("tries 7" in desk.do("show", "config")) == is_good
+        servers.ask_once(LISTEN)
+        lb4.wait_n_closed("web", 1)
+
+
+def test_dry_runs_and_weights_are_no_reload(start_lb4, server, desk):
+    with manager.Manager() as systemd:
+        start_lb4([], config=desk.directive + f"service web {{\nlisten tcp {LISTEN}\n"
+                  f"server s1 {server.address}\n}}\n", env=systemd.environment())
+        systemd.wait("READY")
+        desk.do("weight", "web/s1", "5")
+        desk.do("reload", "--dry-run")
+        desk.do("reload")
+        systemd.wait("READY", 2)
+        assert len(systemd.all_of("RELOADING")) == 1

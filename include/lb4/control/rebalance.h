@@ -17,9 +17,13 @@ struct rebalance {
     struct sweeper *sweeper;
     bool is_on;
     char service[CONF_NAME_MAX + 1];
+    uint64_t over_ns;
     uint64_t until_ns;
-    uint64_t due_ns; /* of the next step */
-    long sweep;      /* under way; 0 = none */
+    uint64_t due_ns;  /* of the next step */
+    long sweep;       /* under way; 0 = none */
+    uint32_t n_began; /* connections of usable servers at the begin */
+    uint32_t n_first; /* the excess then */
+    size_t n_most;    /* to end, of clients who come back to the same servers again and again */
     size_t n_ended;
     struct sweep_excess *excess; /* of that sweep */
     struct capacity *places;
@@ -36,8 +40,8 @@ uint32_t rebalance_excess(const struct service *service);
 bool rebalance_start(struct rebalance *rebalance, const struct service *service, uint64_t over_ns,
                      uint64_t now_ns);
 
-/* Once a turn of control. */
-void rebalance_step(struct rebalance *rebalance, uint64_t now_ns);
+/* Once a turn of control. `may_begin`: not on the way out, when clients could not come back. */
+void rebalance_step(struct rebalance *rebalance, uint64_t now_ns, bool may_begin);
 uint64_t rebalance_due_ns(const struct rebalance *rebalance); /* UINT64_MAX: it is off, or waits for
                                                                   answers */
 

@@ -94,5 +94,6 @@ uint64_t reload_due_ns(const struct reload *reload);
 
 /* A run is under way, for the service manager. */
 bool reload_is_busy(const struct reload *reload);
+bool reload_is_changing(const struct reload *reload); /* what it has read is being put in force */
 
 #endif

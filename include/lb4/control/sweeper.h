@@ -16,6 +16,7 @@ struct sweeper {
     uint64_t over_ns; /* since when that is known; 0 = not yet */
     uint64_t number;  /* of the sweep, 1.. */
     struct worker_sweep sweep;
+    struct sweep_target target;
     struct sweep_list *lists;
     size_t *n_ended;
 };
@@ -23,18 +24,16 @@ struct sweeper {
 void sweeper_init(struct sweeper *sweeper, struct runtime *runtime);
 void sweeper_fini(struct sweeper *sweeper); /* all threads have ended */
 
-/* Begin: list what is live; end all on this server; shed these, which the caller keeps until it is
- * over. Returns its number; 0: another one is under way; -ENOMEM. */
+/* Begin: list what is live; end all on this server (is copied); shed these, which the caller keeps
+ * until it is over. Returns its number; 0: another one is under way; -ENOMEM. */
 long sweeper_list(struct sweeper *sweeper);
-long sweeper_kill(struct sweeper *sweeper, const struct backend *backend);
+long sweeper_kill(struct sweeper *sweeper, const struct sweep_target *target);
 long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, size_t n_excess);
 
-/* Has every worker done it? Then its result stays until sweeper_release(), or until it is given up
- * as nobody took it. */
+/* Has every worker done it? Then its results stay until sweeper_release(), or until they are given
+ * up (sweeper_tidy()). */
 bool sweeper_is_over(const struct sweeper *sweeper, long number);
 bool sweeper_has_result(const struct sweeper *sweeper, long number);
-
-/* Of one that has a result. */
 size_t sweeper_n_ended(const struct sweeper *sweeper);
 void sweeper_release(struct sweeper *sweeper);
 

@@ -16,6 +16,7 @@
 struct deadline {
     struct list link;
     uint64_t due_ns;
+    const struct deadline_list *list; /* the last one that it was started on */
 };
 
 struct deadline_list {

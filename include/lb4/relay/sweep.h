@@ -40,9 +40,15 @@ struct sweep_relays {
 
 void sweep_list(const struct sweep_relays *relays, struct sweep_list *list);
 
-/* Reset the connections on this server, and end its UDP sessions; reason admin. Returns how many.
- */
-size_t sweep_kill(const struct sweep_relays *relays, const struct backend *backend);
+/* Servers by their name: one that was removed may have connections beside its successor. */
+struct sweep_target {
+    char service[CONF_NAME_MAX + 1];
+    char server[CONF_NAME_MAX + 1];
+};
+
+/* Reset the connections on these servers, and end their UDP sessions; reason admin. Returns how
+ * many. */
+size_t sweep_kill(const struct sweep_relays *relays, const struct sweep_target *target);
 
 /* Of the `n_active` connections on a server `places` says how many are to end, over all workers. */
 struct sweep_excess {

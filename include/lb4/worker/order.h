@@ -20,7 +20,7 @@ struct worker_change {
 /* What an operator wants of all connections (relay/sweep.h); constant but for the results, until
  * all have answered a question that was asked after it. */
 struct worker_sweep {
-    const struct backend *kill;        /* NULL = nobody */
+    const struct sweep_target *kill;   /* NULL = nobody */
     const struct sweep_excess *excess; /* what is to be shed */
     size_t n_excess;
     struct sweep_list *lists; /* by worker; NULL = none is wanted */

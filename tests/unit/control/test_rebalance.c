@@ -2,7 +2,7 @@
 
 #include "runtime_rig.h"
 
-enum { LINES = 6, STEP_MS = 250 };
+enum { LINES = 6, STEP_MS = 250, TAIL_MS = 2000 };
 
 static const uint64_t T0 = 1000 * CLOCK_NS_PER_S; /* the tests' own clock */
 
@@ -129,12 +129,12 @@ static size_t step(uint64_t now_ns)
     struct patience patience = patience_new();
     size_t n_before = rebalance->n_ended;
 
-    rebalance_step(rebalance, now_ns);
+    rebalance_step(rebalance, now_ns, true);
     while (rebalance->sweep > 0 && patience_holds(&patience)) {
         assert_int_equal(rebalance_due_ns(rebalance), UINT64_MAX);
         rig_wait();
         /* No next one: what is due later is not due now. */
-        rebalance_step(rebalance, now_ns);
+        rebalance_step(rebalance, now_ns, true);
     }
     return rebalance->n_ended - n_before;
 }
@@ -161,40 +161,45 @@ static void start(uint64_t over_ms)
     assert_int_equal(rebalance_due_ns(rebalance), T0);
 }
 
+static uint64_t at_ms(uint64_t ms)
+{
+    return T0 + ms * CLOCK_NS_PER_MS;
+}
+
 static void test_at_once(void **state)
 {
     (void)state;
     assert_int_equal(rebalance_excess(rig_service("a")), 3);
-    start(0);
-    assert_false(rebalance_start(rebalance, rig_service("a"), 0, T0));
+    start(1);
+    assert_false(rebalance_start(rebalance, rig_service("a"), 1, T0));
     assert_int_equal(step(T0 - 1), 0);
-    assert_int_equal(step(T0), 3);
+    assert_int_equal(step(T0), 0);
+    assert_int_equal(rebalance_due_ns(rebalance), at_ms(STEP_MS));
+    assert_int_equal(step(at_ms(STEP_MS)), 3);
     assert_int_equal(reconnect(), 3);
     assert_int_equal(rebalance_excess(rig_service("a")), 0);
     assert_true(rebalance->is_on);
-    assert_int_equal(rebalance_due_ns(rebalance), T0 + STEP_MS * CLOCK_NS_PER_MS);
     assert_int_equal(step(rebalance_due_ns(rebalance)), 0);
     assert_false(rebalance->is_on);
     assert_int_equal(rebalance_due_ns(rebalance), UINT64_MAX);
     assert_false(stage.sweeper.is_busy);
     /* And another one. */
-    start(0);
+    start(1);
     assert_int_equal(rebalance->n_ended, 0);
 }
 
-/* One after the other, with pauses that fill the time. */
+/* One after the other, within three quarters of the time. */
 static void test_gradually(void **state)
 {
-    static const uint64_t at_ms[] = {0, 60000, 120000};
+    static const uint64_t none_ms[] = {0, 29500, 59500};
+    static const uint64_t one_ms[] = {STEP_MS, 30500, 60500};
 
     (void)state;
     start(120000);
-    for (size_t i = 0; i < 3; i++) {
-        uint64_t now_ns = T0 + at_ms[i] * CLOCK_NS_PER_MS;
-
-        assert_int_equal(rebalance_due_ns(rebalance), now_ns);
-        assert_int_equal(step(now_ns - 1), 0);
-        assert_int_equal(step(now_ns), 1);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(step(at_ms(none_ms[i])), 0);
+        assert_int_equal(step(at_ms(one_ms[i])), 1);
+        assert_int_equal(rebalance_due_ns(rebalance), at_ms(one_ms[i] + STEP_MS));
         assert_int_equal(reconnect(), 1);
         assert_int_equal(rebalance_excess(rig_service("a")), 2 - i);
     }
@@ -203,38 +208,58 @@ static void test_gradually(void **state)
     assert_int_equal(rebalance->n_ended, 3);
 }
 
-/* Pauses are not shorter than a step: then more end in each. */
+/* Who was sent away and is not back yet still counts: nobody else is sent after him. */
+static void test_not_back_yet(void **state)
+{
+    (void)state;
+    start(1);
+    assert_int_equal(step(at_ms(STEP_MS)), 3);
+    assert_int_equal(step(rebalance_due_ns(rebalance)), 0);
+    assert_false(rebalance->is_on);
+    assert_int_equal(reconnect(), 3);
+}
+
+/* Steps are not shorter: then more end in each. */
 static void test_several_in_a_step(void **state)
 {
     (void)state;
-    start(STEP_MS);
-    assert_int_equal(step(T0), 2);
+    start(600);
+    assert_int_equal(step(T0), 0);
+    assert_int_equal(step(rebalance_due_ns(rebalance)), 2);
     assert_int_equal(reconnect(), 2);
-    assert_int_equal(rebalance_due_ns(rebalance), T0 + STEP_MS * CLOCK_NS_PER_MS);
     assert_int_equal(step(rebalance_due_ns(rebalance)), 1);
     assert_int_equal(reconnect(), 1);
 }
 
-/* Nobody comes back, and the others are not chased for ever. */
+/* It does not go on for ever. */
 static void test_time_is_over(void **state)
 {
-    const uint64_t end_ns = T0 + CLOCK_NS_PER_S;
+    const uint64_t end_ns = at_ms(1000 + TAIL_MS);
     long number;
 
     (void)state;
     start(1000);
     number = sweeper_list(&stage.sweeper); /* an operator's, which is in the way */
     assert_true(number > 0);
-    for (uint64_t now_ns = T0; now_ns < end_ns + STEP_MS * CLOCK_NS_PER_MS;
-         now_ns = rebalance_due_ns(rebalance)) {
+    for (uint64_t now_ns = T0; now_ns < end_ns; now_ns = rebalance_due_ns(rebalance)) {
         assert_int_equal(step(now_ns), 0);
         assert_true(rebalance->is_on);
         assert_true(rebalance_due_ns(rebalance) > now_ns);
     }
-    assert_int_equal(step(end_ns + STEP_MS * CLOCK_NS_PER_MS), 0);
+    assert_int_equal(step(end_ns), 0);
     assert_false(rebalance->is_on);
     assert_int_equal(reconnect(), 0);
     assert_int_equal(rebalance_excess(rig_service("a")), 3);
+}
+
+static void test_on_its_way_out(void **state)
+{
+    (void)state;
+    start(60000);
+    rebalance_step(rebalance, at_ms(STEP_MS), false);
+    assert_false(rebalance->is_on);
+    assert_int_equal(rebalance->sweep, 0);
+    assert_int_equal(reconnect(), 0);
 }
 
 static void test_service_has_gone(void **state)
@@ -255,8 +280,8 @@ static void test_result_was_given_up(void **state)
     long number;
 
     (void)state;
-    start(0);
-    rebalance_step(rebalance, T0);
+    start(1);
+    rebalance_step(rebalance, at_ms(STEP_MS), true);
     number = rebalance->sweep;
     assert_true(number > 0);
     while (!sweeper_is_over(&stage.sweeper, number) && patience_holds(&patience))
@@ -264,7 +289,7 @@ static void test_result_was_given_up(void **state)
     sweeper_tidy(&stage.sweeper, T0);
     sweeper_tidy(&stage.sweeper, T0 + 2 * CLOCK_NS_PER_S);
     assert_false(stage.sweeper.is_busy);
-    rebalance_step(rebalance, T0);
+    rebalance_step(rebalance, at_ms(STEP_MS), true);
     assert_int_equal(rebalance->sweep, 0);
     assert_int_equal(rebalance->n_ended, 0);
     assert_true(rebalance->is_on);
@@ -274,8 +299,8 @@ static void test_result_was_given_up(void **state)
 static void test_ends_in_the_middle(void **state)
 {
     (void)state;
-    start(0);
-    rebalance_step(rebalance, T0);
+    start(1);
+    rebalance_step(rebalance, at_ms(STEP_MS), true);
     assert_true(rebalance->sweep > 0);
 }
 
@@ -285,7 +310,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_excess),    STAGED(test_at_once),
-        STAGED(test_gradually),           STAGED(test_several_in_a_step),
+        STAGED(test_gradually),           STAGED(test_not_back_yet),
+        STAGED(test_on_its_way_out),      STAGED(test_several_in_a_step),
         STAGED(test_time_is_over),        STAGED(test_service_has_gone),
         STAGED(test_result_was_given_up), STAGED(test_ends_in_the_middle),
     };

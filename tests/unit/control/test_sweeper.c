@@ -132,7 +132,7 @@ static void test_list(void **state)
 static void test_kill(void **state)
 {
     const struct backend *first = rig_server("a", "s1");
-    long number = sweeper_kill(sweeper, first);
+    long number = sweeper_kill(sweeper, &(struct sweep_target){"a", "s1"});
 
     (void)state;
     wait_over(number);
@@ -180,7 +180,7 @@ static void test_one_at_a_time(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         assert_int_equal(sweeper_list(sweeper), 0);
-        assert_int_equal(sweeper_kill(sweeper, rig_server("a", "s1")), 0);
+        assert_int_equal(sweeper_kill(sweeper, &(struct sweep_target){"a", "s1"}), 0);
         assert_int_equal(sweeper_shed(sweeper, NULL, 0), 0);
         wait_over(number); /* and as long as its result is not taken */
     }

@@ -184,6 +184,7 @@ static void test_list_that_is_full(void **state)
 
 static void test_kill_of_one_server(void **state)
 {
+    struct sweep_target target = {.server = "s0"};
     struct stats_service_sum sum;
 
     (void)state;
@@ -191,8 +192,9 @@ static void test_kill_of_one_server(void **state)
     for (size_t i = 0; i < 4; i++)
         add_line(i % 2);
     stage.lines[4].client = rig_client(rig); /* connecting, to the first */
-    assert_int_equal(sweep_kill(&stage.relays, server_of(0)), 3);
-    assert_int_equal(sweep_kill(&stage.relays, server_of(0)), 0);
+    memcpy(target.service, rig->services.services->name, sizeof(target.service));
+    assert_int_equal(sweep_kill(&stage.relays, &target), 3);
+    assert_int_equal(sweep_kill(&stage.relays, &target), 0);
     tcp_reap(&rig->relay);
     assert_int_equal(backend_active(server_of(0)), 0);
     assert_int_equal(backend_active(server_of(1)), 2);

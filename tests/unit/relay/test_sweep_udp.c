@@ -94,6 +94,7 @@ static void take_events(void)
 
 static void test_kill_of_one_server(void **state)
 {
+    struct sweep_target target = {.server = "first"};
     struct addr from;
     int other;
 
@@ -104,8 +105,10 @@ static void test_kill_of_one_server(void **state)
     rig_echo(rig, other, scene.servers[1], 50);
     assert_int_equal(sendto(scene.servers[0], "late", 4, 0, &from.sa, addr_length(&from)), 4);
     take_events();
-    assert_int_equal(sweep_kill(&relays, rig_backend(rig, 0)), 1);
-    assert_int_equal(sweep_kill(&relays, rig_backend(rig, 0)), 0);
+    memcpy(rig_backend(rig, 0)->name, target.server, sizeof(target.server));
+    memcpy(target.service, rig->services.services->name, sizeof(target.service));
+    assert_int_equal(sweep_kill(&relays, &target), 1);
+    assert_int_equal(sweep_kill(&relays, &target), 0);
     rig_end_turn(rig);
     wait_for_input(scene.client);
     assert_int_equal(recv(scene.client, &(char[8]){0}, 8, MSG_DONTWAIT), 4);
