@@ -56,13 +56,16 @@ static struct totals sum_usable(const struct service *service)
     return totals;
 }
 
-/* Beyond its share, rounded up. No weight at all: the prober found the first one up meanwhile. */
+/* Beyond its share, rounded up. Where no server was usable when the totals were summed, one may
+ * have become so since. */
 static uint32_t excess_of(const struct backend *backend, const struct totals *totals)
 {
-    uint64_t weight = totals->weight > 0 ? totals->weight : 1;
-    uint64_t share = (totals->active * backend_weight(backend) + weight - 1) / weight;
     uint32_t active = backend_active(backend);
+    uint64_t share;
 
+    if (totals->weight == 0)
+        return 0;
+    share = (totals->active * backend_weight(backend) + totals->weight - 1) / totals->weight;
     return active > share ? active - (uint32_t)share : 0;
 }
 

@@ -95,9 +95,10 @@ static void add_line(int index, int server)
 static int setup(void **state)
 {
     (void)state;
-    stage = (struct stage){.front = sockets_closed_port()};
+    stage = (struct stage){0};
     for (int i = 0; i < 2; i++)
         stage.servers[i] = sockets_listen(&stage.at[i]);
+    stage.front = sockets_closed_port(); /* last, so that no server has it */
     rig_open(conf_with("a", false));
     sweeper_init(&stage.sweeper, &rig.runtime);
     rebalance_init(rebalance, &rig.runtime, &stage.sweeper);

@@ -32,9 +32,10 @@ static int setup(void **state)
     char text[RIG_TEXT_MAX];
 
     (void)state;
-    stage = (struct stage){.front = sockets_closed_port()};
+    stage = (struct stage){0};
     for (int i = 0; i < 2; i++)
         stage.servers[i] = sockets_listen(&stage.at[i]);
+    stage.front = sockets_closed_port(); /* last, so that no server has it */
     snprintf(text, sizeof(text),
              "service a {\n listen tcp 127.0.0.1:%u\n check none\n balance roundrobin\n"
              " server s1 127.0.0.1:%u\n server s2 127.0.0.1:%u\n}\n",
