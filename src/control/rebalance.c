@@ -57,10 +57,12 @@ static struct totals sum_usable(const struct service *service)
 /* Beyond its share, rounded up. */
 static uint32_t excess_of(const struct backend *backend, const struct totals *totals)
 {
-    uint64_t share =
-        (totals->active * backend_weight(backend) + totals->weight - 1) / totals->weight;
     uint32_t active = backend_active(backend);
+    uint64_t share;
 
+    if (totals->weight == 0)
+        return 0; /* a probe has brought it up since they were summed */
+    share = (totals->active * backend_weight(backend) + totals->weight - 1) / totals->weight;
     return active > share ? active - (uint32_t)share : 0;
 }
 
