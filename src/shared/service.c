@@ -69,15 +69,31 @@ struct backend *service_add_backend(struct service_table *table, struct service 
     return backend;
 }
 
-void service_free_backend(struct service_table *table, struct service *service,
-                          struct backend *backend, const struct stats_server_sum *left)
+/* The one of this name that serves, or else one that has not ended: its row must not fall. */
+static struct backend *find_heir(const struct service *service, const struct backend *backend)
 {
+    struct backend *heir = NULL;
+
     for (size_t i = 0; i < service->n_places; i++) {
         struct backend *other = &service->backends[i];
 
-        if (other->state == BACKEND_SERVING && strcmp(other->name, backend->name) == 0)
-            stats_carry_server(&other->carried, left);
+        if (other == backend || strcmp(other->name, backend->name) != 0)
+            continue;
+        if (other->state == BACKEND_SERVING)
+            return other;
+        if (other->state == BACKEND_GONE)
+            heir = other;
     }
+    return heir;
+}
+
+void service_free_backend(struct service_table *table, struct service *service,
+                          struct backend *backend, const struct stats_server_sum *left)
+{
+    struct backend *heir = find_heir(service, backend);
+
+    if (heir)
+        stats_carry_server(&heir->carried, left);
     give_number(table, backend->stats_index);
     atomic_store_explicit(&backend->slot->standing, PICK_GONE, memory_order_relaxed);
     backend->state = BACKEND_NONE;

@@ -294,6 +294,27 @@ static void test_freed_places_are_taken_again(void **state)
     assert_int_equal(old->carried.connections, 0);
 }
 
+/* Two of a name have left, and one of them ends: the other's series goes on from the sum. */
+static void test_counters_go_to_one_that_has_left(void **state)
+{
+    struct conf_service from = conf_of(0, 3, CONF_CHECK_NONE);
+    const struct stats_server_sum left = {.connections = 5};
+    struct backend *first;
+    struct backend *second;
+
+    (void)state;
+    open_with(3, CONF_CHECK_NONE);
+    first = find("s2", BACKEND_SERVING);
+    name_server(2, 7777, 1);
+    run(&from);
+    second = find("s2", BACKEND_SERVING);
+    from = conf_of(0, 2, CONF_CHECK_NONE);
+    run(&from);
+    assert_int_equal(second->state, BACKEND_GONE);
+    service_free_backend(&table, service, first, &left);
+    assert_int_equal(second->carried.connections, 5);
+}
+
 static void test_services_come_and_go(void **state)
 {
     struct conf_service from = conf_of(0, 2, CONF_CHECK_NONE);
@@ -332,6 +353,7 @@ int main(void)
         cmocka_unit_test_teardown(test_out_of_memory, teardown),
         cmocka_unit_test_teardown(test_no_place, teardown),
         cmocka_unit_test_teardown(test_freed_places_are_taken_again, teardown),
+        cmocka_unit_test_teardown(test_counters_go_to_one_that_has_left, teardown),
         cmocka_unit_test_teardown(test_services_come_and_go, teardown),
     };
 
