@@ -429,7 +429,7 @@ int main(void)
 
     /* As in the daemon: signals wait for who reads them. */
     sigemptyset(&blocked);
-    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGQUIT);
     pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

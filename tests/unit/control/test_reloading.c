@@ -115,7 +115,7 @@ static void test_result_to_confirm(void **state)
     rig.call.now_ns = CLOCK_NS_PER_S;
     rig.reload.before = &rig.conf;
     rig.reload.undo_ns = rig.call.now_ns + 42900 * CLOCK_NS_PER_MS;
-    expect_result("reload", &wet, "~ x\nundone in 42 s unless confirmed: lb4ctl confirm\nok\n");
+    expect_result("reload", &wet, "~ x\nundone in 43 s unless confirmed: lb4ctl confirm\nok\n");
     expect_result("reload --json", &wet,
                   "{\"dry_run\":false,\"to_confirm\":true,\"changes\":[\"~ x\"]}\nok\n");
     expect_result("reload --dry-run", &dry, "~ x\nok\n");
