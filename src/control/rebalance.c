@@ -136,7 +136,8 @@ static uint32_t part_now(const struct rebalance *rebalance, uint32_t n_excess, u
 {
     uint64_t even_ns = rebalance->until_ns - rebalance->over_ns / 4;
     uint64_t left_ns = even_ns > now_ns ? even_ns - now_ns : 0;
-    double left = (double)left_ns / (double)(rebalance->over_ns - rebalance->over_ns / 4);
+    uint64_t span_ns = rebalance->over_ns - rebalance->over_ns / 4;
+    double left = (double)left_ns / (double)span_ns;
     uint32_t n_may_stay = (uint32_t)(left * rebalance->n_first);
     uint32_t n = n_excess > n_may_stay ? n_excess - n_may_stay : 0;
 

@@ -7,8 +7,8 @@
 
 #include "lb4/probe/prober.h"
 
-/* A client met trouble with it. Where nothing is probed it is chosen last until a client has reached
- * it, which from time to time one may try. */
+/* A client met trouble with it. Where nothing is probed it is chosen last until a client has
+ * reached it, which from time to time one may try. */
 void trust_suspect(struct probe *probe, uint64_t now_ns);
 
 /* The probe that a client's trouble had brought has succeeded. */
