@@ -36,7 +36,7 @@ void rebalance_fini(struct rebalance *rebalance); /* all threads have ended */
 /* How many connections usable servers of the service have beyond their share by weight. */
 uint32_t rebalance_excess(const struct service *service);
 
-/* Begin. false: one is under way. */
+/* Begin; over_ns is 1 ms or more. false: one is under way. */
 bool rebalance_start(struct rebalance *rebalance, const struct service *service, uint64_t over_ns,
                      uint64_t now_ns);
 
