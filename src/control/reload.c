@@ -354,13 +354,15 @@ static void begin_next(struct reload *reload, uint64_t now_ns)
         close_leaving(reload, now_ns);
 }
 
+/* What an operator wished of a server stays with it: while a run may be undone nobody is retired.
+ */
 void reload_step(struct reload *reload, uint64_t now_ns, bool may_begin)
 {
     if (is_changing(reload))
         finish_change(reload, now_ns);
     if (is_changing(reload))
         return;
-    if (may_begin || retire_is_busy(&reload->retire))
+    if ((may_begin && !reload->before) || retire_is_busy(&reload->retire))
         retire_step(&reload->retire, reload->runtime, now_ns);
     if (!may_begin || retire_is_busy(&reload->retire))
         return;
@@ -454,7 +456,7 @@ uint64_t reload_due_ns(const struct reload *reload)
         return UINT64_MAX; /* the mailbox tells */
     if (reload->next.is_wanted)
         return 0;
-    if (reload->retire.due_ns < due_ns)
+    if (!reload->before && reload->retire.due_ns < due_ns)
         due_ns = reload->retire.due_ns;
     return leave_ns < due_ns ? leave_ns : due_ns;
 }

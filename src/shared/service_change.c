@@ -39,76 +39,105 @@ static int compare_names(const void *left, const void *right)
     return strcmp((*a)->name, (*b)->name);
 }
 
-/* Those that serve, by name. With thousands of servers a walk for each would keep control from
- * everything else. */
-struct serving {
+/* Those that serve or are gone, by name. With thousands of servers a walk for each would keep
+ * control from everything else. */
+struct known {
     struct backend **backends;
     size_t n;
 };
 
-static int serving_init(struct serving *serving, const struct service *service)
+static int known_init(struct known *known, const struct service *service)
 {
-    *serving = (struct serving){0};
-    serving->backends = calloc(service->n_places + 1, sizeof(struct backend *));
-    if (!serving->backends)
+    *known = (struct known){0};
+    known->backends = calloc(service->n_places + 1, sizeof(struct backend *));
+    if (!known->backends)
         return -ENOMEM;
     for (size_t i = 0; i < service->n_places; i++)
-        if (service->backends[i].state == BACKEND_SERVING)
-            serving->backends[serving->n++] = &service->backends[i];
-    qsort(serving->backends, serving->n, sizeof(struct backend *), compare_names);
+        if (service->backends[i].state == BACKEND_SERVING ||
+            service->backends[i].state == BACKEND_GONE)
+            known->backends[known->n++] = &service->backends[i];
+    qsort(known->backends, known->n, sizeof(struct backend *), compare_names);
     return 0;
 }
 
-static struct backend *serving_find(const struct serving *serving, const struct conf_server *server)
+/* The first that is not before the name. */
+static size_t known_from(const struct known *known, const char *name)
 {
     size_t from = 0;
-    size_t to = serving->n;
+    size_t to = known->n;
 
     while (from < to) {
         size_t at = from + (to - from) / 2;
-        struct backend *backend = serving->backends[at];
-        int order = strcmp(server->name, backend->name);
 
-        if (order == 0)
-            return addr_equal(&backend->addr, &server->addr) ? backend : NULL;
-        if (order < 0)
-            to = at;
-        else
+        if (strcmp(known->backends[at]->name, name) < 0)
             from = at + 1;
+        else
+            to = at;
+    }
+    return from;
+}
+
+static struct backend *known_find(const struct known *known, const struct conf_server *server,
+                                  enum backend_state state)
+{
+    for (size_t i = known_from(known, server->name); i < known->n; i++) {
+        struct backend *backend = known->backends[i];
+
+        if (strcmp(backend->name, server->name) != 0)
+            break;
+        if (backend->state == state && addr_equal(&backend->addr, &server->addr))
+            return backend;
     }
     return NULL;
 }
 
-/* The one of this server, if it has one already, is in the seat. */
-static int take_seat(struct service_table *table, struct service *service,
-                     struct service_seat *seat, const struct conf_server *server)
+/* What the operator had made of one that comes back before its last connection has ended. */
+static void inherit(struct service_seat *seat, const struct backend *from)
 {
+    char text[NOTE_TEXT_MAX];
+    uint64_t since_ns = note_read(&from->wish, text);
+
+    if (from->conf_weight == seat->conf_weight)
+        seat->weight = backend_weight(from);
+    seat->wish = backend_standing(from) & (PICK_DRAIN | PICK_MAINT);
+    if (since_ns > 0)
+        note_write(&seat->backend->wish, since_ns, text);
+}
+
+static int take_seat(struct service_table *table, struct service *service,
+                     struct service_seat *seat, const struct known *known,
+                     const struct conf_server *server)
+{
+    const struct backend *gone = known_find(known, server, BACKEND_GONE);
+
+    seat->backend = known_find(known, server, BACKEND_SERVING);
     seat->weight = server->weight;
     seat->conf_weight = server->weight;
     seat->is_backup = server->is_backup;
-    if (!seat->backend)
-        seat->backend = service_add_backend(table, service, server);
-    else if (seat->backend->conf_weight == server->weight)
-        seat->weight = backend_weight(seat->backend);
+    if (seat->backend) {
+        if (seat->backend->conf_weight == server->weight)
+            seat->weight = backend_weight(seat->backend);
+        return 0;
+    }
+    seat->backend = service_add_backend(table, service, server);
+    if (seat->backend && gone)
+        inherit(seat, gone);
     return seat->backend ? 0 : -ENOSPC;
 }
 
 static int seats_init(struct service_table *table, struct service_change *change,
                       const struct conf_service *from)
 {
-    struct serving serving;
-    int error = serving_init(&serving, change->service);
+    struct known known;
+    int error = known_init(&known, change->service);
 
     change->seats = calloc(from->n_servers + 1, sizeof(*change->seats));
     if (!change->seats)
         error = -ENOMEM;
-    for (size_t i = 0; !error && i < from->n_servers; i++) {
-        struct service_seat *seat = &change->seats[change->n_seats++];
-
-        seat->backend = serving_find(&serving, &from->servers[i]);
-        error = take_seat(table, change->service, seat, &from->servers[i]);
-    }
-    free(serving.backends);
+    for (size_t i = 0; !error && i < from->n_servers; i++)
+        error = take_seat(table, change->service, &change->seats[change->n_seats++], &known,
+                          &from->servers[i]);
+    free(known.backends);
     return error;
 }
 
@@ -229,7 +258,8 @@ static void admit_added(struct service_change *change)
             continue;
         seat->backend->state = BACKEND_SERVING;
         atomic_store_explicit(&seat->backend->slot->standing,
-                              seat_standing(seat) | (waits ? PICK_NEW : 0), memory_order_release);
+                              seat_standing(seat) | seat->wish | (waits ? PICK_NEW : 0),
+                              memory_order_release);
     }
 }
 

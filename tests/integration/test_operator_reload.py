@@ -211,6 +211,19 @@ def test_undone_unless_confirmed(start_lb4, desk, pool):
     assert desk.run("confirm").returncode == 1
 
 
+def test_undone_with_the_wishes_of_an_operator(start_lb4, desk, pool):
+    """A server that is left out for a while comes back as it was, and gets no client meanwhile."""
+    lb4 = start(start_lb4, desk, pool)
+    desk.do("maint", "web/s2")
+    desk.do("weight", "web/s2", "7")
+    admin.put_config(lb4, text_of(desk, pool).replace(f"server s2 {pool.texts[1]}", ""))
+    desk.do("reload", "--confirm", "1s")
+    lb4.wait_line("it was not confirmed in time, the configuration before comes back")
+    wait_reloading(desk, False)
+    rows = {row["server"]: row for row in desk.json("show", "servers") if row["state"] != "removed"}
+    assert (rows["s2"]["state"], rows["s2"]["weight"]) == ("maint", 7), rows
+
+
 def test_confirmed(start_lb4, desk, pool):
     lb4 = start(start_lb4, desk, pool)
     admin.put_config(lb4, text_of(desk, pool, options=["weight 7", "", ""]))

@@ -50,6 +50,7 @@ struct service_seat {
     struct backend *backend;
     uint32_t weight;      /* that is to count */
     uint32_t conf_weight; /* what the configuration says */
+    uint32_t wish;        /* of one that is added: PICK_DRAIN, PICK_MAINT */
     bool is_backup;
 };
 

@@ -28,6 +28,8 @@ struct service_change {
 
 /* What `from` says is to become of the service. Servers are the same if name and address are: they
  * keep everything, the weight that an operator gave too, unless the configuration's has changed.
+ * One that was left out, and comes back while it still has connections, is a new one to which the
+ * operator's wishes and weight still apply.
  * Returns 0, -ENOMEM or -ENOSPC (no place for so many that came and went); on error nothing is
  * kept. */
 int service_prepare(struct service_table *table, struct service *service,

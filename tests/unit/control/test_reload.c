@@ -330,6 +330,35 @@ static void test_server_that_left_is_retired(void **state)
     assert_int_equal(reload_due_ns(&self.reload), self.reload.retire.due_ns);
 }
 
+/* Undone is undone: what an operator had made of a server is there again. */
+static void test_wishes_come_back_with_the_server(void **state)
+{
+    struct patience patience = patience_new();
+    char line[64];
+
+    (void)state;
+    snprintf(line, sizeof(line), "check none\n server s2 127.0.0.1:%u", addr_port(&self.at));
+    write_file(line);
+    run((struct reload_wish){0});
+    backend_configure(rig_server("a", "s2"), 7);
+    backend_set(rig_server("a", "s2"), PICK_MAINT);
+    write_file("");
+    run((struct reload_wish){.confirm_ns = 3600 * CLOCK_NS_PER_S});
+    for (int i = 0; i < 5; i++)
+        turn(clock_now_ns() + 2 * CLOCK_NS_PER_S);
+    assert_int_equal(rig_count(BACKEND_GONE), 1);
+    assert_int_equal(reload_due_ns(&self.reload), self.reload.undo_ns);
+    self.reload.undo_ns = 1;
+    turn(clock_now_ns());
+    while (reload_is_busy(&self.reload))
+        turn(clock_now_ns());
+    assert_int_equal(rig_count(BACKEND_SERVING), 2);
+    assert_int_equal(backend_standing(rig_server("a", "s2")), 7 | PICK_MAINT);
+    while (rig_count(BACKEND_GONE) > 0 && patience_holds(&patience))
+        turn(clock_now_ns() + CLOCK_NS_PER_S);
+    assert_int_equal(rig_count(BACKEND_GONE), 0);
+}
+
 /* On the way out what was begun is finished, and nothing begins. */
 static void test_no_run_on_the_way_out(void **state)
 {
@@ -421,6 +450,7 @@ int main(void)
         RELOAD(test_undone_later_if_not_at_once),
         RELOAD(test_weight_while_a_change_is_under_way),
         RELOAD(test_server_that_left_is_retired),
+        RELOAD(test_wishes_come_back_with_the_server),
         RELOAD(test_no_run_on_the_way_out),
         RELOAD(test_end_while_reading),
         RELOAD(test_waits_until_it_is_written),

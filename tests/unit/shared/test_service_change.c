@@ -184,6 +184,38 @@ static void test_weight_of_an_operator(void **state)
     assert_int_equal(backend_weight(backend), 2);
 }
 
+/* One that comes back beside its last connections is what the operator had made of it. */
+static void test_wishes_of_one_that_comes_back(void **state)
+{
+    struct conf_service all = conf_of(0, 3, CONF_CHECK_TCP);
+    struct conf_service without = conf_of(0, 2, CONF_CHECK_TCP);
+    struct backend *gone;
+    char text[NOTE_TEXT_MAX];
+
+    (void)state;
+    open_with(3, CONF_CHECK_TCP);
+    gone = find("s2", BACKEND_SERVING);
+    backend_configure(gone, 7);
+    backend_set(gone, PICK_MAINT | PICK_DOWN);
+    note_write(&gone->wish, 5, "uid 1");
+    backend_acquire(gone);
+    run(&without);
+    assert_ptr_equal(find("s2", BACKEND_GONE), gone);
+    run(&all);
+    assert_int_equal(backend_standing(find("s2", BACKEND_SERVING)), 7 | PICK_MAINT | PICK_NEW);
+    assert_int_equal(note_read(&find("s2", BACKEND_SERVING)->wish, text), 5);
+    assert_string_equal(text, "uid 1");
+    run(&without);
+    conf_servers[2].weight = 3; /* that has changed, and counts */
+    run(&all);
+    assert_int_equal(backend_standing(find("s2", BACKEND_SERVING)), 3 | PICK_MAINT | PICK_NEW);
+    run(&without);
+    name_server(2, 99, 3); /* another server */
+    run(&all);
+    assert_int_equal(backend_standing(find("s2", BACKEND_SERVING)), 3 | PICK_NEW);
+    backend_release(gone);
+}
+
 /* What is not to be leaves no place, no number. */
 static void test_not_to_be(void **state)
 {
@@ -349,6 +381,7 @@ int main(void)
         cmocka_unit_test_teardown(test_new_without_waiting, teardown),
         cmocka_unit_test_teardown(test_same_servers_keep_everything, teardown),
         cmocka_unit_test_teardown(test_weight_of_an_operator, teardown),
+        cmocka_unit_test_teardown(test_wishes_of_one_that_comes_back, teardown),
         cmocka_unit_test_teardown(test_not_to_be, teardown),
         cmocka_unit_test_teardown(test_out_of_memory, teardown),
         cmocka_unit_test_teardown(test_no_place, teardown),
