@@ -25,8 +25,8 @@
 static const long SETTLE_NS = 100 * 1000000L; /* a file that was written to less long ago may not be
                                                  complete; chosen */
 enum {
-    SETTLE_LOOKS = 40,
-    SETTLE_LOOK_NS = 50 * 1000000
+    SETTLE_LOOKS = 100,
+    SETTLE_LOOK_NS = 20 * 1000000
 }; /* 2 s, then it counts as being written */
 
 enum { UNDO_AGAIN_S = 5 }; /* after an undoing that failed; chosen */

@@ -21,7 +21,7 @@
 
 enum {
     THREADS_MAX = 32, /* names looked up at the same time; chosen */
-    SLICE_MS = 100    /* between looks for a signal; chosen */
+    SLICE_MS = 20     /* between looks for a signal; chosen */
 };
 
 struct record {
