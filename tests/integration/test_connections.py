@@ -190,9 +190,9 @@ def test_many_under_traffic(start_lb4, desk):
                 assert rows.keys() == held.keys()
                 assert all(row["server"] == f"s{held[client][1] + 1}"
                            for client, row in rows.items())
-                everything = listed(desk)
-                assert {client for client, row in everything.items()
-                        if row["service"] == "many"} == held.keys()
+                # The kernel may give one port to connections to either listener.
+                assert sorted(row["client"] for row in desk.json("show", "connections")
+                              if row["service"] == "many") == sorted(held)
         bad = drill.failures(clients.records)
         assert not bad, drill.describe(bad, lb4)
 

@@ -119,6 +119,7 @@ def third_is_back(lb4, desk, pool):
         assert not clients.problems, clients.problems
 
 
+@pytest.mark.serial  # who is active is so within PULSE_S
 @pytest.mark.parametrize("policy, weights", [
     ("leastconn", [1, 1, 1]), ("leastconn", [1, 1, 2]), ("roundrobin", [1, 1, 1])])
 def test_shares_follow_the_weights(start_lb4, desk, pool, policy, weights):
