@@ -324,7 +324,7 @@ static void test_prepare(void **state)
     struct loop loop;
     struct mailbox prober;
     struct stats_block stats;
-    struct udp_room room;
+    static struct udp_room room; /* on the stack its alignment is not kept under AddressSanitizer */
     const struct service_table none = {0};
     struct udp_side side = {0};
     const struct udp_side_options options = {.loop = &loop,
