@@ -93,7 +93,7 @@ def test_random_signals(start_lb4, pool, is_full, seed):
     """Rounds of HUP, USR1 and USR2 at random moments, then of TERM, QUIT and INT: a legal end each
     time, with clients that stay and clients that come."""
     chance = random.Random(seed)
-    for _ in range(40 if is_full else 2):
+    for _ in range(80 if is_full else 2):
         lb4, file = reloading.start(start_lb4, text(pool[:1], top=TOP))
         is_ending = threading.Event()
         editor = threading.Thread(target=edit_for_ever, args=(file, pool, is_ending),
