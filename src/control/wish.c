@@ -10,21 +10,7 @@
 #include "lb4/control/reload.h"
 #include "lb4/control/table.h"
 
-/* --- whom ------------------------------------------------------------------------------------- */
-
-static bool find_server(struct command_call *call, const char *service, const char *server,
-                        struct command_target *ret)
-{
-    ret->service = snapshot_find_service(call->from, service);
-    if (!ret->service) {
-        command_fail(call, "no service '%s'", service);
-        return false;
-    }
-    ret->backend = snapshot_find_server(ret->service, server);
-    if (!ret->backend)
-        command_fail(call, "no server '%s' in service %s", server, service);
-    return ret->backend;
-}
+/* --- how long --------------------------------------------------------------------------------- */
 
 /* "--wait TIME" behind the target, or nothing: 0. */
 static bool read_wait(struct command_call *call, uint64_t *ret_ms)
@@ -136,7 +122,7 @@ enum command_result wish_check(struct command_call *call)
     const struct command_wait *wait = &call->wait;
     struct command_target target;
 
-    if (!find_server(call, wait->service, wait->server, &target))
+    if (!command_find_server(call, wait->service, wait->server, &target, false))
         return COMMAND_FAILED;
     if (wait->kind == COMMAND_WAIT_WEIGHT)
         return set_weight(call, &target);
