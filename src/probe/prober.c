@@ -143,21 +143,19 @@ void prober_arm(struct prober *prober, struct probe *probe)
     schedule_set(&prober->schedule, &probe->entry, later(due_ns, prober->loop.now_ns + 1));
 }
 
-/* When the next attempt begins. A slot that passed while this one lasted is not skipped: from start
- * to start there is never more than an interval, or the time-out if that is longer. */
+/* When the next attempt begins: in the slot after the start of this one, which is at most an
+ * interval away, however long this one lasted. One that began outside of the slots, as the first
+ * and those that clients bring, so finds its own at once: servers that would wait for the slot
+ * after it would all come up at the end of the interval. */
 static uint64_t plan(struct prober *prober, const struct probe *probe, enum health_outcome outcome)
 {
     const struct service_check *check = probe_check(probe);
-    uint64_t slot_ns;
 
     if (outcome == HEALTH_UNKNOWN)
         return probe->started_ns + later(check->fast_ns, UNKNOWN_GAP_NS);
     if (health_is_changing(&probe->health))
         return probe->started_ns + check->fast_ns;
-    /* The slot after a probe that was not in one may be close, and that probe takes its leave. */
-    slot_ns = schedule_next_slot(&probe->slots, probe->started_ns + check->interval_ns / 8,
-                                 next_random(prober));
-    return earlier(slot_ns, probe->started_ns + check->interval_ns);
+    return schedule_next_slot(&probe->slots, probe->started_ns, next_random(prober));
 }
 
 static void conclude(struct prober *prober, struct probe *probe, enum health_outcome outcome)

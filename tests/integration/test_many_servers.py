@@ -134,7 +134,7 @@ def check_log(probes, is_full):
           f"max/mean {aligned:.2f}, in any window {sliding:.2f}")
     assert {outcome for _, outcome, _, _ in probes} == {"ok", "failed"}
     assert percentile(late, 0.99) <= bar(LATE_BAR_S, is_full)
-    assert aligned <= bar(SPREAD_BAR, is_full, 2)
+    assert aligned <= bar(SPREAD_BAR, is_full, 1.3)
 
 
 def check_accepts(live, first, last, is_full):
