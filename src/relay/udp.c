@@ -383,6 +383,13 @@ static void on_error(struct udp_relay *relay, struct udp_session *session, int e
         udp_up_refused(relay, session, error);
 }
 
+/* Of a session that waits for one answer, as most do, there is one to be had: a look for more is
+ * not free, and the event comes again if there is one. */
+static size_t count_wanted(const struct udp_session *session)
+{
+    return session->n_datagrams_in == session->n_datagrams_out + 1 ? 1 : ANSWERS_MAX;
+}
+
 /* The bits may be those of a socket that this session had before: only the socket itself is asked.
  */
 void udp_on_server(struct udp_relay *relay, struct source *source, uint32_t bits)
@@ -393,7 +400,7 @@ void udp_on_server(struct udp_relay *relay, struct source *source, uint32_t bits
 
     (void)bits;
     make_room(relay, ANSWERS_MAX);
-    n = udp_inbox_receive_connected(relay->inbox, source->fd, ANSWERS_MAX, &packets);
+    n = udp_inbox_receive_connected(relay->inbox, source->fd, count_wanted(session), &packets);
     if (n < 0)
         on_error(relay, session, -n);
     else
