@@ -21,12 +21,9 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
-#include "lb4/base/sock.h"
 
 enum {
-    ACCEPTS_MAX = 64,  /* in one event, chosen */
     COMMANDS_MAX = 16, /* of one client in one turn, chosen */
-    PAUSE_MS = 100,    /* after an accept that failed for want of descriptors or memory; chosen */
     TICK_MS = 20       /* between looks at what commands wait for; chosen: no operator sees it */
 };
 
@@ -82,20 +79,18 @@ static void reply_error(struct admin *admin, struct admin_client *client, const 
 /* True: something was done, go on. */
 static bool write_reply(struct admin *admin, struct admin_client *client)
 {
-    struct reply *reply = &client->reply;
-
-    while (client->n_sent < reply->n_bytes && !client->has_gone) {
-        ssize_t n = send(client->source.fd, reply->bytes + client->n_sent,
-                         reply->n_bytes - client->n_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+    if (!client->has_gone) {
+        switch (reply_send(&client->reply, &client->n_sent, client->source.fd)) {
+        case REPLY_BLOCKED:
             return false;
-        if (n < 0)
+        case REPLY_UNWANTED:
             client->has_gone = true;
-        else
-            client->n_sent += (size_t)n;
+            break;
+        case REPLY_SENT:
+            break;
+        }
     }
-    reply_clear(reply);
+    reply_clear(&client->reply);
     enter(admin, client, ADMIN_READING);
     if (!client->is_last)
         return true;
@@ -286,32 +281,7 @@ static void receive(struct admin *admin, int fd)
 
 void admin_on_listener(struct admin *admin)
 {
-    admin->has_callers = true;
-}
-
-static void pause_listener(struct admin *admin)
-{
-    loop_remove(admin->loop, &admin->listener);
-    admin->resume_ns = admin->loop->now_ns + PAUSE_MS * CLOCK_NS_PER_MS;
-}
-
-/* After the events of all clients, so that who has gone makes room. Those that find none are turned
- * away only if nobody was let in before them in this turn: who was may be done at the next. */
-static void accept_callers(struct admin *admin)
-{
-    bool was_full = admin->n_clients == ADMIN_CLIENTS;
-
-    admin->has_callers = false;
-    for (int i = 0; i < ACCEPTS_MAX && (was_full || admin->n_clients < ADMIN_CLIENTS); i++) {
-        int fd = accept4(admin->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-        if (fd < 0) {
-            if (sock_out_of_resources(errno))
-                pause_listener(admin);
-            return;
-        }
-        receive(admin, fd);
-    }
+    door_on_event(&admin->door);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
@@ -324,7 +294,7 @@ static uint64_t client_due_ns(const struct admin *admin, const struct admin_clie
 
 uint64_t admin_due_ns(const struct admin *admin)
 {
-    uint64_t due_ns = admin->resume_ns ? admin->resume_ns : UINT64_MAX;
+    uint64_t due_ns = door_due_ns(&admin->door);
 
     for (struct list *at = admin->clients.next; at != &admin->clients; at = at->next) {
         uint64_t its_ns = client_due_ns(admin, container_of(at, struct admin_client, link));
@@ -364,6 +334,7 @@ static void reap(struct admin *admin)
 void admin_end_turn(struct admin *admin)
 {
     struct list *next;
+    int fd;
 
     for (struct list *at = admin->clients.next; at != &admin->clients; at = next) {
         struct admin_client *client = container_of(at, struct admin_client, link);
@@ -374,13 +345,9 @@ void admin_end_turn(struct admin *admin)
         else
             expire(admin, client);
     }
-    if (admin->has_callers)
-        accept_callers(admin);
-    if (admin->resume_ns && admin->resume_ns <= admin->loop->now_ns) {
-        bool is_back = loop_add(admin->loop, &admin->listener, LOOP_LEVEL) == 0;
-
-        admin->resume_ns = is_back ? 0 : admin->loop->now_ns + PAUSE_MS * CLOCK_NS_PER_MS;
-    }
+    while ((fd = door_accept(&admin->door, admin->n_clients < ADMIN_CLIENTS)) >= 0)
+        receive(admin, fd);
+    door_end_turn(&admin->door);
     reap(admin);
 }
 
@@ -391,7 +358,7 @@ void admin_clear(struct admin *admin)
     *admin = (struct admin){.socket = {.fd = -1}};
     list_init(&admin->clients);
     list_init(&admin->dead);
-    source_init(&admin->listener, SOURCE_ADMIN_LISTENER, -1);
+    door_init(&admin->door, SOURCE_ADMIN_LISTENER, -1);
 }
 
 int admin_open(struct admin *admin, const char *directive, const struct privileges_ids *ids,
@@ -406,8 +373,8 @@ int admin_start(struct admin *admin, struct loop *loop, const struct snapshot_fr
     admin->loop = loop;
     admin->from = from;
     admin->uid = geteuid();
-    source_init(&admin->listener, SOURCE_ADMIN_LISTENER, admin->socket.fd);
-    return loop_add(loop, &admin->listener, LOOP_LEVEL);
+    door_init(&admin->door, SOURCE_ADMIN_LISTENER, admin->socket.fd);
+    return door_open(&admin->door, loop);
 }
 
 void admin_close(struct admin *admin)
@@ -415,6 +382,6 @@ void admin_close(struct admin *admin)
     while (!list_is_empty(&admin->clients))
         close_client(admin, container_of(admin->clients.next, struct admin_client, link));
     reap(admin);
-    source_take_fd(&admin->listener);
+    door_take_fd(&admin->door);
     admin_socket_close(&admin->socket);
 }

@@ -1,9 +1,11 @@
 #include "lb4/control/reply.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum {
     REPLY_FIRST_CAP = 1024,
@@ -77,6 +79,19 @@ void reply_format(struct reply *reply, const char *format, ...)
     va_end(args);
     if (n > 0)
         reply_append(reply, text, n < REPLY_FORMAT_MAX ? (size_t)n : REPLY_FORMAT_MAX - 1);
+}
+
+enum reply_result reply_send(const struct reply *reply, size_t *n_sent, int fd)
+{
+    while (*n_sent < reply->n_bytes) {
+        ssize_t n =
+            send(fd, reply->bytes + *n_sent, reply->n_bytes - *n_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (n < 0)
+            return errno == EAGAIN || errno == EWOULDBLOCK ? REPLY_BLOCKED : REPLY_UNWANTED;
+        *n_sent += (size_t)n;
+    }
+    return REPLY_SENT;
 }
 
 /* The length of the UTF-8 sequence at `text` (RFC 3629, section 4), 0 = it is none. */

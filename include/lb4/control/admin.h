@@ -15,6 +15,7 @@
 #include "lb4/base/list.h"
 #include "lb4/control/admin_socket.h"
 #include "lb4/control/command.h"
+#include "lb4/control/door.h"
 #include "lb4/control/privileges.h"
 #include "lb4/loop/loop.h"
 
@@ -27,16 +28,14 @@ enum {
 
 struct admin {
     struct admin_socket socket;
-    struct source listener;
+    struct door door;
     struct loop *loop;
     const struct snapshot_from *from;
     uid_t uid;           /* lb4's own */
     struct list clients; /* of struct admin_client (admin.c) */
     struct list dead;    /* closed in this turn: their memory may stand in the batch */
     size_t n_clients;
-    bool has_callers;   /* the listener has connections to accept, at the end of this turn */
-    uint64_t resume_ns; /* the listener is out of the loop until then; 0 = it is in */
-    uint64_t told_ns;   /* the last time somebody was refused by uid, for the log; 0 = never */
+    uint64_t told_ns; /* the last time somebody was refused by uid, for the log; 0 = never */
 };
 
 /* Make admin_close() harmless on an object that admin_start() has not seen yet. */

@@ -30,6 +30,15 @@ void reply_text(struct reply *reply, const char *text);
 void reply_format(struct reply *reply, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+enum reply_result {
+    REPLY_SENT,    /* all of it */
+    REPLY_BLOCKED, /* the socket takes no more now */
+    REPLY_UNWANTED /* nobody reads any more */
+};
+
+/* Send what follows the first *n_sent bytes, and count on; a non-blocking socket. */
+enum reply_result reply_send(const struct reply *reply, size_t *n_sent, int fd);
+
 /* A JSON string (RFC 8259, section 7) with its quotes. What is not UTF-8 becomes U+FFFD. */
 void reply_json_string(struct reply *reply, const char *text);
 
