@@ -80,7 +80,12 @@ static void side_close(struct flow_side *side, enum conn_ending ending)
 
 static void count_close(struct tcp_relay *relay, const struct conn *conn)
 {
-    stats_add(&relay->stats->services[conn->service->index].closed[conn->reason], 1);
+    struct stats_service *stats = &relay->stats->services[conn->service->index];
+
+    stats_add(&stats->closed[conn->reason], 1);
+    histogram_add(&stats->session_ns, &histogram_session, relay->loop->now_ns - conn->accepted_ns);
+    histogram_add(&stats->session_bytes, &histogram_bytes,
+                  conn->up.n_received + conn->down.n_received);
     stats_add(&relay->stats->worker.closed, 1);
 }
 

@@ -79,6 +79,7 @@ static int begin(struct tcp_relay *relay, struct conn *conn)
     int error;
 
     conn->era = backend_era(conn->backend);
+    conn->connected_ns = relay->loop->now_ns;
     if (addr_port(&to) == 0)
         addr_set_port(&to, conn->asked_port);
     error = sock_connect(&to, &fd);
@@ -134,6 +135,8 @@ static enum connect_result connected(struct tcp_relay *relay, struct conn *conn,
         prove(relay, conn->backend);
     flow_side_note(&conn->server, bits);
     conn->server.is_writable = true;
+    histogram_add(&server_stats(relay, conn)->connect_ns, &histogram_connect,
+                  relay->loop->now_ns - conn->connected_ns);
     conn->connected_ns = relay->loop->now_ns;
     stats_add(&server_stats(relay, conn)->connections, 1);
     return CONNECT_DONE;

@@ -80,6 +80,8 @@ static void add_service(const struct stats_service *from, struct stats_service_s
     sum->bytes_in += stats_read(&from->bytes_in);
     sum->bytes_out += stats_read(&from->bytes_out);
     sum->redispatches += stats_read(&from->redispatches);
+    histogram_read(&from->session_ns, &sum->session_ns);
+    histogram_read(&from->session_bytes, &sum->session_bytes);
 }
 
 /* The ended before the begun, for the same reason. */
@@ -116,6 +118,7 @@ void stats_sum_server(const struct stats_block *blocks, size_t n_blocks, size_t 
     for (size_t i = 0; i < n_blocks; i++) {
         ret->connections += stats_read(&blocks[i].servers[index].connections);
         ret->connect_failures += stats_read(&blocks[i].servers[index].connect_failures);
+        histogram_read(&blocks[i].servers[index].connect_ns, &ret->connect_ns);
     }
 }
 
@@ -126,6 +129,7 @@ void stats_carry_server(struct stats_server_sum *to, const struct stats_server_s
     to->checks_ok += from->checks_ok;
     to->checks_failed += from->checks_failed;
     to->checks_unknown += from->checks_unknown;
+    histogram_carry(&to->connect_ns, &from->connect_ns);
 }
 
 static void clear(stats_counter *counters, size_t n)
@@ -144,8 +148,8 @@ void stats_clear_service(struct stats_block *blocks, size_t n_blocks, size_t ind
 
 void stats_clear_server(struct stats_block *blocks, size_t n_blocks, size_t index)
 {
-    for (size_t i = 0; i < n_blocks; i++) {
-        stats_zero(&blocks[i].servers[index].connections);
-        stats_zero(&blocks[i].servers[index].connect_failures);
-    }
+    static_assert(sizeof(struct stats_server) % sizeof(stats_counter) == 0, "counters only");
+    for (size_t i = 0; i < n_blocks; i++)
+        clear((stats_counter *)&blocks[i].servers[index],
+              sizeof(struct stats_server) / sizeof(stats_counter));
 }

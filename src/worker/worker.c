@@ -319,6 +319,14 @@ static void ask_for_udp_room(struct worker *worker)
             mailbox_post(&group->workers[i].mailbox, MAILBOX_UDP_ROOM);
 }
 
+static void tell_pipes(struct worker *worker)
+{
+    struct stats_worker *stats = &worker->group->stats[worker->index].worker;
+
+    stats_set(&stats->pipes_idle, worker->relay.flow.pipes.n_idle);
+    stats_set(&stats->pipes_lent, worker->relay.flow.pipes.n_lent);
+}
+
 static void end_turn(struct worker *worker)
 {
     udp_side_end_turn(&worker->udp, worker->is_resetting);
@@ -329,6 +337,7 @@ static void end_turn(struct worker *worker)
         tcp_reset_all(&worker->relay, CLOSE_DRAIN);
     tcp_reap(&worker->relay);
     accept_resume(worker);
+    tell_pipes(worker);
     if (worker->is_draining && worker->relay.n_live == 0 && udp_side_live(&worker->udp) == 0)
         mailbox_post(worker->group->control, MAILBOX_PROGRESS);
     if (mailbox_answer(&worker->mailbox))
@@ -337,6 +346,7 @@ static void end_turn(struct worker *worker)
 
 void worker_run(struct worker *worker)
 {
+    tell_pipes(worker);
     while (!worker->is_exiting) {
         size_t n = loop_wait(&worker->loop, wait_ms(worker));
 

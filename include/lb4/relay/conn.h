@@ -45,8 +45,8 @@ struct conn {
     struct backend *backend; /* NULL: no place is held */
     struct pick_set tried;   /* until the first byte has moved */
     uint64_t accepted_ns;
-    uint64_t connected_ns;
-    uint64_t reset_by_ns; /* CONN_RESETTING: deliver until then */
+    uint64_t connected_ns; /* CONN_CONNECTING: when the connect began */
+    uint64_t reset_by_ns;  /* CONN_RESETTING: deliver until then */
     struct addr peer;
     uint32_t n_timeouts; /* connects that timed out */
     uint32_t era;        /* of the server, before the connect (shared/backend.h) */

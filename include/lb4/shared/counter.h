@@ -16,6 +16,12 @@ static inline void stats_add(stats_counter *counter, uint64_t n)
     atomic_store_explicit(counter, value + n, memory_order_release);
 }
 
+/* Where it is no count, but how many there are now. Thread: the writer. */
+static inline void stats_set(stats_counter *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, n, memory_order_relaxed);
+}
+
 /* Its counting begins anew. Thread: the writer, or another when there is no writer any more. */
 static inline void stats_zero(stats_counter *counter)
 {

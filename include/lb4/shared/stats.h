@@ -12,7 +12,9 @@
 #include <stdint.h>
 
 #include "lb4/shared/counter.h"
+#include "lb4/shared/histogram.h"
 #include "lb4/shared/stats_udp.h"
+#include "lb4/shared/stats_worker.h"
 
 /* Why a connection ended: the vocabulary of log, counters and tests. The first cause wins. */
 enum close_reason {
@@ -40,15 +42,18 @@ const char *close_reason_word(enum close_reason reason);
 struct stats_service {
     stats_counter connections; /* accepted for this service */
     stats_counter closed[CLOSE_REASONS];
-    stats_counter bytes_in;     /* client to server, received */
-    stats_counter bytes_out;    /* server to client, received */
-    stats_counter redispatches; /* connects that went on to another server */
+    stats_counter bytes_in;         /* client to server, received */
+    stats_counter bytes_out;        /* server to client, received */
+    stats_counter redispatches;     /* connects that went on to another server */
+    struct histogram session_ns;    /* of connections that ended, from accept to end */
+    struct histogram session_bytes; /* of the same, both directions together */
     struct stats_udp udp;
 };
 
 struct stats_server {
     stats_counter connections; /* connects that succeeded */
     stats_counter connect_failures;
+    struct histogram connect_ns; /* of connects that succeeded, from connect(2) on */
 };
 
 /* Probes of one server, written by the prober alone. */
@@ -56,17 +61,6 @@ struct stats_checks {
     stats_counter ok;
     stats_counter failed;
     stats_counter unknown; /* our own trouble: no descriptor, no port */
-};
-
-struct stats_worker {
-    stats_counter connections; /* served by this worker */
-    stats_counter closed;
-    stats_counter handed_over;  /* accepted here, served by another worker */
-    stats_counter relayed_copy; /* bytes by recv and send */
-    stats_counter relayed_splice;
-    stats_counter dropped_bytes;  /* received, but their reader had gone */
-    stats_counter splice_refused; /* directions that fell back to copy for good */
-    stats_counter accept_pauses;  /* listener paused: maxconn, or no descriptors */
 };
 
 /* The counters of one worker. */
@@ -91,6 +85,8 @@ struct stats_service_sum {
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint64_t redispatches;
+    struct histogram_sum session_ns;
+    struct histogram_sum session_bytes;
     struct stats_udp_sum udp;
 };
 
@@ -100,6 +96,7 @@ struct stats_server_sum {
     uint64_t checks_ok; /* the prober's, of which the blocks know nothing */
     uint64_t checks_failed;
     uint64_t checks_unknown;
+    struct histogram_sum connect_ns;
 };
 
 void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t index,
