@@ -189,6 +189,32 @@ static void tell(struct command_call *call, const struct command_target *target,
         log_warn("service %s: no server takes new clients now", target->service->name);
 }
 
+static void record(struct command_call *call, const struct command_target *target,
+                   const struct snapshot_server *before)
+{
+    struct history_entry entry = {.at_ns = clock_now_ns(),
+                                  .lasted_ns = before->since_s * CLOCK_NS_PER_S,
+                                  .standing = backend_standing(target->backend)};
+
+    if (!call->from->wishes)
+        return;
+    snprintf(entry.service, sizeof(entry.service), "%s", target->service->name);
+    snprintf(entry.server, sizeof(entry.server), "%s", target->backend->name);
+    note_read(&target->backend->wish, entry.why);
+    history_append(call->from->wishes, &entry);
+}
+
+static void set_wish(struct command_call *call, const struct command_target *target,
+                     enum wish before, enum wish wish)
+{
+    struct snapshot_server snapshot;
+
+    snapshot_take_server(call->from, target->service, target->backend, &snapshot);
+    store(target, before, wish);
+    tell(call, target, before, wish);
+    record(call, target, &snapshot);
+}
+
 static enum command_result change(struct command_call *call, enum wish wish)
 {
     struct command_target target;
@@ -198,10 +224,8 @@ static enum command_result change(struct command_call *call, enum wish wish)
     if (!read_wait(call, &wait_ms) || !command_find_target(call, &target, false))
         return COMMAND_FAILED;
     before = wish_of(backend_standing(target.backend));
-    if (before != wish) {
-        store(&target, before, wish);
-        tell(call, &target, before, wish);
-    }
+    if (before != wish)
+        set_wish(call, &target, before, wish);
     if (wait_ms == 0)
         return answer(call, &target);
     return begin_wait(call, &target, wish == WISH_READY ? COMMAND_WAIT_USABLE : COMMAND_WAIT_EMPTY,

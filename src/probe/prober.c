@@ -18,6 +18,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/loop/deadline.h"
+#include "lb4/probe/chronicle.h"
 #include "lb4/probe/roster.h"
 #include "lb4/probe/trust.h"
 #include "lb4/probe/verdict.h"
@@ -164,6 +165,7 @@ static void conclude(struct prober *prober, struct probe *probe, enum health_out
 
     if (!(backend_standing(probe->backend) & PICK_MAINT))
         verdict_take(prober, probe, outcome, now_ns);
+    chronicle_note(prober->history, probe, now_ns);
     probe->next_ns = later(plan(prober, probe, outcome), now_ns);
 }
 
@@ -248,6 +250,7 @@ static void serve(struct prober *prober, struct probe *probe)
 
     if (probe->unmark_ns <= now_ns)
         trust_unmark(probe, now_ns);
+    chronicle_note(prober->history, probe, now_ns);
     switch (probe->attempt.state) {
     case ATTEMPT_IDLE:
         break;
@@ -357,6 +360,7 @@ static void notice_suspects(struct prober *prober)
         if (!probe->is_prompted && !probe->is_spared &&
             backend_standing(probe->backend) & (PICK_SUSPECT | PICK_DOUBT))
             notice(prober, probe);
+        chronicle_note(prober->history, probe, prober->loop.now_ns);
     }
 }
 
@@ -381,6 +385,7 @@ static void obey(struct prober *prober, struct probe *probe)
     }
     if (is_new && !probe->is_new)
         verdict_begin_anew(probe);
+    chronicle_begin(probe, prober->loop.now_ns);
     probe->is_new = is_new;
 }
 

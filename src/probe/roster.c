@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "lb4/base/clock.h"
+#include "lb4/probe/chronicle.h"
 #include "lb4/probe/verdict.h"
 #include "lb4/shared/reserve.h"
 
@@ -87,7 +88,8 @@ int roster_init(struct prober *prober, struct service_table *services)
     prober->probes = reserve_memory(SERVICE_STATS_MAX, sizeof(*prober->probes));
     prober->checks = reserve_memory(SERVICE_STATS_MAX, sizeof(*prober->checks));
     prober->services_told = reserve_memory(SERVICE_TABLE_MAX, sizeof(*prober->services_told));
-    if (!prober->probes || !prober->checks || !prober->services_told)
+    prober->history = history_new();
+    if (!prober->probes || !prober->checks || !prober->services_told || !prober->history)
         return -ENOMEM;
     for (size_t i = 0; i < services->n_services; i++) {
         struct service *service = &services->services[i];
@@ -104,6 +106,8 @@ void roster_fini(struct prober *prober)
     reserve_release(prober->probes, SERVICE_STATS_MAX, sizeof(*prober->probes));
     reserve_release(prober->checks, SERVICE_STATS_MAX, sizeof(*prober->checks));
     reserve_release(prober->services_told, SERVICE_TABLE_MAX, sizeof(*prober->services_told));
+    history_free(prober->history);
+    prober->history = NULL;
     prober->probes = NULL;
     prober->checks = NULL;
     prober->services_told = NULL;
@@ -116,6 +120,7 @@ static void begin_probe(struct prober *prober, struct probe *probe)
     uint64_t now_ns = clock_now_ns();
 
     verdict_begin(probe, now_ns);
+    chronicle_begin(probe, now_ns);
     probe->next_ns = probe_check(probe)->is_probed ? now_ns : UINT64_MAX;
     prober_arm(prober, probe);
 }
@@ -124,12 +129,18 @@ static void begin_probe(struct prober *prober, struct probe *probe)
  * nobody would take off the marks that it has left. */
 static void start_over(struct prober *prober, struct probe *probe)
 {
+    uint32_t told_health = probe->told_health;
+    uint64_t told_ns = probe->told_ns;
+
     prober_close_attempt(prober, probe);
     verdict_note_judged(prober, probe);
     schedule_set(&prober->schedule, &probe->entry, UINT64_MAX);
     backend_exonerate(probe->backend);
     backend_clear(probe->backend, PICK_DOWN | PICK_FRESH | PICK_NEW | PICK_DOUBT | PICK_PROVEN);
     begin_probe(prober, probe_init(prober, probe->service, probe->backend));
+    probe->told_health = told_health;
+    probe->told_ns = told_ns;
+    chronicle_note(prober->history, probe, clock_now_ns());
 }
 
 static void check_anew(struct prober *prober, struct probe *probe)

@@ -13,6 +13,7 @@
 #include "lb4/conf/model.h"
 #include "lb4/control/limits.h"
 #include "lb4/probe/prober.h"
+#include "lb4/shared/history.h"
 #include "lb4/shared/note.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
@@ -30,9 +31,10 @@ struct snapshot_from {
     const struct worker_group *group;
     struct prober *prober;
     const struct limits_budget *budget;
-    struct reload *reload; /* of these three NULL in tests that need none */
+    struct reload *reload; /* of these four NULL in tests that need none */
     struct sweeper *sweeper;
     struct rebalance *rebalance;
+    struct history *wishes; /* operators' changes of state; control writes it */
     uint64_t started_ns;
     const char *state; /* "starting", "running", "draining", "stopping" */
     bool is_ready;     /* neither starting nor on the way out */

@@ -30,6 +30,8 @@ struct probe {
     uint64_t late_ns;        /* how long after its due time that was */
     uint64_t prompted_ns;    /* the last one that a client's failed connect brought; 0 = never */
     uint64_t cleared_ns;     /* when it was last taken for no suspect any more; 0 = never */
+    uint64_t told_ns;        /* since when it is told_health */
+    uint32_t told_health;    /* the last in the history, see probe/chronicle.h */
     uint32_t n_relapses; /* suspect again soon after a probe had answered, so many times in a row */
     uint32_t n_unknown;  /* outcomes in a row that said nothing */
     bool is_prompted;    /* a client's failed connect was noticed, no probe has answered since */

@@ -21,6 +21,7 @@
 #include "lb4/base/list.h"
 #include "lb4/loop/loop.h"
 #include "lb4/probe/probe.h"
+#include "lb4/shared/history.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
@@ -58,6 +59,7 @@ struct prober {
                              those not probed */
     size_t n_probes;      /* places below may be taken */
     struct stats_checks *checks;          /* by backend->stats_index */
+    struct history *history;              /* changes of health; any thread reads it */
     struct prober_service *services_told; /* by service->index */
     struct list waiting;   /* of struct probe: due, but max_open is reached; in order */
     struct list lingering; /* of struct probe: their descriptors can be had back */
