@@ -288,6 +288,32 @@ static void check_services(const struct conf *conf, const struct listeners table
         freeifaddrs(own.list);
 }
 
+static bool meets(const struct addr *host, const struct addr *other)
+{
+    return host->sa.sa_family == other->sa.sa_family &&
+           (addr_equal_host(host, other) || addr_is_wildcard(host) || addr_is_wildcard(other));
+}
+
+/* The kernel lets nobody listen on an address beside one that listens on all. */
+static void check_http(const struct conf *conf, const struct listeners *tcp,
+                       struct conf_report *report)
+{
+    uint16_t port = addr_port(&conf->http);
+
+    for (size_t i = 0; i < tcp->n_entries; i++) {
+        const struct listen_entry *entry = &tcp->entries[i];
+        const struct conf_place *place = &entry->listen->place;
+
+        if (!meets(&entry->host, &conf->http) || port < entry->first_port ||
+            port > entry->last_port)
+            continue;
+        conf_report_error(report, &conf->http_place,
+                          "http: port %u of this address is listened on already, at %s:%u:%u", port,
+                          place->file, place->line, place->column);
+        return;
+    }
+}
+
 static int check_listeners(const struct conf *conf, struct conf_report *report)
 {
     struct listeners tables[2] = {0}; /* of TCP, of UDP */
@@ -297,6 +323,8 @@ static int check_listeners(const struct conf *conf, struct conf_report *report)
         error = listeners_init(&tables[1], conf, CONF_UDP, report);
     if (!error)
         check_services(conf, tables, report);
+    if (!error && conf->http.sa.sa_family != AF_UNSPEC)
+        check_http(conf, &tables[0], report);
     listeners_fini(&tables[0]);
     listeners_fini(&tables[1]);
     return error;

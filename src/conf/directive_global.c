@@ -7,14 +7,6 @@
 
 static const char *const on_off[] = {"on", "off", NULL};
 
-static void warn_no_effect(struct reader *reader, const struct lex_line *line)
-{
-    struct conf_place place = reader_place(reader, line, 0);
-
-    conf_report_warn(reader->report, &place, "%s: not in this version: accepted, has no effect yet",
-                     line->words[0].text);
-}
-
 void directive_workers(struct reader *reader, const struct lex_line *line)
 {
     uint64_t n;
@@ -86,6 +78,7 @@ void directive_admin(struct reader *reader, const struct lex_line *line)
     snprintf(reader->conf->admin, sizeof(reader->conf->admin), "%s", line->words[1].text);
 }
 
+/* Without an address: for this machine alone. */
 void directive_http(struct reader *reader, const struct lex_line *line)
 {
     struct endpoint at;
@@ -100,6 +93,9 @@ void directive_http(struct reader *reader, const struct lex_line *line)
                      conf_quote(line->words[1].text, line->words[1].n_bytes, quote));
         return;
     }
-    snprintf(reader->conf->http, sizeof(reader->conf->http), "%s", line->words[1].text);
-    warn_no_effect(reader, line);
+    if (at.kind == ENDPOINT_ANY)
+        addr_parse("127.0.0.1", &at.addr);
+    addr_set_port(&at.addr, at.first_port);
+    reader->conf->http = at.addr;
+    reader->conf->http_place = reader_place(reader, line, 1);
 }

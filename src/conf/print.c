@@ -198,6 +198,8 @@ static void print_service(const struct conf_service *service, FILE *stream)
 
 void conf_print_globals(const struct conf *conf, FILE *stream)
 {
+    char http[ADDR_TEXT_MAX];
+
     print_auto("workers", conf->workers, conf->workers == 0, stream);
     print_auto("maxconn", conf->maxconn, conf->maxconn == 0, stream);
     print_auto("pipes", conf->pipes, conf->pipes_auto, stream);
@@ -207,7 +209,8 @@ void conf_print_globals(const struct conf *conf, FILE *stream)
         fprintf(stream, "user %s%s%s\n", conf->user, conf->group[0] != '\0' ? ":" : "",
                 conf->group);
     print_address("admin", conf->admin, stream);
-    print_address("http", conf->http, stream);
+    if (conf->http.sa.sa_family != AF_UNSPEC)
+        print_address("http", addr_format(&conf->http, http), stream);
 }
 
 void conf_print(const struct conf *conf, FILE *stream)

@@ -2,6 +2,7 @@
 is read back to the same, and wrong usage exits 2. No daemon is started."""
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -321,12 +322,22 @@ def test_errors_of_flags_have_a_place():
     assert errors == "command line:7:7: tries: 0 is outside 1..100\n"
 
 
-def test_http_is_accepted_with_a_warning(write):
-    path = write(at_top("admin unix:/run/lb4/admin.sock\nhttp 127.0.0.1:9404"))
+def test_http_without_an_address_is_for_this_machine(write):
+    code, printed, errors = run("-T", "-c", write(at_top("http :9404")))
+    assert (code, errors) == (0, "")
+    assert "http 127.0.0.1:9404\n" in printed.replace('"', "")
+
+
+@pytest.mark.parametrize("http, listen", [
+    ("127.0.0.1:9404", "127.0.0.1:9404"), (":9404", ":9400-9410"), ("[::]:80", "[::1]:80"),
+    ("0.0.0.0:80", "127.0.0.1:80")])
+def test_http_at_a_listener(write, http, listen):
+    path = write(f"http {http}\nservice s {{\nlisten tcp {listen}\n"
+                 "server one 198.51.100.1:1\n}\n")
     code, _, errors = run("-t", "-c", path)
-    assert code == 0
-    assert [line.split(": ")[:2] for line in errors.splitlines()] == [[f"{path}:2:1", "warning"]]
-    assert errors.count("not in this version: accepted, has no effect yet") == 1
+    assert code == 1
+    assert re.search(rf"^{path}:1:6: http: port \d+ of this address is listened on already, at"
+                     rf" {path}:3:12$", errors, re.M), errors
 
 
 @pytest.mark.parametrize("line, printed", [

@@ -94,7 +94,8 @@ struct conf {
     char user[CONF_NAME_MAX + 1];  /* "" = stay who we are */
     char group[CONF_NAME_MAX + 1]; /* "" = the user's primary group */
     char admin[CONF_PATH_MAX + 6]; /* as written, "unix:/path", an absolute path; "" = none */
-    char http[CONF_HOST_MAX + 8];  /* as written, "127.0.0.1:9404" or "" */
+    struct addr http;              /* AF_UNSPEC = none */
+    struct conf_place http_place;
     struct conf_service *services;
     size_t n_services;
     char **files; /* names of the files read, for conf_place; NULL-terminated */

@@ -216,6 +216,28 @@ static void test_again(void **state)
     conf_free(&conf);
 }
 
+static const char *with_http(const char *http, const char *listen)
+{
+    static char text[512];
+
+    snprintf(text, sizeof(text), "http %s\nservice a {\nlisten %s\nserver s 198.51.100.1:1\n}\n",
+             http, listen);
+    return text;
+}
+
+static void test_http(void **state)
+{
+    (void)state;
+    conf_text_refuse(with_http(":80", "tcp 127.0.0.1:80"), "1:6", "on already, at t:3:12");
+    conf_text_refuse(with_http(":80", "tcp :79-81"), "1:6", "port 80 of this address");
+    conf_text_refuse(with_http("0.0.0.0:80", "both 127.0.0.1:80"), "1:6", "on already");
+    conf_text_refuse(with_http("[::1]:80", "tcp :80"), "1:6", "on already");
+    conf_text_accept_and_free(with_http(":80", "udp 127.0.0.1:80"));
+    conf_text_accept_and_free(with_http(":80", "tcp 127.0.0.2:80"));
+    conf_text_accept_and_free(with_http("[::]:80", "tcp 127.0.0.1:80"));
+    conf_text_accept_and_free(with_http(":80", "tcp :81-90"));
+}
+
 /* 100,000 servers; the bound is far above what it takes, and far below anything quadratic. */
 static void test_many(void **state)
 {
@@ -253,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_names),        cmocka_unit_test(test_hidden_listener),
         cmocka_unit_test(test_many),         cmocka_unit_test(test_backups_only),
         cmocka_unit_test(test_again),        cmocka_unit_test(test_transports),
+        cmocka_unit_test(test_http),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -487,19 +487,19 @@ static void test_later(void **state)
         conf_text_refuse(in_service(wrong[i].line), wrong[i].place, wrong[i].fragment);
 }
 
-static void test_warnings(void **state)
+static void test_for_operators(void **state)
 {
+    char text[ADDR_TEXT_MAX];
     static struct conf_report report;
     struct conf conf;
 
     (void)state;
     assert_int_equal(conf_text_read(at_top("admin unix:/a\nhttp :1"), &conf, &report), 0);
-    assert_int_equal(report.n_warnings, 1);
-    assert_int_equal(report.warnings[0].place.line, 2);
-    assert_non_null(
-        strstr(report.warnings[0].text, "not in this version: accepted, has no effect"));
+    assert_int_equal(report.n_warnings, 0);
     assert_string_equal(conf.admin, "unix:/a");
-    assert_string_equal(conf.http, ":1");
+    assert_string_equal(addr_format(&conf.http, text), "127.0.0.1:1");
+    assert_int_equal(conf.http_place.line, 2);
+    assert_int_equal(conf.http_place.column, 6);
     conf_free(&conf);
 }
 
@@ -511,7 +511,7 @@ int main(void)
         cmocka_unit_test(test_check_values),       cmocka_unit_test(test_udp_checks),
         cmocka_unit_test(test_length_of_texts),    cmocka_unit_test(test_udp_values),
         cmocka_unit_test(test_server_values),      cmocka_unit_test(test_later),
-        cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_for_operators),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
