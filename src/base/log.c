@@ -472,3 +472,12 @@ bool log_wait_room(int timeout_ms)
         nanosleep(&pause, NULL);
     return !own_ring || has_room(own_ring);
 }
+
+uint64_t log_dropped_total(void)
+{
+    uint64_t n = 0;
+
+    for (const struct ring *ring = atomic_load(&writer.rings); ring; ring = ring->next)
+        n += atomic_load_explicit(&ring->dropped, memory_order_relaxed);
+    return n;
+}

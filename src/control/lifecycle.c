@@ -362,10 +362,10 @@ static void dispatch(struct lifecycle *self, const struct loop_event *event)
         mailbox_take(&self->mailbox);
         break;
     case SOURCE_ADMIN_LISTENER:
-        admin_on_listener(&self->operator.admin);
-        break;
     case SOURCE_ADMIN_CLIENT:
-        admin_on_client(&self->operator.admin, event->source, event->bits);
+    case SOURCE_HTTP_LISTENER:
+    case SOURCE_HTTP_CLIENT:
+        operator_on_event(&self->operator, event);
         break;
     case SOURCE_LISTENER:
     case SOURCE_CLIENT:

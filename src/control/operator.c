@@ -1,5 +1,6 @@
 #include "lb4/control/operator.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,9 +13,10 @@ void operator_init(struct operator* operator, struct runtime * runtime, struct r
     sweeper_init(&operator->sweeper, runtime);
     rebalance_init(&operator->rebalance, runtime, &operator->sweeper);
     admin_clear(&operator->admin);
+    http_clear(&operator->http);
 }
 
-int operator_open(struct operator* operator, const struct privileges_ids * ids)
+static int open_admin(struct operator* operator, const struct privileges_ids * ids)
 {
     char text[ADMIN_SOCKET_ERROR_MAX];
     int error;
@@ -28,10 +30,51 @@ int operator_open(struct operator* operator, const struct privileges_ids * ids)
     return error;
 }
 
+static int open_http(struct operator* operator)
+{
+    const struct addr *at = &operator->reload->conf->http;
+    char text[HTTP_ERROR_MAX];
+    char where[ADDR_TEXT_MAX];
+    int error;
+
+    if (at->sa.sa_family == AF_UNSPEC)
+        return 0;
+    error = http_open(&operator->http, at, text);
+    if (error)
+        log_error("%s", text);
+    else if (!addr_is_loopback(at))
+        log_warn("http: %s is open to the network: whoever reaches it can read the state of all "
+                 "services and servers",
+                 addr_format(at, where));
+    return error;
+}
+
+int operator_open(struct operator* operator, const struct privileges_ids * ids)
+{
+    int error = open_admin(operator, ids);
+
+    if (error)
+        return error;
+    operator->wishes = history_new();
+    return operator->wishes ? open_http(operator) : - ENOMEM;
+}
+
+static int start_sockets(struct operator* operator, struct loop * loop)
+{
+    int error = 0;
+
+    if (operator->admin.socket.fd >= 0)
+        error = admin_start(&operator->admin, loop, &operator->snapshot);
+    if (error)
+        log_error("admin: %s", strerror(-error));
+    else if (operator->http.door.source.fd >= 0)
+        error = http_start(&operator->http, loop, &operator->snapshot);
+    return error;
+}
+
 int operator_start(struct operator* operator, struct loop * loop, const char *config_name)
 {
     struct runtime *runtime = operator->runtime;
-    int error;
 
     operator->snapshot =(struct snapshot_from){.conf = operator->reload->conf,
                                                .config_name = config_name,
@@ -42,13 +85,23 @@ int operator_start(struct operator* operator, struct loop * loop, const char *co
                                                .reload = operator->reload,
                                                .sweeper = &operator->sweeper,
                                                .rebalance = &operator->rebalance,
+                                               .wishes = operator->wishes,
                                                .started_ns = clock_now_ns()};
-    if (operator->admin.socket.fd<0)
-        return 0;
-    error = admin_start(&operator->admin, loop, &operator->snapshot);
-    if (error)
-        log_error("admin: %s", strerror(-error));
-    return error;
+    return start_sockets(operator, loop);
+}
+
+void operator_on_event(struct operator* operator, const struct loop_event * event)
+{
+    struct source *source = event->source;
+
+    if (source->kind == SOURCE_ADMIN_LISTENER)
+        admin_on_listener(&operator->admin);
+    else if (source->kind == SOURCE_ADMIN_CLIENT)
+        admin_on_client(&operator->admin, source, event->bits);
+    else if (source->kind == SOURCE_HTTP_LISTENER)
+        http_on_listener(&operator->http);
+    else if (source->kind == SOURCE_HTTP_CLIENT)
+        http_on_client(&operator->http, source, event->bits);
 }
 
 void operator_close(struct operator* operator)
@@ -56,6 +109,8 @@ void operator_close(struct operator* operator)
     if (!operator->runtime)
         return;
     admin_close(&operator->admin);
+    http_close(&operator->http);
+    history_free(operator->wishes);
     rebalance_fini(&operator->rebalance);
     sweeper_fini(&operator->sweeper);
 }
@@ -71,16 +126,19 @@ void operator_end_turn(struct operator* operator, uint64_t now_ns)
 {
     operator->snapshot.conf = operator->reload->conf;
     admin_end_turn(&operator->admin);
+    http_end_turn(&operator->http);
     rebalance_step(&operator->rebalance, now_ns, operator->snapshot.is_ready);
     sweeper_tidy(&operator->sweeper, now_ns);
 }
 
 uint64_t operator_due_ns(const struct operator* operator)
 {
-    uint64_t admin_ns = admin_due_ns(&operator->admin);
+    uint64_t http_ns = http_due_ns(&operator->http);
     uint64_t rebalance_ns = rebalance_due_ns(&operator->rebalance);
+    uint64_t due_ns = admin_due_ns(&operator->admin);
 
-    uint64_t due_ns = admin_ns < rebalance_ns ? admin_ns : rebalance_ns;
+    due_ns = http_ns < due_ns ? http_ns : due_ns;
+    due_ns = rebalance_ns < due_ns ? rebalance_ns : due_ns;
 
     /* One that asked and has gone may have left results behind. */
     if (operator->sweeper.over_ns> 0 && operator->sweeper.over_ns + 2 * CLOCK_NS_PER_S<due_ns)

@@ -5,6 +5,7 @@
 
 #include "lb4/base/log.h"
 #include "lb4/control/admin.h"
+#include "lb4/control/http.h"
 
 enum { PREPARED_PIPES = 8 }; /* of each worker, made before privileges are dropped; chosen */
 
@@ -59,6 +60,13 @@ static uint64_t count_probed(const struct conf *conf)
     return n;
 }
 
+static uint64_t count_operators(const struct conf *conf)
+{
+    bool has_http = conf->http.sa.sa_family != AF_UNSPEC;
+
+    return (conf->admin[0] ? ADMIN_DESCRIPTORS : 0) + (has_http ? HTTP_DESCRIPTORS : 0);
+}
+
 int runtime_compute_budget(const struct runtime *runtime, const struct conf *conf, size_t n_leaving,
                            struct limits_budget *ret, char reterr[static LIMITS_TEXT_MAX])
 {
@@ -66,7 +74,7 @@ int runtime_compute_budget(const struct runtime *runtime, const struct conf *con
                                .n_listeners = listener_count(conf) * runtime->n_workers + n_leaving,
                                .udp_sessions = count_udp_sessions(conf),
                                .n_probed = count_probed(conf),
-                               .n_admin = conf->admin[0] ? ADMIN_DESCRIPTORS : 0,
+                               .n_admin = count_operators(conf),
                                .maxconn = conf->maxconn,
                                .pipes = conf->splice ? conf->pipes : 0,
                                .pipes_auto = conf->splice && conf->pipes_auto};

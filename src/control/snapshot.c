@@ -3,10 +3,14 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "lb4/base/clock.h"
+#include "lb4/base/log.h"
 #include "lb4/conf/diff.h"
 #include "lb4/conf/print.h"
+#include "lb4/control/reload.h"
 #include "lb4/control/report.h"
 
 /* --- services --------------------------------------------------------------------------------- */
@@ -156,12 +160,17 @@ struct backend *snapshot_find_server(const struct service *service, const char *
 
 /* --- the process ------------------------------------------------------------------------------ */
 
-/* Without the one that reads the folder, and its two dots. */
+/* From Linux 6.2 on the folder's size is their number. Before, without the one that reads the
+ * folder, and its two dots. */
 static uint64_t count_descriptors(void)
 {
-    DIR *folder = opendir("/proc/self/fd");
+    struct stat status;
+    DIR *folder;
     uint64_t n = 0;
 
+    if (stat("/proc/self/fd", &status) == 0 && status.st_size > 0)
+        return (uint64_t)status.st_size;
+    folder = opendir("/proc/self/fd");
     if (!folder)
         return 0;
     while (readdir(folder))
@@ -170,12 +179,42 @@ static uint64_t count_descriptors(void)
     return n > 3 ? n - 3 : 0;
 }
 
+static void add_worker(const struct stats_worker *stats, struct snapshot_process *ret)
+{
+    ret->copy_bytes += stats_read(&stats->relayed_copy);
+    ret->splice_bytes += stats_read(&stats->relayed_splice);
+    ret->pipes_idle += stats_read(&stats->pipes_idle);
+    ret->pipes_lent += stats_read(&stats->pipes_lent);
+}
+
 void snapshot_take_process(const struct snapshot_from *from, struct snapshot_process *ret)
 {
+    uint64_t uptime_ns = clock_now_ns() - from->started_ns;
+
     *ret = (struct snapshot_process){
-        .uptime_s = (clock_now_ns() - from->started_ns) / CLOCK_NS_PER_S,
+        .uptime_s = uptime_ns / CLOCK_NS_PER_S,
         .n_connections = capacity_used(&from->group->capacity),
         .n_udp_sessions = udp_room_used(&from->group->udp_room),
         .n_descriptors = count_descriptors(),
+        .started_s = (uint64_t)time(NULL) - uptime_ns / CLOCK_NS_PER_S,
+        .log_dropped = log_dropped_total(),
     };
+    for (size_t i = 0; i < from->group->n_workers; i++)
+        add_worker(&from->group->stats[i].worker, ret);
+    if (!from->reload)
+        return;
+    ret->reloads_ok = from->reload->n_good;
+    ret->reloads_failed = from->reload->n_failed;
+}
+
+/* The closed before the opened, as in stats_sum_service(). */
+void snapshot_take_worker(const struct snapshot_from *from, size_t worker,
+                          struct snapshot_worker *ret)
+{
+    const struct stats_worker *stats = &from->group->stats[worker].worker;
+    uint64_t closed = stats_read(&stats->closed);
+
+    ret->total = stats_read(&stats->connections);
+    ret->active = ret->total - closed;
+    ret->handed_over = stats_read(&stats->handed_over);
 }

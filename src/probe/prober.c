@@ -426,6 +426,8 @@ static void dispatch(struct prober *prober, const struct loop_event *event)
     case SOURCE_SIGNAL:
     case SOURCE_ADMIN_LISTENER:
     case SOURCE_ADMIN_CLIENT:
+    case SOURCE_HTTP_LISTENER:
+    case SOURCE_HTTP_CLIENT:
         abort(); /* of other threads */
     }
 }

@@ -268,6 +268,8 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
     case SOURCE_SIGNAL:
     case SOURCE_ADMIN_LISTENER:
     case SOURCE_ADMIN_CLIENT:
+    case SOURCE_HTTP_LISTENER:
+    case SOURCE_HTTP_CLIENT:
         abort(); /* the prober's and control's own */
     }
 }

@@ -17,6 +17,7 @@
 #define LB4_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
@@ -46,6 +47,9 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 /* Wait until half of the calling thread's ring is free, or `timeout_ms` are over: for a thread
  * without traffic that has much to say. false: there is no room, nobody reads the log. */
 bool log_wait_room(int timeout_ms);
+
+/* Lines that were dropped so far, of all threads that have a ring. Thread: any. */
+uint64_t log_dropped_total(void);
 
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_line(LOG_LEVEL_WARN, __VA_ARGS__)

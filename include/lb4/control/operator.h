@@ -1,9 +1,10 @@
-/* What serves operators: the admin socket, and what their commands need beside the runtime and its
- * reload. Thread: control. */
+/* What serves operators: the admin socket, the HTTP listener, and what their commands need beside
+ * the runtime and its reload. Thread: control. */
 #ifndef LB4_CONTROL_OPERATOR_H
 #define LB4_CONTROL_OPERATOR_H
 
 #include "lb4/control/admin.h"
+#include "lb4/control/http.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/rebalance.h"
 #include "lb4/control/reload.h"
@@ -20,13 +21,15 @@ struct operator
     struct rebalance rebalance;
     struct snapshot_from snapshot; /* what commands look at */
     struct admin admin;
+    struct http http;
+    struct history *wishes;
     char directive[CONF_PATH_MAX + 6]; /* of the configuration that lb4 was started with */
 };
 
 /* Harmless for operator_close(). */
 void operator_init(struct operator* operator, struct runtime * runtime, struct reload *reload);
 
-/* Open the socket that the configuration names, if it does. Before privileges are dropped, for who
+/* Open the sockets that the configuration names, if it does. Before privileges are dropped, for who
  * lb4 will be. Returns 0 or -errno, after a line in the log. */
 int operator_open(struct operator* operator, const struct privileges_ids * ids);
 
@@ -35,6 +38,9 @@ int operator_start(struct operator* operator, struct loop * loop, const char *co
 
 /* All threads have ended. */
 void operator_close(struct operator* operator);
+
+/* An event of a source of the admin socket or the HTTP listener. */
+void operator_on_event(struct operator* operator, const struct loop_event * event);
 
 /* Before the events of a turn: what commands are to see of the state. And after them. */
 void operator_begin_turn(struct operator* operator, enum lifecycle_state state);

@@ -74,6 +74,20 @@ struct snapshot_process {
     uint32_t n_connections;
     uint32_t n_udp_sessions;
     uint64_t n_descriptors; /* open now; 0 = cannot be counted */
+    uint64_t started_s;     /* since 1970, by the present clock on the wall */
+    uint64_t copy_bytes;    /* relayed by all workers */
+    uint64_t splice_bytes;
+    uint64_t pipes_idle;
+    uint64_t pipes_lent; /* with bytes inside */
+    uint64_t reloads_ok;
+    uint64_t reloads_failed;
+    uint64_t log_dropped; /* lines */
+};
+
+struct snapshot_worker {
+    uint64_t active; /* connections, as all three */
+    uint64_t total;
+    uint64_t handed_over; /* accepted here, served by another one */
 };
 
 /* Of a server's standing: removed, maint, drain, down, new (it came from maintenance and waits for
@@ -85,6 +99,8 @@ void snapshot_take_service(const struct snapshot_from *from, const struct servic
 void snapshot_take_server(const struct snapshot_from *from, const struct service *service,
                           const struct backend *backend, struct snapshot_server *ret);
 void snapshot_take_process(const struct snapshot_from *from, struct snapshot_process *ret);
+void snapshot_take_worker(const struct snapshot_from *from, size_t worker,
+                          struct snapshot_worker *ret);
 
 /* Servers of a service that take new clients now. */
 size_t snapshot_n_usable(const struct service *service);

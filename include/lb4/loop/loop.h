@@ -28,7 +28,9 @@ enum source_kind {
     SOURCE_PROBE,          /* prober: an attempt to reach a server */
     SOURCE_SIGNAL,         /* control: signalfd */
     SOURCE_ADMIN_LISTENER, /* control: an operator's client connects */
-    SOURCE_ADMIN_CLIENT    /* control: an operator's client */
+    SOURCE_ADMIN_CLIENT,   /* control: an operator's client */
+    SOURCE_HTTP_LISTENER,  /* control: a client of the HTTP listener connects */
+    SOURCE_HTTP_CLIENT     /* control: a client of the HTTP listener */
 };
 
 struct source {
