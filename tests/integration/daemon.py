@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 
+import web
+
 NOBODY = 65534
 # Of lb4: one for each process of pytest-xdist, as the kernel counts the pages in pipes by user
 # (pipe(7)), and several daemons would take them from each other.
@@ -44,6 +46,7 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(n))
 os.execv(sys.argv[2 + n], sys.argv[2 + n:])
 """
 
+IS_SCRAPED = os.environ.get("LB4_TEST_HTTP", "") not in ("", "0")
 IS_SANITIZED = os.environ.get("LB4_SANITIZED", "") not in ("", "0")
 
 
@@ -71,6 +74,10 @@ class Daemon:
         self.n_workers = 0  # not known yet
         self.descriptors_at_start = None
         self.directory = None
+        self.http = None
+        self.scraped = None
+        if IS_SCRAPED and "http" not in str(config) + str(args):
+            args, config = self.add_http(list(args), config)
         command = [*wrapper]
         descriptors = [getattr(sock, "fileno", lambda sock=sock: sock)() for sock in passed]
         if descriptors:
@@ -94,6 +101,15 @@ class Daemon:
         if reads_log and self.process.stderr:
             self.reader = threading.Thread(target=self.read_log, daemon=True)
             self.reader.start()
+
+    def add_http(self, args, config):
+        """An HTTP listener, for a look at the counters at the end."""
+        if config is None and "-l" not in args:
+            return args, config
+        self.http = web.take_address()
+        if config is None:
+            return ["-o", f"http {self.http}", *args], config
+        return args, f"{config}\nhttp {self.http}\n"
 
     def write_config(self, text):
         self.directory = tempfile.TemporaryDirectory(prefix="lb4-test-")
@@ -207,10 +223,34 @@ class Daemon:
             if self.process.poll() is None:
                 if checks_descriptors and self.descriptors_at_start is not None:
                     self.wait_descriptors()
+                self.check_counters()
                 self.signal(signal.SIGTERM)
             self.check_end()
         finally:
             self.kill()
+
+    def check_counters(self):
+        """Nothing is active, by the identity; and what it ends with is what it says now."""
+        if self.http is None:
+            return
+        deadline = time.monotonic() + END_LIMIT_S
+        self.scraped = web.Scrape(self.http)
+        while self.scraped.sum("lb4_connections_active"):
+            assert time.monotonic() < deadline, "connections that are active at the end"
+            time.sleep(0.02)
+            self.scraped = web.Scrape(self.http)
+
+    def compare_counters(self, summary):
+        for labels, total in self.scraped.samples["lb4_connections_total"].items():
+            name = dict(labels)["service"]
+            values = summary["service", name]
+            assert total == values["total"], f"{name}: {total} scraped, {values}"
+            for reason in REASONS:
+                n_closed = self.scraped.value("lb4_closed_total", service=name, reason=reason)
+                assert n_closed == values.get(reason, 0), f"{name} {reason}: {n_closed}, {values}"
+            for way in ("in", "out"):
+                n_bytes = self.scraped.value("lb4_bytes_total", service=name, direction=way)
+                assert n_bytes == values[way], f"{name} {way}: {n_bytes}, {values}"
 
     def check_end(self):
         """After TERM was sent, or the end expected: exit 0, nothing active, no reports."""
@@ -220,6 +260,8 @@ class Daemon:
         assert code == 0, f"exit {code}\n{self.tail()}"
         summary = self.summary()
         assert summary, "no summary of services in the log\n" + self.tail()
+        if self.scraped:
+            self.compare_counters(summary)
         for (kind, name), values in summary.items():
             assert values.get("active", 0) == 0, f"{kind} {name} is left with {values}"
             if kind == "service":
