@@ -16,6 +16,7 @@ LB4 = "build/release/lb4"
 LB4CTL = "build/release/lb4ctl"
 CONFIG = "lb4.conf.example"
 LISTEN_PORT = 7000
+PAGE_PORT = 7080  # of lb4's own page
 SERVERS = {"web1": 7001, "web2": 7002, "web3": 7003}  # as in lb4.conf.example
 SPARE = {"web4": 7004}  # for a reload
 DEADLINE_S = 10
@@ -69,7 +70,7 @@ class Demo(contextlib.ExitStack):
     def __enter__(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(1))
-        for port in (LISTEN_PORT, *SERVERS.values(), *SPARE.values()):
+        for port in (LISTEN_PORT, PAGE_PORT, *SERVERS.values(), *SPARE.values()):
             demand_free_port(port, socket.SOCK_STREAM)
             demand_free_port(port, socket.SOCK_DGRAM)
         self.folder = pathlib.Path(
@@ -85,8 +86,9 @@ class Demo(contextlib.ExitStack):
         return self.folder / "admin.sock"
 
     def read_example(self):
-        """lb4.conf.example, with a socket for lb4ctl."""
-        return f"admin unix:{self.admin_socket}\n" + pathlib.Path(CONFIG).read_text()
+        """lb4.conf.example, with a socket for lb4ctl, and the page."""
+        mine = f"admin unix:{self.admin_socket}\nhttp 127.0.0.1:{PAGE_PORT}\n"
+        return mine + pathlib.Path(CONFIG).read_text()
 
     def write_config(self, text):
         """By rename: lb4 never sees half of it."""

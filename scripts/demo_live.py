@@ -23,6 +23,7 @@ def show_intro(servers):
         f"Or ask yourself: curl http://127.0.0.1:{demo.LISTEN_PORT}/     Ctrl-C ends all.\n"
         f"By UDP:          bash -c 'exec 3<>/dev/udp/127.0.0.1/{demo.LISTEN_PORT}; "
         "echo hello >&3; head -n 1 <&3'\n"
+        f"Look at it live: http://127.0.0.1:{demo.PAGE_PORT}/ in a browser\n"
         "'cut' are clients whose server died while it served them, 'failed' all others\n"
         "that got no answer: they should be 0 as long as one server lives."
     )
