@@ -1,42 +1,12 @@
 #include "lb4/shared/choose.h"
 
-/* One choice under way. */
-struct choice {
-    struct service *service;
-    const struct service_plan *plan;
-    const struct pick_set *tried;
-    uint32_t random;
-    bool spares_fresh;
-};
+#include "lb4/shared/choice.h"
 
 /* 0..n-1, from the upper bits, which are the good ones of such a generator. */
 static size_t draw(struct choice *choice, size_t n)
 {
     choice->random = choice->random * 1664525u + 1013904223u;
     return (size_t)((uint64_t)choice->random * n >> 32);
-}
-
-static uint32_t standing_at(const struct choice *choice, size_t index)
-{
-    return service_standing(choice->service, index);
-}
-
-static uint32_t active_at(const struct choice *choice, size_t index)
-{
-    return atomic_load_explicit(&choice->service->slots[index].active, memory_order_relaxed);
-}
-
-static uint32_t rank_at(const struct choice *choice, size_t index)
-{
-    if (pick_set_has(choice->tried, index))
-        return PICK_RANK_NONE;
-    return pick_rank(standing_at(choice, index), choice->spares_fresh);
-}
-
-static struct pick_load load_at(const struct choice *choice, size_t index)
-{
-    return (struct pick_load){active_at(choice, index),
-                              standing_at(choice, index) & PICK_WEIGHT_MASK};
 }
 
 /* The best rank that can be had now. From a random start, since with half of the servers down the
@@ -48,7 +18,7 @@ static uint32_t best_rank(struct choice *choice)
     uint32_t best = PICK_RANK_NONE;
 
     for (size_t i = 0; i < n && best < PICK_RANK_BEST; i++) {
-        uint32_t rank = rank_at(choice, at);
+        uint32_t rank = choice_rank_at(choice, at);
 
         if (rank > best)
             best = rank;
@@ -58,37 +28,26 @@ static uint32_t best_rank(struct choice *choice)
     return best;
 }
 
-/* How good a server is, or the one found so far. */
-struct standard {
-    uint32_t rank;
-    struct pick_load load;
-};
-
-static bool is_better(struct standard a, struct standard b)
-{
-    return a.rank > b.rank || (a.rank == b.rank && pick_is_less(a.load, b.load));
-}
-
 enum { DRAWS_MAX = 8 }; /* chosen */
 
 /* A few draws for a server that is as good as `standard`: each of those with the same odds. A walk
  * from a random start would give the one that follows busy or dead servers the share of them all.
  */
-static struct backend *draw_as_good(struct choice *choice, struct standard standard)
+static struct backend *draw_as_good(struct choice *choice, struct choice_standard standard)
 {
     for (int i = 0; i < DRAWS_MAX; i++) {
         size_t at = draw(choice, choice->plan->n_backends);
-        struct standard here = {rank_at(choice, at), load_at(choice, at)};
+        struct choice_standard here = choice_standard_at(choice, at);
 
-        if (!is_better(standard, here))
+        if (!choice_is_better(standard, here))
             return &choice->service->backends[at];
     }
     return NULL;
 }
 
 struct search {
-    struct standard best;
-    struct standard enough; /* nobody is better than this */
+    struct choice_standard best;
+    struct choice_standard enough; /* nobody is better than this */
     struct backend *found;
 };
 
@@ -96,14 +55,14 @@ struct search {
 static __attribute__((noinline)) bool consider(const struct choice *choice, struct search *search,
                                                size_t at)
 {
-    struct standard here = {pick_rank(standing_at(choice, at), choice->spares_fresh),
-                            load_at(choice, at)};
+    struct choice_standard here = {pick_rank(choice_standing_at(choice, at), choice->spares_fresh),
+                                   choice_load_at(choice, at)};
 
-    if (!is_better(here, search->best) || pick_set_has(choice->tried, at))
+    if (!choice_is_better(here, search->best) || pick_set_has(choice->tried, at))
         return false;
     search->best = here;
     search->found = &choice->service->backends[at];
-    return !is_better(search->enough, here);
+    return !choice_is_better(search->enough, here);
 }
 
 /* What a server must be less loaded than to be looked at. Weight 0 is an endless load. */
@@ -117,7 +76,7 @@ static struct pick_load limit_of(const struct search *search)
  * be looked at in vain, but is not missed. */
 static bool search_range(const struct choice *choice, struct search *search, size_t from, size_t to)
 {
-    const struct backend_slot *slots = choice->service->slots;
+    const struct backend_slot *slots = choice->slots;
     struct pick_load limit = limit_of(search);
 
     for (size_t at = from; at < to; at++) {
@@ -135,22 +94,22 @@ static bool search_range(const struct choice *choice, struct search *search, siz
 }
 
 /* The same odds for all again, where they are too few for the draws: one pass more. */
-static struct backend *any_as_good(struct choice *choice, struct standard standard)
+static struct backend *any_as_good(struct choice *choice, struct choice_standard standard)
 {
     struct backend *chosen = NULL;
     size_t n_good = 0;
 
     for (size_t at = 0; at < choice->plan->n_backends; at++) {
-        struct standard here = {rank_at(choice, at), load_at(choice, at)};
+        struct choice_standard here = choice_standard_at(choice, at);
 
-        if (!is_better(standard, here) && draw(choice, ++n_good) == 0)
+        if (!choice_is_better(standard, here) && draw(choice, ++n_good) == 0)
             chosen = &choice->service->backends[at];
     }
     return chosen;
 }
 
-/* The least loaded of the best rank. The search ends at the first idle one. */
-static struct backend *choose_least(struct choice *choice)
+/* The search ends at the first idle one. */
+struct backend *choice_least(struct choice *choice)
 {
     size_t n = choice->plan->n_backends;
     size_t start = draw(choice, n);
@@ -182,10 +141,10 @@ static struct backend *choose_next(struct choice *choice, uint32_t best)
     const struct service_plan *plan = choice->plan;
 
     for (size_t i = 0; i < plan->n_sequence && i < TICKETS_MAX; i++) {
-        uint64_t ticket = atomic_fetch_add_explicit(&service->ticket, 1, memory_order_relaxed);
+        uint64_t ticket = atomic_fetch_add_explicit(choice->ticket, 1, memory_order_relaxed);
         uint16_t index = plan->sequence[ticket % plan->n_sequence];
 
-        if (rank_at(choice, index) == best)
+        if (choice_rank_at(choice, index) == best)
             return &service->backends[index];
     }
     return NULL;
@@ -205,15 +164,13 @@ static struct backend *choose_by_source(struct choice *choice, uint32_t best,
     for (uint32_t i = 0; i < maglev->n_entries; i++) {
         uint16_t index = maglev->entries[at];
 
-        if (rank_at(choice, index) == best)
+        if (choice_rank_at(choice, index) == best)
             return &choice->service->backends[index];
         if (++at == maglev->n_entries)
             at = 0;
     }
     return NULL;
 }
-
-enum { REJECTIONS_MAX = 16 }; /* chosen: 1 in 65,536 choices gives up where half is usable */
 
 /* Each with odds by its weight, `other` never. */
 static struct backend *draw_weighted(struct choice *choice, uint32_t best,
@@ -222,10 +179,10 @@ static struct backend *draw_weighted(struct choice *choice, uint32_t best,
     struct service *service = choice->service;
     const struct service_plan *plan = choice->plan;
 
-    for (int i = 0; i < REJECTIONS_MAX; i++) {
+    for (int i = 0; i < CHOICE_REJECTIONS_MAX; i++) {
         uint16_t index = plan->sequence[draw(choice, plan->n_sequence)];
 
-        if (rank_at(choice, index) == best && &service->backends[index] != other)
+        if (choice_rank_at(choice, index) == best && &service->backends[index] != other)
             return &service->backends[index];
     }
     return NULL;
@@ -238,13 +195,12 @@ static struct backend *choose_of_two(struct choice *choice, uint32_t best)
 
     if (!second)
         return NULL;
-    return pick_is_less(load_at(choice, second->index), load_at(choice, first->index)) ? second
-                                                                                       : first;
+    return pick_is_less(choice_load_at(choice, second->index), choice_load_at(choice, first->index))
+               ? second
+               : first;
 }
 
-/* The policies other than leastconn. NULL also when other threads or rare servers made them give
- * up. */
-static struct backend *choose_by_policy(struct choice *choice, const struct addr *client)
+struct backend *choice_by_policy(struct choice *choice, const struct addr *client)
 {
     uint32_t best = best_rank(choice);
 
@@ -263,18 +219,13 @@ static struct backend *choose_by_policy(struct choice *choice, const struct addr
     return NULL;
 }
 
-static bool follows_load(enum conf_balance balance)
-{
-    return balance == CONF_BALANCE_LEASTCONN || balance == CONF_BALANCE_RANDOM;
-}
-
-static struct backend *choose(struct choice *choice, const struct addr *client)
+struct backend *choice_make(struct choice *choice, const struct addr *client)
 {
     struct backend *chosen = NULL;
 
     if (choice->plan->balance != CONF_BALANCE_LEASTCONN)
-        chosen = choose_by_policy(choice, client);
-    return chosen ? chosen : choose_least(choice);
+        chosen = choice_by_policy(choice, client);
+    return chosen ? chosen : choice_least(choice);
 }
 
 /* A trial is for one client: false = it is another thread's. */
@@ -290,14 +241,16 @@ struct backend *service_choose(struct service *service, const struct service_cli
     struct choice choice = {
         .service = service,
         .plan = plan,
+        .slots = service->slots,
+        .ticket = &service->ticket,
         .tried = client->tried,
         .random = client->random,
-        .spares_fresh = follows_load(plan->balance) && client->random >> 31,
+        .spares_fresh = choice_follows_load(plan) && client->random >> 31,
     };
-    struct backend *chosen = choose(&choice, client->addr);
+    struct backend *chosen = choice_make(&choice, client->addr);
 
     if (chosen && !may_have(chosen))
-        chosen = choose(&choice, client->addr);
+        chosen = choice_make(&choice, client->addr);
     if (chosen)
         backend_acquire(chosen);
     return chosen;

@@ -1,0 +1,82 @@
+/* One choice under way: what choose.c and foresee.c share. Part of shared/choose.
+ *
+ * It reads slots and draws from a ticket that need not be the service's own: with copies of both a
+ * choice can be made as often as one likes, and nothing of it is seen by anybody. The functions
+ * take no place on a server. */
+#ifndef LB4_SHARED_CHOICE_H
+#define LB4_SHARED_CHOICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lb4/shared/service.h"
+
+struct choice {
+    struct service *service;
+    const struct service_plan *plan;
+    const struct backend_slot *slots; /* plan->n_backends: the service's, or a copy */
+    _Atomic uint64_t *ticket;         /* the same */
+    const struct pick_set *tried;
+    uint32_t random;
+    bool spares_fresh;
+};
+
+/* How good a server is, or the one found so far. */
+struct choice_standard {
+    uint32_t rank;
+    struct pick_load load;
+};
+
+/* Of a policy that looks at loads every second choice spares those that came back. */
+static inline bool choice_follows_load(const struct service_plan *plan)
+{
+    return plan->balance == CONF_BALANCE_LEASTCONN || plan->balance == CONF_BALANCE_RANDOM;
+}
+
+static inline uint32_t choice_standing_at(const struct choice *choice, size_t index)
+{
+    return atomic_load_explicit(&choice->slots[index].standing, memory_order_relaxed);
+}
+
+static inline uint32_t choice_rank_at(const struct choice *choice, size_t index)
+{
+    if (pick_set_has(choice->tried, index))
+        return PICK_RANK_NONE;
+    return pick_rank(choice_standing_at(choice, index), choice->spares_fresh);
+}
+
+static inline struct pick_load choice_load_at(const struct choice *choice, size_t index)
+{
+    return (struct pick_load){
+        atomic_load_explicit(&choice->slots[index].active, memory_order_relaxed),
+        choice_standing_at(choice, index) & PICK_WEIGHT_MASK};
+}
+
+static inline struct choice_standard choice_standard_at(const struct choice *choice, size_t index)
+{
+    return (struct choice_standard){choice_rank_at(choice, index), choice_load_at(choice, index)};
+}
+
+static inline bool choice_is_better(struct choice_standard a, struct choice_standard b)
+{
+    return a.rank > b.rank || (a.rank == b.rank && pick_is_less(a.load, b.load));
+}
+
+enum {
+    CHOICE_REJECTIONS_MAX = 16
+}; /* draws for one server under random; chosen: 1 in 65,536
+      choices gives up where half is usable */
+
+/* The least loaded of the best rank; one of several, each with the same odds. NULL: there is none.
+ */
+struct backend *choice_least(struct choice *choice);
+
+/* What roundrobin, source and random choose in the best rank. NULL: there is none, they gave up, or
+ * it is another policy; then the least loaded is chosen. */
+struct backend *choice_by_policy(struct choice *choice, const struct addr *client);
+
+/* Both, one after the other. */
+struct backend *choice_make(struct choice *choice, const struct addr *client);
+
+#endif
