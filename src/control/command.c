@@ -8,6 +8,7 @@
 #include "lb4/control/reloading.h"
 #include "lb4/control/show.h"
 #include "lb4/control/table.h"
+#include "lb4/control/why.h"
 #include "lb4/control/wish.h"
 
 typedef enum command_result command_handler(struct command_call *call);
@@ -79,6 +80,12 @@ static const struct command commands[] = {
      "reload [--dry-run] [--confirm TIME]",
      "read the configuration anew; --confirm: undone after TIME without `confirm`"},
     {{"confirm", NULL}, 0, 0, reloading_confirm, "confirm", "keep what the last reload changed"},
+    {{"why", NULL},
+     2,
+     2,
+     why_run,
+     "why SERVICE CLIENT-ADDRESS",
+     "which server that client would get now, and what speaks for and against each"},
     {{"help", NULL}, 0, 0, run_help, "help", "this list"},
 };
 
@@ -295,6 +302,8 @@ enum command_result command_check(struct command_call *call)
         return finish(call, connections_check(call));
     case COMMAND_WAIT_RELOAD:
         return finish(call, reloading_check(call));
+    case COMMAND_WAIT_WHY:
+        return finish(call, why_check(call));
     }
     return COMMAND_FAILED;
 }

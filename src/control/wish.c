@@ -84,6 +84,7 @@ static bool has_come(const struct command_wait *wait, const struct backend *back
     case COMMAND_WAIT_KILL:
     case COMMAND_WAIT_RELOAD:
     case COMMAND_WAIT_WEIGHT:
+    case COMMAND_WAIT_WHY:
         break; /* others' */
     }
     return true;

@@ -44,6 +44,8 @@ static const char usage[] =
     "  lb4ctl rebalance SERVICE [--over 5m]         end what overloaded servers have too much\n"
     "  lb4ctl reload [--dry-run] [--confirm 60s]    read the configuration anew\n"
     "  lb4ctl confirm                               keep what that changed\n"
+    "  lb4ctl why SERVICE CLIENT-ADDRESS            which server that client would get, and why\n"
+    "  lb4ctl doctor                                what limits this lb4, and what lifts it\n"
     "  lb4ctl help                                  all commands of the lb4 that runs\n"
     "\n"
     "--wait TIME, as in 60s: until the last connection has gone (drain, maint), or the server "
@@ -158,11 +160,26 @@ static bool is_coloured(void)
            !(term && strcmp(term, "dumb") == 0);
 }
 
+/* Sentences may stand before a table. Returns what follows them. */
+static char *print_sentences(char *body)
+{
+    while (*body && !columns_are_in(body)) {
+        size_t n = strcspn(body, "\n");
+
+        n += body[n] == '\n';
+        fwrite(body, 1, n, stdout);
+        body += n;
+    }
+    return body;
+}
+
 static int print_body(const struct request *request, char *body)
 {
-    if (request->is_json || !columns_are_in(body))
+    if (!request->is_json)
+        body = print_sentences(body);
+    if (request->is_json)
         fputs(body, stdout);
-    else if (columns_write(body, is_coloured(), stdout) < 0) {
+    else if (*body && columns_write(body, is_coloured(), stdout) < 0) {
         fputs("lb4ctl: no memory\n", stderr);
         return EXIT_FAILED;
     }

@@ -159,8 +159,8 @@ bool udp_up_refused(struct udp_relay *relay, struct udp_session *session, int er
 
 static bool is_to_leave(const struct udp_session *session)
 {
-    return !service_plan(session->service)->udp.keeps_on_down &&
-           backend_standing(session->backend) & (PICK_DOWN | PICK_MAINT | PICK_GONE);
+    return service_session_leaves(service_plan(session->service),
+                                  backend_standing(session->backend));
 }
 
 struct datagram {

@@ -28,7 +28,8 @@ enum command_wait_kind {
     COMMAND_WAIT_LIST,   /* a sweep that lists */
     COMMAND_WAIT_KILL,   /* a sweep that ends connections */
     COMMAND_WAIT_RELOAD, /* a run of reload */
-    COMMAND_WAIT_WEIGHT  /* another change is under way; `number` is the weight */
+    COMMAND_WAIT_WEIGHT, /* another change is under way; `number` is the weight */
+    COMMAND_WAIT_WHY     /* a sweep that lists, for `why` */
 };
 
 /* Names and not pointers: what is waited for may be gone by then. */
@@ -36,7 +37,8 @@ struct command_wait {
     enum command_wait_kind kind;
     char service[CONF_NAME_MAX + 1];
     char server[CONF_NAME_MAX + 1];
-    uint64_t number; /* of the sweep (0 = not begun) or the run; the weight */
+    struct addr client; /* of `why`; port 0 = any */
+    uint64_t number;    /* of the sweep (0 = not begun) or the run; the weight */
     uint64_t wait_ms;
     uint64_t until_ns;
 };

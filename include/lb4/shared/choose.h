@@ -2,6 +2,7 @@
 #ifndef LB4_SHARED_CHOOSE_H
 #define LB4_SHARED_CHOOSE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lb4/shared/service.h"
@@ -17,5 +18,11 @@ struct service_client {
  * take a place on it: the caller owes one backend_release(). NULL: no server is usable, or all
  * usable ones were tried. Thread: any worker. */
 struct backend *service_choose(struct service *service, const struct service_client *client);
+
+/* Does a UDP session leave a server of this standing, at its client's next datagram? */
+static inline bool service_session_leaves(const struct service_plan *plan, uint32_t standing)
+{
+    return !plan->udp.keeps_on_down && standing & (PICK_DOWN | PICK_MAINT | PICK_GONE);
+}
 
 #endif

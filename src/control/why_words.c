@@ -1,0 +1,168 @@
+#include "lb4/control/why_words.h"
+
+#include <stdio.h>
+
+#include "lb4/shared/choice.h"
+
+static const double CERTAIN = 0.9999; /* shared/foresee.h */
+
+static bool is_certain(const struct foreseen *server)
+{
+    return server->odds > CERTAIN;
+}
+
+static double load_of(const struct foreseen *server)
+{
+    uint32_t weight = server->standing & PICK_WEIGHT_MASK;
+
+    return (server->active + 1.0) / (weight ? weight : 1);
+}
+
+const char *why_score(const struct foresight *foresight, size_t index,
+                      char text[static WHY_SCORE_MAX])
+{
+    const struct foreseen *server = &foresight->servers[index];
+    size_t n = foresight->plan->n_sequence;
+
+    snprintf(text, WHY_SCORE_MAX, "-");
+    switch (foresight->plan->balance) {
+    case CONF_BALANCE_LEASTCONN:
+        snprintf(text, WHY_SCORE_MAX, "%.2f", load_of(server));
+        break;
+    case CONF_BALANCE_ROUNDROBIN:
+        if (server->queue > 0)
+            snprintf(text, WHY_SCORE_MAX, "turn %u, %u of %zu", server->queue, server->turns, n);
+        break;
+    case CONF_BALANCE_SOURCE:
+        if (server->queue > 0)
+            snprintf(text, WHY_SCORE_MAX, "place %u", server->queue);
+        break;
+    case CONF_BALANCE_RANDOM:
+        snprintf(text, WHY_SCORE_MAX, "%u of %zu turns, load %.2f", server->turns, n,
+                 load_of(server));
+        break;
+    }
+    return text;
+}
+
+const char *why_chance(const struct foreseen *server, char text[static WHY_CHANCE_MAX])
+{
+    if (server->odds <= 0 || is_certain(server))
+        snprintf(text, WHY_CHANCE_MAX, "%s", server->odds <= 0 ? "no" : "yes");
+    else if (server->odds < 0.01)
+        snprintf(text, WHY_CHANCE_MAX, "below 1 %%");
+    else
+        snprintf(text, WHY_CHANCE_MAX, "%.0f %%", 100 * server->odds);
+    return text;
+}
+
+/* --- reasons -------------------------------------------------------------------------------------
+ */
+
+/* Not to be chosen at all; the first that fits, as in snapshot_state(). */
+static const char *away_word(uint32_t standing)
+{
+    if (standing & PICK_GONE)
+        return "removed from the configuration";
+    if (standing & PICK_MAINT)
+        return "in maintenance";
+    if (standing & PICK_DRAIN)
+        return "draining";
+    return standing & PICK_NEW ? "waits for its first probe" : "down";
+}
+
+static bool is_suspect(uint32_t standing)
+{
+    return (standing & (PICK_SUSPECT | PICK_TRIAL)) == PICK_SUSPECT;
+}
+
+/* Why one that is usually kept back is in the running. */
+static const char *front_word(uint32_t standing)
+{
+    if (is_suspect(standing))
+        return "suspect, but there is nobody else: ";
+    if (standing & PICK_SUSPECT)
+        return "suspect, and the next client may try it: ";
+    return standing & PICK_BACKUP ? "backup, and no primary is up: " : "";
+}
+
+static const char *by_load(const struct foreseen *server)
+{
+    if (server->odds <= 0)
+        return "more loaded than";
+    return is_certain(server) ? "the least loaded" : "as little loaded as others: drawn at random";
+}
+
+static const char *by_turn(const struct foreseen *server)
+{
+    if (!is_certain(server))
+        return "its turn comes later than that of";
+    return server->queue == 1 ? "the next turn is its" : "the first in turn that is usable";
+}
+
+static const char *by_place(const struct foreseen *server)
+{
+    if (!is_certain(server))
+        return "the client comes first to";
+    return server->queue == 1 ? "the client's place is its" : "the first on its way that is usable";
+}
+
+static const char *by_draw(const struct foreseen *server)
+{
+    if (server->odds <= 0)
+        return "more loaded than whoever is drawn with it";
+    return is_certain(server) ? "the only one to be drawn, or never the more loaded of two"
+                              : "of two that are drawn the less loaded is taken";
+}
+
+/* In the best rank: what the policy says. A rank of one needs no policy. */
+static const char *in_rank(const struct foresight *foresight, const struct foreseen *server)
+{
+    if (server->queue == 0 && foresight->plan->balance != CONF_BALANCE_RANDOM)
+        return by_load(server);
+    switch (foresight->plan->balance) {
+    case CONF_BALANCE_LEASTCONN:
+        break;
+    case CONF_BALANCE_ROUNDROBIN:
+        return by_turn(server);
+    case CONF_BALANCE_SOURCE:
+        return by_place(server);
+    case CONF_BALANCE_RANDOM:
+        return by_draw(server);
+    }
+    return by_load(server);
+}
+
+/* Does the sentence end with the name of another? */
+static bool names_another(const struct foresight *foresight, const struct foreseen *server)
+{
+    return server->odds <= 0 && foresight->plan->balance != CONF_BALANCE_RANDOM;
+}
+
+static const char *fresh_word(const struct foresight *foresight, const struct foreseen *server)
+{
+    return server->standing & PICK_FRESH && choice_follows_load(foresight->plan)
+               ? "; came back a moment ago, passed over every second time"
+               : "";
+}
+
+const char *why_reason(const struct foresight *foresight, size_t index, const char *note,
+                       const char *taken, char text[static WHY_TEXT_MAX])
+{
+    const struct foreseen *server = &foresight->servers[index];
+    const char *colon = *note ? ": " : "";
+    const char *other = taken && names_another(foresight, server) ? taken : "";
+
+    if (server->rank == PICK_RANK_NONE)
+        snprintf(text, WHY_TEXT_MAX, "%s%s%s", away_word(server->standing), colon, note);
+    else if (server->rank == foresight->best_rank)
+        snprintf(text, WHY_TEXT_MAX, "%s%s%s%s%s", front_word(server->standing),
+                 in_rank(foresight, server), *other ? " " : "", other,
+                 fresh_word(foresight, server));
+    else if (is_suspect(server->standing))
+        snprintf(text, WHY_TEXT_MAX, "suspect, only if there is nobody above suspicion%s%s", colon,
+                 note);
+    else
+        snprintf(text, WHY_TEXT_MAX, "backup: not while a primary is up");
+    return text;
+}

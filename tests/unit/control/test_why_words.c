@@ -1,0 +1,150 @@
+#include "lb4/control/why_words.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+enum { N = 2 };
+
+static struct service_plan plan;
+static struct foreseen servers[N];
+static struct foresight foresight = {.plan = &plan, .servers = servers, .n = N};
+
+/* The first of two, in the best rank of the two. */
+static const char *reason(enum conf_balance balance, struct foreseen server, const char *note)
+{
+    static char text[WHY_TEXT_MAX];
+
+    plan = (struct service_plan){.balance = balance, .n_sequence = 7};
+    servers[0] = server;
+    servers[1] = (struct foreseen){.standing = 1, .rank = PICK_RANK_BEST};
+    servers[0].rank = pick_rank(server.standing, false);
+    foresight.best_rank = servers[0].rank ? servers[0].rank : PICK_RANK_BEST;
+    return why_reason(&foresight, 0, note, "db2", text);
+}
+
+struct reason_case {
+    enum conf_balance balance;
+    struct foreseen server;
+    const char *note;
+    const char *reason;
+};
+
+static const struct reason_case cases[] = {
+    {CONF_BALANCE_LEASTCONN, {.standing = PICK_DOWN | 1}, "refused", "down: refused"},
+    {CONF_BALANCE_LEASTCONN, {.standing = PICK_DOWN | PICK_DRAIN | 1}, "", "draining"},
+    {CONF_BALANCE_LEASTCONN, {.standing = PICK_MAINT | 1}, "by uid 0", "in maintenance: by uid 0"},
+    {CONF_BALANCE_LEASTCONN, {.standing = PICK_NEW | 1}, "", "waits for its first probe"},
+    {CONF_BALANCE_SOURCE, {.standing = PICK_GONE | 1}, "", "removed from the configuration"},
+    {CONF_BALANCE_LEASTCONN, {.standing = 1, .odds = 1}, "", "the least loaded"},
+    {CONF_BALANCE_LEASTCONN,
+     {.standing = 1, .odds = 0.5},
+     "",
+     "as little loaded as others: drawn at random"},
+    {CONF_BALANCE_LEASTCONN, {.standing = 1}, "", "more loaded than db2"},
+    {CONF_BALANCE_LEASTCONN,
+     {.standing = PICK_FRESH | 1, .odds = 0.5},
+     "",
+     "as little loaded as others: drawn at random; came back a moment ago, passed over every "
+     "second "
+     "time"},
+    {CONF_BALANCE_LEASTCONN,
+     {.standing = PICK_BACKUP | 1, .odds = 1},
+     "",
+     "backup, and no primary is up: the least loaded"},
+    {CONF_BALANCE_LEASTCONN,
+     {.standing = PICK_SUSPECT | 1, .odds = 1},
+     "",
+     "suspect, but there is nobody else: the least loaded"},
+    {CONF_BALANCE_LEASTCONN,
+     {.standing = PICK_SUSPECT | PICK_TRIAL | 1, .odds = 1},
+     "",
+     "suspect, and the next client may try it: the least loaded"},
+    {CONF_BALANCE_ROUNDROBIN, {.standing = 1, .odds = 1, .queue = 1}, "", "the next turn is its"},
+    {CONF_BALANCE_ROUNDROBIN,
+     {.standing = PICK_FRESH | 1, .odds = 1, .queue = 3},
+     "",
+     "the first in turn that is usable"},
+    {CONF_BALANCE_ROUNDROBIN,
+     {.standing = 1, .queue = 3},
+     "",
+     "its turn comes later than that of db2"},
+    {CONF_BALANCE_SOURCE, {.standing = 1, .odds = 1, .queue = 1}, "", "the client's place is its"},
+    {CONF_BALANCE_SOURCE,
+     {.standing = 1, .odds = 1, .queue = 2},
+     "",
+     "the first on its way that is usable"},
+    {CONF_BALANCE_SOURCE, {.standing = 1, .queue = 2}, "", "the client comes first to db2"},
+    {CONF_BALANCE_SOURCE, {.standing = 1, .odds = 1}, "", "the least loaded"},
+    {CONF_BALANCE_RANDOM, {.standing = 1}, "", "more loaded than whoever is drawn with it"},
+    {CONF_BALANCE_RANDOM,
+     {.standing = 1, .odds = 0.3},
+     "",
+     "of two that are drawn the less loaded is taken"},
+};
+
+static void test_reasons(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_string_equal(reason(cases[i].balance, cases[i].server, cases[i].note),
+                            cases[i].reason);
+}
+
+static void test_behind_others(void **state)
+{
+    char text[WHY_TEXT_MAX];
+
+    (void)state;
+    reason(CONF_BALANCE_LEASTCONN, (struct foreseen){.standing = PICK_BACKUP | 1}, "");
+    foresight.best_rank = PICK_RANK_BEST;
+    why_reason(&foresight, 0, "", "db2", text);
+    assert_string_equal(text, "backup: not while a primary is up");
+    reason(CONF_BALANCE_LEASTCONN, (struct foreseen){.standing = PICK_SUSPECT | 1}, "");
+    foresight.best_rank = PICK_RANK_BEST;
+    why_reason(&foresight, 0, "reset", "db2", text);
+    assert_string_equal(text, "suspect, only if there is nobody above suspicion: reset");
+}
+
+static void test_scores(void **state)
+{
+    const struct foreseen server = {.standing = 2, .active = 4, .turns = 3, .queue = 2};
+    char text[WHY_SCORE_MAX];
+
+    (void)state;
+    reason(CONF_BALANCE_LEASTCONN, server, "");
+    assert_string_equal(why_score(&foresight, 0, text), "2.50");
+    reason(CONF_BALANCE_ROUNDROBIN, server, "");
+    assert_string_equal(why_score(&foresight, 0, text), "turn 2, 3 of 7");
+    reason(CONF_BALANCE_SOURCE, server, "");
+    assert_string_equal(why_score(&foresight, 0, text), "place 2");
+    reason(CONF_BALANCE_RANDOM, server, "");
+    assert_string_equal(why_score(&foresight, 0, text), "3 of 7 turns, load 2.50");
+    reason(CONF_BALANCE_SOURCE, (struct foreseen){.standing = 1}, "");
+    assert_string_equal(why_score(&foresight, 0, text), "-");
+}
+
+static void test_chances(void **state)
+{
+    char text[WHY_CHANCE_MAX];
+
+    (void)state;
+    assert_string_equal(why_chance(&(struct foreseen){.odds = 0}, text), "no");
+    assert_string_equal(why_chance(&(struct foreseen){.odds = 1}, text), "yes");
+    assert_string_equal(why_chance(&(struct foreseen){.odds = 1 / 3.0}, text), "33 %");
+    assert_string_equal(why_chance(&(struct foreseen){.odds = 0.001}, text), "below 1 %");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reasons),
+        cmocka_unit_test(test_behind_others),
+        cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_chances),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
