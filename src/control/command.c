@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lb4/control/connections.h"
+#include "lb4/control/doctor.h"
 #include "lb4/control/reloading.h"
 #include "lb4/control/show.h"
 #include "lb4/control/table.h"
@@ -86,6 +87,7 @@ static const struct command commands[] = {
      why_run,
      "why SERVICE CLIENT-ADDRESS",
      "which server that client would get now, and what speaks for and against each"},
+    {{"doctor", NULL}, 0, 0, doctor_run, "doctor", "what limits this lb4, and what lifts it"},
     {{"help", NULL}, 0, 0, run_help, "help", "this list"},
 };
 

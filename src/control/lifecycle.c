@@ -23,6 +23,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
 #include "lb4/conf/memory.h"
+#include "lb4/control/doctor.h"
 #include "lb4/control/limits.h"
 #include "lb4/control/operator.h"
 #include "lb4/control/pid_file.h"
@@ -186,22 +187,13 @@ static const char *format_serving(const struct lifecycle *self, char text[static
     return text;
 }
 
-static void warn_few_probes(const struct lifecycle *self)
-{
-    size_t n_probed = prober_count(&self->runtime.services);
-
-    if (n_probed > self->runtime.budget.probes)
-        log_warn("%u of %zu servers can be probed at a time, others wait: raise RLIMIT_NOFILE",
-                 self->runtime.budget.probes, n_probed);
-}
-
 static void say_ready(const struct lifecycle *self)
 {
     char text[LIMITS_TEXT_MAX];
     char serving[SERVING_TEXT_MAX];
 
     log_info("%s", limits_explain(&self->runtime.budget, text));
-    warn_few_probes(self);
+    doctor_log(&self->operator.snapshot);
     log_info("ready: %s, %s", self->options->config_name, format_serving(self, serving));
     notify_ready(&self->options->notify, serving);
 }

@@ -1,15 +1,14 @@
 #include "lb4/control/limits.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
-#include "lb4/base/number.h"
-#include "lb4/base/scope.h"
 #include "lb4/conf/model.h"
+#include "lb4/control/proc.h"
 
 enum {
     FDS_PROCESS = 3 + 1 + 1 + 2 + 1, /* standard streams, the log's eventfd, signalfd, control's
@@ -23,9 +22,7 @@ enum {
     PIPES_PART = 16,         /* of the limit; chosen: pipes are lent, connections last */
     UDP_PART = 4,            /* of the limit; chosen */
     PIPE_SOFT_PAGES = 16384, /* defaults of the kernel, pipe(7) */
-    PIPE_MAX_BYTES = 1024 * 1024,
-    FIRST_PORT = 32768, /* the same, ip(7) */
-    LAST_PORT = 60999
+    PIPE_MAX_BYTES = 1024 * 1024
 };
 
 int limits_raise_descriptors(uint64_t *ret_limit)
@@ -42,51 +39,15 @@ int limits_raise_descriptors(uint64_t *ret_limit)
     return 0;
 }
 
-enum { PROC_TEXT_MAX = 32 };
-
-/* The first line; "" if it cannot be read. */
-static void read_proc(const char *path, char text[static PROC_TEXT_MAX])
-{
-    scope_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, PROC_TEXT_MAX - 1);
-
-    text[n > 0 ? n : 0] = '\0';
-    text[strcspn(text, "\n")] = '\0';
-}
-
-static uint64_t read_proc_number(const char *path, uint64_t fallback)
-{
-    char text[PROC_TEXT_MAX];
-    uint64_t number;
-
-    read_proc(path, text);
-    return number_parse(text, 0, UINT64_MAX, &number) < 0 ? fallback : number;
-}
-
-/* "32768\t60999" */
-static uint64_t read_port_count(void)
-{
-    char text[PROC_TEXT_MAX];
-    char *last;
-    uint64_t from;
-    uint64_t to;
-
-    read_proc("/proc/sys/net/ipv4/ip_local_port_range", text);
-    last = text + strcspn(text, "\t ");
-    if (*last)
-        *last++ = '\0';
-    if (number_parse(text, 0, UINT16_MAX, &from) < 0 ||
-        number_parse(last, from, UINT16_MAX, &to) < 0)
-        return LAST_PORT - FIRST_PORT + 1;
-    return to - from + 1;
-}
-
 void limits_read_kernel(struct limits_kernel *ret)
 {
-    ret->pipe_soft_pages = read_proc_number("/proc/sys/fs/pipe-user-pages-soft", PIPE_SOFT_PAGES);
-    ret->pipe_max_bytes = read_proc_number("/proc/sys/fs/pipe-max-size", PIPE_MAX_BYTES);
+    struct proc_ports ports;
+
+    proc_ports_read(&ports);
+    ret->pipe_soft_pages = proc_number("/proc/sys/fs/pipe-user-pages-soft", PIPE_SOFT_PAGES);
+    ret->pipe_max_bytes = proc_number("/proc/sys/fs/pipe-max-size", PIPE_MAX_BYTES);
     ret->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-    ret->n_ports = read_port_count();
+    ret->n_ports = proc_ports_count(&ports);
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)

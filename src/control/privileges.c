@@ -205,6 +205,13 @@ void privileges_raise_bind(bool is_raised)
     syscall(SYS_capset, &header, data);
 }
 
+bool privileges_can_bind(void)
+{
+    struct caps caps = {0};
+
+    return get_caps(&caps) == 0 && caps.permitted & CAPS_KEPT;
+}
+
 int privileges_thread_none(void)
 {
     return set_permitted(0);

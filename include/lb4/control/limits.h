@@ -24,8 +24,8 @@ struct limits_kernel {
     uint64_t pipe_soft_pages; /* of all pipes of one user; 0 = no limit */
     uint64_t pipe_max_bytes;  /* of one pipe */
     uint64_t page_bytes;
-    uint64_t n_ports; /* of ip_local_port_range (ip(7)): each UDP session binds one of them,
-                         whatever it is connected to */
+    uint64_t n_ports; /* of ip_local_port_range, but for reserved ones (ip(7)): each UDP session
+                         binds one of them, whatever it is connected to */
 };
 
 struct limits_wish {

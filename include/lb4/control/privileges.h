@@ -39,4 +39,7 @@ int privileges_thread_none(void);
  * thread, or ceases to be. Thread: control. */
 void privileges_raise_bind(bool is_raised);
 
+/* Has the calling thread kept it? */
+bool privileges_can_bind(void);
+
 #endif

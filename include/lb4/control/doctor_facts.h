@@ -1,0 +1,72 @@
+/* What `doctor` judges by, as plain data: what the kernel says of itself, of this network namespace
+ * and of this process; and what the configuration asks for. Thread: control. */
+#ifndef LB4_CONTROL_DOCTOR_FACTS_H
+#define LB4_CONTROL_DOCTOR_FACTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lb4/control/limits.h"
+#include "lb4/control/proc.h"
+#include "lb4/control/snapshot.h"
+
+/* Linux, Documentation/networking/ip-sysctl.rst, nf_conntrack-sysctl.rst;
+ * admin-guide/sysctl/net.rst, fs.rst. What cannot be read is the kernel's default. */
+struct doctor_kernel {
+    struct limits_kernel limits;
+    struct proc_ports ports;
+    uint64_t open_most; /* fs.nr_open: RLIMIT_NOFILE can be no more */
+    uint64_t somaxconn;
+    uint64_t rmem_max; /* bytes */
+    uint64_t wmem_max;
+    uint64_t tw_reuse;    /* tcp_tw_reuse: 0 never, 1 always, 2 on loopback */
+    uint64_t tw_reuse_ms; /* tcp_tw_reuse_delay: after so long */
+    bool has_timestamps;  /* tcp_timestamps: without them nothing is reused */
+    bool migrates;        /* tcp_migrate_req */
+    bool has_syncookies;
+    uint64_t syn_backlog;
+    uint64_t tcp_mem_pages;   /* the third of tcp_mem: all TCP buffers together; 0 = unknown */
+    uint64_t conntrack_most;  /* nf_conntrack_max; 0 = not loaded */
+    uint64_t conntrack_count; /* entries of this namespace; 0 = it tracks nothing here */
+    uint64_t first_free_port; /* ip_unprivileged_port_start */
+};
+
+struct doctor_service {
+    const char *name;
+    unsigned transports; /* enum conf_transport bits */
+    bool is_checked;
+    size_t n_servers;
+    size_t n_usable;
+    size_t n_lost;      /* not usable, and no operator wished it */
+    size_t n_addresses; /* of servers, with their ports */
+    bool is_near;       /* all of them are on loopback */
+};
+
+struct doctor_facts {
+    struct doctor_kernel kernel;
+    struct limits_budget budget;
+    size_t n_workers;
+    size_t n_probed;    /* servers that are probed */
+    size_t n_addresses; /* distinct ones of servers of services that listen on TCP */
+    bool is_near;       /* all of those are on loopback */
+    bool has_udp;
+    bool wants_splice;
+    bool is_root;
+    bool can_bind;             /* a port below first_free_port, at a reload */
+    uint32_t lowest_port;      /* that is listened on */
+    uint64_t n_dropped_kernel; /* datagrams, see udp_drop */
+    uint64_t n_dropped_full;
+    uint64_t n_dropped_limit;
+    bool has_reload_failed;          /* the last one */
+    struct doctor_service *services; /* malloc */
+    size_t n_services;
+};
+
+void doctor_kernel_read(struct doctor_kernel *ret);
+
+/* Returns 0 or -ENOMEM. Names are the snapshot's. */
+int doctor_facts_take(const struct snapshot_from *from, struct doctor_facts *ret);
+void doctor_facts_fini(struct doctor_facts *facts);
+
+#endif

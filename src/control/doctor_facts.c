@@ -1,0 +1,202 @@
+#include "lb4/control/doctor_facts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lb4/control/privileges.h"
+#include "lb4/control/reload.h"
+
+#define NET "/proc/sys/net/"
+
+/* Defaults of a kernel of today where it does not say. */
+void doctor_kernel_read(struct doctor_kernel *ret)
+{
+    uint64_t tcp_mem[3] = {0};
+
+    limits_read_kernel(&ret->limits);
+    proc_ports_read(&ret->ports);
+    proc_numbers(NET "ipv4/tcp_mem", tcp_mem, 3);
+    ret->open_most = proc_number("/proc/sys/fs/nr_open", 1048576);
+    ret->somaxconn = proc_number(NET "core/somaxconn", 4096);
+    ret->rmem_max = proc_number(NET "core/rmem_max", 212992);
+    ret->wmem_max = proc_number(NET "core/wmem_max", 212992);
+    ret->tw_reuse = proc_number(NET "ipv4/tcp_tw_reuse", 2);
+    ret->tw_reuse_ms = proc_number(NET "ipv4/tcp_tw_reuse_delay", 1000);
+    ret->has_timestamps = proc_number(NET "ipv4/tcp_timestamps", 1) > 0;
+    ret->migrates = proc_number(NET "ipv4/tcp_migrate_req", 0) > 0;
+    ret->has_syncookies = proc_number(NET "ipv4/tcp_syncookies", 1) > 0;
+    ret->syn_backlog = proc_number(NET "ipv4/tcp_max_syn_backlog", 128);
+    ret->tcp_mem_pages = tcp_mem[2];
+    ret->conntrack_most = proc_number(NET "netfilter/nf_conntrack_max", 0);
+    ret->conntrack_count = proc_number(NET "netfilter/nf_conntrack_count", 0);
+    ret->first_free_port = proc_number(NET "ipv4/ip_unprivileged_port_start", 1024);
+}
+
+/* --- addresses of servers ----------------------------------------------------------------------
+ */
+
+static int compare(const void *a, const void *b)
+{
+    return addr_compare(a, b);
+}
+
+/* Those of `addrs` that differ; they are sorted. */
+static size_t count_distinct(struct addr *addrs, size_t n)
+{
+    size_t n_distinct = n > 0;
+
+    qsort(addrs, n, sizeof(*addrs), compare);
+    for (size_t i = 1; i < n; i++)
+        n_distinct += !addr_equal(&addrs[i - 1], &addrs[i]);
+    return n_distinct;
+}
+
+/* A server without a port has one for each that clients can ask for. */
+static size_t count_ports(const struct conf_service *service)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < service->n_listens; i++)
+        if (service->listens[i].transport & CONF_TCP)
+            n += service->listens[i].last_port - addr_port(&service->listens[i].addr) + 1u;
+    return n > 0 ? n : 1;
+}
+
+struct census {
+    struct addr *addrs;
+    size_t n;
+    size_t n_more; /* of servers without a port, beyond the first */
+    bool is_near;
+};
+
+static void count_service(const struct conf_service *service, struct census *census)
+{
+    for (size_t i = 0; i < service->n_servers; i++) {
+        const struct addr *addr = &service->servers[i].addr;
+
+        census->addrs[census->n++] = *addr;
+        census->is_near = census->is_near && addr_is_loopback(addr);
+        if (addr_port(addr) == 0)
+            census->n_more += count_ports(service) - 1;
+    }
+}
+
+static bool census_init(struct census *census, const struct conf *conf)
+{
+    size_t n = 1;
+
+    for (size_t i = 0; i < conf->n_services; i++)
+        n += conf->services[i].n_servers;
+    *census = (struct census){.addrs = calloc(n, sizeof(*census->addrs)), .is_near = true};
+    return census->addrs;
+}
+
+static bool count_addresses(const struct conf *conf, struct doctor_facts *ret)
+{
+    struct census all;
+    struct census own;
+    bool has_memory = census_init(&all, conf);
+
+    has_memory = census_init(&own, conf) && has_memory;
+    for (size_t i = 0; has_memory && i < conf->n_services; i++) {
+        own.n = own.n_more = 0;
+        own.is_near = true;
+        count_service(&conf->services[i], &own);
+        ret->services[i].n_addresses = count_distinct(own.addrs, own.n) + own.n_more;
+        ret->services[i].is_near = own.is_near;
+        if (conf_transports(&conf->services[i]) & CONF_TCP)
+            count_service(&conf->services[i], &all);
+    }
+    if (has_memory)
+        ret->n_addresses = count_distinct(all.addrs, all.n) + all.n_more;
+    ret->is_near = all.is_near;
+    free(own.addrs);
+    free(all.addrs);
+    return has_memory;
+}
+
+/* --- services ------------------------------------------------------------------------------------
+ */
+
+static size_t count_lost(const struct service *service)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < service->n_places; i++) {
+        uint32_t standing = backend_standing(&service->backends[i]);
+
+        n += service->backends[i].state == BACKEND_SERVING && standing & PICK_UNUSABLE &&
+             !(standing & (PICK_DRAIN | PICK_MAINT));
+    }
+    return n;
+}
+
+static void add_drops(const struct snapshot_from *from, const struct service *service,
+                      struct doctor_facts *ret)
+{
+    struct stats_service_sum sum;
+
+    stats_sum_service(from->group->stats, from->group->n_workers, service->index, &sum);
+    ret->n_dropped_kernel += sum.udp.dropped[UDP_DROP_KERNEL];
+    ret->n_dropped_full += sum.udp.dropped[UDP_DROP_FULL];
+    ret->n_dropped_limit += sum.udp.dropped[UDP_DROP_LIMIT];
+}
+
+static void take_ports(const struct conf_service *service, struct doctor_facts *ret)
+{
+    for (size_t i = 0; i < service->n_listens; i++)
+        if (addr_port(&service->listens[i].addr) < ret->lowest_port)
+            ret->lowest_port = addr_port(&service->listens[i].addr);
+}
+
+static void take_service(const struct snapshot_from *from, const struct conf_service *conf,
+                         struct doctor_facts *ret)
+{
+    const struct service *service = snapshot_find_service(from, conf->name);
+    struct doctor_service *taken = &ret->services[ret->n_services++];
+
+    *taken = (struct doctor_service){.name = conf->name,
+                                     .transports = conf_transports(conf),
+                                     .is_checked = conf_is_checked(conf),
+                                     .n_servers = conf->n_servers};
+    ret->has_udp = ret->has_udp || taken->transports & CONF_UDP;
+    ret->n_probed += taken->is_checked ? conf->n_servers : 0;
+    take_ports(conf, ret);
+    if (!service)
+        return;
+    taken->n_usable = snapshot_n_usable(service);
+    taken->n_lost = count_lost(service);
+    add_drops(from, service, ret);
+}
+
+int doctor_facts_take(const struct snapshot_from *from, struct doctor_facts *ret)
+{
+    const struct conf *conf = from->conf;
+
+    *ret = (struct doctor_facts){
+        .budget = *from->budget,
+        .n_workers = from->group->n_workers,
+        .wants_splice = conf->splice,
+        .is_root = geteuid() == 0,
+        .can_bind = privileges_can_bind(),
+        .lowest_port = UINT16_MAX,
+        .has_reload_failed = from->reload && from->reload->result.has_failed,
+        .services = calloc(conf->n_services + 1, sizeof(*ret->services)),
+    };
+    if (!ret->services)
+        return -ENOMEM;
+    doctor_kernel_read(&ret->kernel);
+    for (size_t i = 0; i < conf->n_services; i++)
+        take_service(from, &conf->services[i], ret);
+    if (count_addresses(conf, ret))
+        return 0;
+    doctor_facts_fini(ret);
+    return -ENOMEM;
+}
+
+void doctor_facts_fini(struct doctor_facts *facts)
+{
+    free(facts->services);
+    facts->services = NULL;
+}

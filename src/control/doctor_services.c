@@ -1,0 +1,101 @@
+#include "lb4/control/doctor_services.h"
+
+#include <stdio.h>
+
+enum { NAMES_MAX = 200, NAME_ROOM = CONF_NAME_MAX + 24 }; /* of a list of names, with its NUL */
+
+typedef bool doctor_predicate(const struct doctor_service *service);
+
+static bool has_nobody(const struct doctor_service *service)
+{
+    return service->n_servers > 0 && service->n_usable == 0;
+}
+
+static bool has_lost(const struct doctor_service *service)
+{
+    return service->n_lost > 0 && service->n_usable > 0;
+}
+
+static bool is_unchecked(const struct doctor_service *service)
+{
+    return service->n_servers > 1 && !service->is_checked;
+}
+
+static bool is_single(const struct doctor_service *service)
+{
+    return service->n_servers == 1;
+}
+
+/* "db, web and 3 others"; returns how many there are. */
+static size_t list_those(const struct doctor_facts *facts, doctor_predicate *predicate,
+                         char names[static NAMES_MAX])
+{
+    size_t n = 0;
+    size_t n_more = 0;
+    size_t at = 0;
+
+    names[0] = '\0';
+    for (size_t i = 0; i < facts->n_services; i++) {
+        if (!predicate(&facts->services[i]))
+            continue;
+        if (at + NAME_ROOM < NAMES_MAX)
+            at += (size_t)snprintf(names + at, NAMES_MAX - at, "%s%s", n ? ", " : "",
+                                   facts->services[i].name);
+        else
+            n_more++;
+        n++;
+    }
+    if (n_more > 0)
+        snprintf(names + at, NAMES_MAX - at, " and %zu others", n_more);
+    return n;
+}
+
+static void find_servers(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    char names[NAMES_MAX];
+    struct doctor_finding *finding;
+
+    if (list_those(facts, has_nobody, names) > 0) {
+        finding = doctor_add(findings, DOCTOR_BAD, "servers", "no server is up: %s", names);
+        doctor_limits(finding, "clients are reset, datagrams dropped");
+        doctor_lift(finding, "lb4ctl show servers tells why");
+    } else if (list_those(facts, has_lost, names) > 0) {
+        finding = doctor_add(findings, DOCTOR_WARN, "servers", "servers are not up: %s", names);
+        doctor_limits(finding, "others carry their load");
+        doctor_lift(finding, "lb4ctl show servers tells why");
+    } else {
+        doctor_add(findings, DOCTOR_OK, "servers", "each service has servers that take clients");
+    }
+}
+
+static void find_unchecked(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    char names[NAMES_MAX];
+    struct doctor_finding *finding;
+
+    if (list_those(facts, is_unchecked, names) == 0)
+        return;
+    finding =
+        doctor_add(findings, DOCTOR_NOTE, "checks", "several servers, and no check: %s", names);
+    doctor_limits(finding, "a server that is silent is found out by clients, each of which waits");
+    doctor_lift(finding, "check tcp in the service, for UDP check dns or check send");
+}
+
+static void find_single(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    char names[NAMES_MAX];
+    struct doctor_finding *finding;
+
+    if (list_those(facts, is_single, names) == 0)
+        return;
+    finding = doctor_add(findings, DOCTOR_NOTE, "single", "a single server: %s", names);
+    doctor_limits(finding, "nobody takes over when it dies");
+    doctor_lift(finding, "another server line, perhaps with `backup`");
+}
+
+void doctor_find_services(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    find_servers(facts, findings);
+    find_unchecked(facts, findings);
+    find_single(facts, findings);
+}

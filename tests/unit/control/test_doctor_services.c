@@ -1,0 +1,63 @@
+#include "lb4/control/doctor_services.h"
+
+#include "doctor_rig.h"
+
+static void find(void)
+{
+    findings.n = 0;
+    doctor_find_services(&facts, &findings);
+}
+
+static void test_healthy(void **state)
+{
+    (void)state;
+    find();
+    assert_int_equal(findings.n, 1);
+    expect("servers", DOCTOR_OK, "each service has servers", NULL, NULL);
+}
+
+static void test_troubles(void **state)
+{
+    (void)state;
+    services[0].n_lost = 1;
+    services[0].n_usable = 1;
+    find();
+    expect("servers", DOCTOR_WARN, "servers are not up: db", "load", "lb4ctl show servers");
+    services[1] = (struct doctor_service){.name = "dns", .n_servers = 1};
+    services[2] = (struct doctor_service){.name = "ntp", .n_servers = 2, .n_usable = 2};
+    facts.n_services = 3;
+    find();
+    expect("servers", DOCTOR_BAD, "no server is up: dns", "reset", "lb4ctl show servers");
+    expect("checks", DOCTOR_NOTE, "no check: ntp", "silent", "check tcp");
+    expect("single", DOCTOR_NOTE, "single server: dns", "takes over", "backup");
+}
+
+static void test_a_long_list_is_cut(void **state)
+{
+    enum { MANY = 100 };
+    static struct doctor_service many[MANY];
+    static char names[MANY][CONF_NAME_MAX + 1];
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof(names[i]), "%.50s%zu",
+                 "service-with-a-very-long-name-that-fills-the-line--", i);
+        many[i] = (struct doctor_service){.name = names[i], .n_servers = 1, .n_usable = 1};
+    }
+    facts.services = many;
+    facts.n_services = MANY;
+    find();
+    expect("single", DOCTOR_NOTE, "-0, service-with-", "", "");
+    assert_non_null(strstr(finding_of("single")->found, " others"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_FACTS(test_healthy),
+        ON_FACTS(test_troubles),
+        ON_FACTS(test_a_long_list_is_cut),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
