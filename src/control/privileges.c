@@ -195,7 +195,8 @@ void privileges_raise_bind(bool is_raised)
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
     struct caps caps = {0};
 
-    if (geteuid() == 0 || get_caps(&caps) < 0)
+    /* Others than that one: nothing was given up yet. */
+    if (get_caps(&caps) < 0 || caps.permitted & ~CAPS_KEPT)
         return;
     data[0].permitted = (uint32_t)caps.permitted;
     data[1].permitted = (uint32_t)(caps.permitted >> 32);

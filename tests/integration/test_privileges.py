@@ -2,9 +2,11 @@
 import pathlib
 import re
 import shutil
+import signal
 
 import pytest
 
+import admin
 import daemon
 import servers
 
@@ -96,3 +98,19 @@ def test_an_unknown_user_is_named(start_lb4, server, user):
 def test_without_the_right_to_become_another_user(start_lb4, server):
     lb4 = start_lb4(["-u", "daemon", "-l", "127.0.0.1:7000", "-s", server.address], waits=False)
     expect_refusal(lb4)
+
+
+@pytest.mark.parametrize("user", ["", "user nobody"])
+def test_a_reload_may_bind_a_low_port(start_lb4, server, user):
+    """Whoever started it as root, whether it stays root or not."""
+    def config(*listens):
+        lines = [user, "service web {", *(f"listen tcp {listen}" for listen in listens),
+                 f"server s1 {server.address}", "}"]
+        return "\n".join(lines) + "\n"
+    port = "127.0.0.1:81" if user else "127.0.0.1:82"
+    lb4 = start_lb4(config=config(LISTEN), uid=None)
+    admin.put_config(lb4, config(LISTEN, port))
+    lb4.signal(signal.SIGHUP)
+    lb4.wait_line("reload: done, 1 change")
+    servers.ask_once(port)
+    lb4.descriptors_at_start = None  # it has a listener more
