@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "lb4/base/log.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/reload.h"
 
@@ -181,6 +182,7 @@ int doctor_facts_take(const struct snapshot_from *from, struct doctor_facts *ret
         .is_root = geteuid() == 0,
         .can_bind = privileges_can_bind(),
         .lowest_port = UINT16_MAX,
+        .n_log_dropped = log_dropped_total(),
         .has_reload_failed = from->reload && from->reload->result.has_failed,
         .services = calloc(conf->n_services + 1, sizeof(*ret->services)),
     };

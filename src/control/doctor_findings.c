@@ -256,6 +256,19 @@ static void find_privileges(const struct doctor_facts *facts, struct doctor_find
                 facts->lowest_port);
 }
 
+static void find_log(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    struct doctor_finding *finding;
+
+    if (facts->n_log_dropped == 0)
+        return;
+    finding = doctor_add(findings, DOCTOR_WARN, "log", "%" PRIu64 " lines of the log were dropped",
+                         facts->n_log_dropped);
+    doctor_limits(finding,
+                  "what the log tells: who reads it is too slow, and traffic does not wait");
+    doctor_lift(finding, "a faster reader, or fewer lines (without -v)");
+}
+
 static void find_reload(const struct doctor_facts *facts, struct doctor_findings *findings)
 {
     struct doctor_finding *finding;
@@ -293,6 +306,7 @@ void doctor_find(const struct doctor_facts *facts, struct doctor_findings *ret)
     find_probes(facts, ret);
     doctor_find_services(facts, ret);
     find_privileges(facts, ret);
+    find_log(facts, ret);
     find_reload(facts, ret);
     sort(ret);
 }

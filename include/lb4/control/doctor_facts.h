@@ -58,6 +58,7 @@ struct doctor_facts {
     uint64_t n_dropped_kernel; /* datagrams, see udp_drop */
     uint64_t n_dropped_full;
     uint64_t n_dropped_limit;
+    uint64_t n_log_dropped;          /* lines of the log */
     bool has_reload_failed;          /* the last one */
     struct doctor_service *services; /* malloc */
     size_t n_services;

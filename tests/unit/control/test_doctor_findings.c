@@ -70,6 +70,7 @@ static void test_process(void **state)
     assert_null(finding_of("user"));
     assert_null(finding_of("probes"));
     assert_null(finding_of("reload"));
+    assert_null(finding_of("log"));
     assert_null(finding_of("ports_below"));
 }
 
@@ -83,7 +84,9 @@ static void test_troubles_of_the_process(void **state)
     facts.is_root = true;
     facts.lowest_port = 53;
     facts.has_reload_failed = true;
+    facts.n_log_dropped = 12;
     doctor_find(&facts, &findings);
+    expect("log", DOCTOR_WARN, "12 lines", "too slow", "reader");
     expect("descriptors", DOCTOR_WARN, "RLIMIT_NOFILE is 64", "at a time", "LimitNOFILE=256");
     expect("probes", DOCTOR_WARN, "1 of 2 servers", "silent", "LimitNOFILE=16");
     expect("pipes", DOCTOR_NOTE, "at most 2 pipes", "copied", "fs.pipe-user-pages-soft=65536");
