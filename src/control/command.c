@@ -37,10 +37,10 @@ static const struct command commands[] = {
      "each server: its state, since how many seconds, why, and its totals"},
     {{"show", "connections"},
      0,
-     1,
+     3,
      connections_show,
-     "show connections [SERVICE[/SERVER]]",
-     "each live connection and UDP session"},
+     "show connections [--busiest N] [SERVICE[/SERVER]]",
+     "each live connection and UDP session; --busiest: those that move most, with their rates"},
     {{"show", "info"}, 0, 0, show_info, "show info", "the process, its limits and its state"},
     {{"show", "config"}, 0, 0, show_config, "show config", "the effective configuration"},
     {{"drain", NULL},
@@ -300,6 +300,7 @@ enum command_result command_check(struct command_call *call)
     case COMMAND_WAIT_WEIGHT:
         return finish(call, wish_check(call));
     case COMMAND_WAIT_LIST:
+    case COMMAND_WAIT_BUSIEST:
     case COMMAND_WAIT_KILL:
         return finish(call, connections_check(call));
     case COMMAND_WAIT_RELOAD:

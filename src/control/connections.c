@@ -1,6 +1,7 @@
 #include "lb4/control/connections.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lb4/base/clock.h"
@@ -14,6 +15,10 @@ enum { OVER_MS = 5 * 60 * 1000 }; /* a rebalance, when nothing is said */
 
 static const uint64_t TURN_NS = 5 * 1000000000ull; /* chosen: less than lb4ctl waits; a sweep takes
                                                       milliseconds */
+static const uint64_t LOOK_NS = 1000 * 1000000ull; /* between two looks; chosen: what people call a
+                                                      rate */
+static const uint64_t LOOK_AGE_NS = 12 * 1000000000ull; /* chosen: what lb4ctl top does with any
+                                                           --interval up to 10s needs one look */
 
 /* --- a sweep ---------------------------------------------------------------------------------- */
 
@@ -22,17 +27,28 @@ static long begin_sweep(struct command_call *call)
     struct sweeper *sweeper = call->from->sweeper;
     struct sweep_target target;
 
-    if (call->wait.kind == COMMAND_WAIT_LIST)
-        return sweeper_list(sweeper);
     memcpy(target.service, call->wait.service, sizeof(target.service));
     memcpy(target.server, call->wait.server, sizeof(target.server));
+    switch (call->wait.kind) {
+    case COMMAND_WAIT_LIST:
+        return sweeper_list(sweeper);
+    case COMMAND_WAIT_BUSIEST:
+        return sweeper_busiest(sweeper, &target, call->wait.n_busiest);
+    case COMMAND_WAIT_KILL:
+    case COMMAND_WAIT_EMPTY:
+    case COMMAND_WAIT_USABLE:
+    case COMMAND_WAIT_RELOAD:
+    case COMMAND_WAIT_WEIGHT:
+        break;
+    }
     return sweeper_kill(sweeper, &target);
 }
 
-/* Number 0: somebody else's sweep is under way, and ours has its turn after it. */
+/* Number 0: somebody else's sweep is under way, and ours has its turn after it; or it is too early
+ * for ours. */
 static enum command_result await_sweep(struct command_call *call)
 {
-    long number = begin_sweep(call);
+    long number = call->now_ns < call->wait.begin_ns ? 0 : begin_sweep(call);
 
     if (number < 0)
         return command_fail(call, "%s: no memory", call->words[0]);
@@ -88,6 +104,115 @@ static enum command_result answer_list(struct command_call *call)
     return COMMAND_DONE;
 }
 
+/* --- the busiest ------------------------------------------------------------------------------ */
+
+static uint64_t speed(const struct sweep_record *record)
+{
+    return record->rate.in_per_s + record->rate.out_per_s;
+}
+
+/* The busiest first; of equal ones, that which has moved more. */
+static int compare_speed(const void *left, const void *right)
+{
+    const struct sweep_record *a = *(const struct sweep_record *const *)left;
+    const struct sweep_record *b = *(const struct sweep_record *const *)right;
+    uint64_t a_bytes = a->bytes_in + a->bytes_out;
+    uint64_t b_bytes = b->bytes_in + b->bytes_out;
+
+    if (speed(a) != speed(b))
+        return speed(a) > speed(b) ? -1 : 1;
+    return a_bytes > b_bytes ? -1 : a_bytes < b_bytes;
+}
+
+/* Those of all workers together, n at most of each. NULL: no memory. */
+static const struct sweep_record **sort_busiest(const struct sweeper *sweeper, size_t n_workers,
+                                                size_t *ret_n)
+{
+    const struct sweep_record **sorted = calloc(n_workers * sweeper->lists[0].cap, sizeof(*sorted));
+
+    *ret_n = 0;
+    if (!sorted)
+        return NULL;
+    for (size_t i = 0; i < n_workers; i++)
+        for (size_t k = 0; k < sweeper->lists[i].n; k++)
+            sorted[(*ret_n)++] = &sweeper->lists[i].records[k];
+    qsort(sorted, *ret_n, sizeof(*sorted), compare_speed);
+    return sorted;
+}
+
+static void add_path(struct table *table, const struct path *path)
+{
+    if (path->is_known) {
+        table_number(table, path->rtt_us);
+        table_number(table, path->retransmits);
+    } else {
+        table_unknown(table);
+        table_unknown(table);
+    }
+}
+
+static void add_busy_record(struct table *table, const struct sweep_record *record)
+{
+    add_record(table, record);
+    table_number(table, record->rate.in_per_s);
+    table_number(table, record->rate.out_per_s);
+    add_path(table, &record->to_client);
+    add_path(table, &record->to_server);
+}
+
+static enum command_result answer_busiest(struct command_call *call)
+{
+    static const char *const columns[] = {"client",
+                                          "service",
+                                          "server",
+                                          "transport",
+                                          "state",
+                                          "age",
+                                          "idle",
+                                          "bytes_in",
+                                          "bytes_out",
+                                          "in_per_s",
+                                          "out_per_s",
+                                          "client_rtt_us",
+                                          "client_retransmits",
+                                          "server_rtt_us",
+                                          "server_retransmits",
+                                          NULL};
+    size_t n;
+    const struct sweep_record **sorted =
+        sort_busiest(call->from->sweeper, call->from->group->n_workers, &n);
+    struct table table;
+
+    if (!sorted)
+        return command_fail(call, "%s: no memory", call->words[0]);
+    table_begin(&table, call->reply, columns);
+    for (size_t i = 0; i < n && i < call->wait.n_busiest; i++)
+        add_busy_record(&table, sorted[i]);
+    table_end(&table);
+    free(sorted);
+    return COMMAND_DONE;
+}
+
+/* Rates are of the time since the last look. If there was none for long this is the first, and the
+ * second follows. */
+static void plan_busiest(struct command_call *call)
+{
+    const struct sweeper *sweeper = call->from->sweeper;
+
+    call->wait.is_first = !sweeper->looked_ns || call->now_ns - sweeper->looked_ns > LOOK_AGE_NS;
+}
+
+static enum command_result look_again(struct command_call *call)
+{
+    call->wait.is_first = false;
+    call->wait.number = 0;
+    call->wait.begin_ns = call->now_ns + LOOK_NS;
+    call->wait.until_ns = call->wait.begin_ns + TURN_NS;
+    return COMMAND_WAITS;
+}
+
+/* --- the request ------------------------------------------------------------------------------ */
+
 /* As a server, or one that was removed and still has connections. */
 static bool has_server(const struct service *service, const char *name)
 {
@@ -120,19 +245,50 @@ static bool is_known(struct command_call *call)
     return is_service && !*wait->server;
 }
 
-enum command_result connections_show(struct command_call *call)
+static void read_target(struct command_wait *wait, const char *word)
 {
-    struct command_wait *wait = &call->wait;
-    const char *word = call->n_words > 2 ? call->words[2] : "";
     const char *slash = strchr(word, '/');
 
-    *wait = (struct command_wait){0};
     snprintf(wait->service, sizeof(wait->service), "%.*s",
              (int)(slash ? (size_t)(slash - word) : strlen(word)), word);
     snprintf(wait->server, sizeof(wait->server), "%s", slash ? slash + 1 : "");
-    wait->kind = COMMAND_WAIT_LIST;
-    wait->until_ns = call->now_ns + TURN_NS;
-    return is_known(call) ? await_sweep(call) : COMMAND_FAILED;
+}
+
+/* "--busiest N", and the word of a target, in either order. */
+static bool read_show(struct command_call *call)
+{
+    struct command_wait *wait = &call->wait;
+    size_t n_targets = 0;
+    uint64_t n;
+
+    for (size_t i = 2; i < call->n_words; i++) {
+        if (strcmp(call->words[i], "--busiest") != 0) {
+            read_target(wait, call->words[i]);
+            n_targets++;
+            continue;
+        }
+        if (i + 1 == call->n_words || number_parse(call->words[i + 1], 1, LARGEST_MAX, &n) < 0) {
+            command_fail(call, "show connections: --busiest needs a number, 1..%d", LARGEST_MAX);
+            return false;
+        }
+        wait->kind = COMMAND_WAIT_BUSIEST;
+        wait->n_busiest = (size_t)n;
+        i++;
+    }
+    if (n_targets > 1)
+        command_fail(call, "usage: show connections [--busiest N] [SERVICE[/SERVER]]");
+    return n_targets <= 1;
+}
+
+enum command_result connections_show(struct command_call *call)
+{
+    call->wait =
+        (struct command_wait){.kind = COMMAND_WAIT_LIST, .until_ns = call->now_ns + TURN_NS};
+    if (!read_show(call) || !is_known(call))
+        return COMMAND_FAILED;
+    if (call->wait.kind == COMMAND_WAIT_BUSIEST)
+        plan_busiest(call);
+    return await_sweep(call);
 }
 
 /* --- kill ------------------------------------------------------------------------------------- */
@@ -167,6 +323,23 @@ enum command_result connections_kill(struct command_call *call)
     return await_sweep(call);
 }
 
+static enum command_result answer(struct command_call *call)
+{
+    switch (call->wait.kind) {
+    case COMMAND_WAIT_LIST:
+        return answer_list(call);
+    case COMMAND_WAIT_BUSIEST:
+        return call->wait.is_first ? look_again(call) : answer_busiest(call);
+    case COMMAND_WAIT_KILL:
+    case COMMAND_WAIT_EMPTY:
+    case COMMAND_WAIT_USABLE:
+    case COMMAND_WAIT_RELOAD:
+    case COMMAND_WAIT_WEIGHT:
+        break;
+    }
+    return answer_kill(call);
+}
+
 enum command_result connections_check(struct command_call *call)
 {
     struct sweeper *sweeper = call->from->sweeper;
@@ -176,11 +349,12 @@ enum command_result connections_check(struct command_call *call)
         return call->now_ns < call->wait.until_ns
                    ? await_sweep(call)
                    : command_fail(call, "another sweep over all connections goes on; try again");
+    sweeper_go_on(sweeper, (long)call->wait.number, call->now_ns);
     if (!sweeper_is_over(sweeper, (long)call->wait.number))
         return COMMAND_WAITS;
     if (!sweeper_has_result(sweeper, (long)call->wait.number))
         return command_fail(call, "its result was given up; try again");
-    result = call->wait.kind == COMMAND_WAIT_LIST ? answer_list(call) : answer_kill(call);
+    result = answer(call);
     sweeper_release(sweeper);
     return result;
 }

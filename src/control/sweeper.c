@@ -3,9 +3,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lb4/base/clock.h"
+
 static const uint64_t UNTAKEN_NS = 1000 * 1000000ull; /* chosen: who asked looks every 20 ms */
 
-enum { LIST_SLACK = 64 }; /* connections that may come while a list is being asked for; chosen */
+enum {
+    LIST_SLACK = 64,  /* connections that may come while a list is being asked for; chosen */
+    LIST_PIECE = 1024 /* connections of one turn of a worker: less than a millisecond, measured */
+};
 
 void sweeper_init(struct sweeper *sweeper, struct runtime *runtime)
 {
@@ -17,8 +22,10 @@ void sweeper_release(struct sweeper *sweeper)
     for (size_t i = 0; sweeper->lists && i < sweeper->runtime->n_workers; i++)
         free(sweeper->lists[i].records);
     free(sweeper->lists);
+    free(sweeper->busiest);
     free(sweeper->n_ended);
     sweeper->lists = NULL;
+    sweeper->busiest = NULL;
     sweeper->n_ended = NULL;
     sweeper->is_busy = false;
     sweeper->over_ns = 0;
@@ -27,6 +34,13 @@ void sweeper_release(struct sweeper *sweeper)
 void sweeper_fini(struct sweeper *sweeper)
 {
     sweeper_release(sweeper);
+}
+
+static void ask(struct sweeper *sweeper)
+{
+    worker_group_sweep(&sweeper->runtime->group, &sweeper->sweep);
+    sweeper->asked = runtime_ask(sweeper->runtime);
+    sweeper->over_ns = 0;
 }
 
 static long begin(struct sweeper *sweeper, const struct worker_sweep *sweep)
@@ -40,36 +54,63 @@ static long begin(struct sweeper *sweeper, const struct worker_sweep *sweep)
     sweeper->sweep = *sweep;
     sweeper->sweep.lists = sweeper->lists;
     sweeper->sweep.n_ended = sweeper->n_ended;
-    worker_group_sweep(&sweeper->runtime->group, &sweeper->sweep);
-    sweeper->asked = runtime_ask(sweeper->runtime);
+    ask(sweeper);
     return (long)++sweeper->number;
 }
 
-/* Any worker may have all of them. Memory that is not written to is not there. */
-static bool lists_init(struct sweeper *sweeper)
+/* What begins from now on is left out, or a list might never be whole. Memory that is not written
+ * to is not there. */
+static bool lists_init(struct sweeper *sweeper, size_t cap)
 {
     const struct worker_group *group = &sweeper->runtime->group;
-    size_t cap =
-        capacity_used(&group->capacity) + udp_room_used(&group->udp_room) + (size_t)LIST_SLACK;
+    uint64_t now_ns = clock_now_ns();
 
     sweeper->lists = calloc(group->n_workers, sizeof(*sweeper->lists));
     for (size_t i = 0; sweeper->lists && i < group->n_workers; i++) {
-        sweeper->lists[i].cap = cap;
-        sweeper->lists[i].records = calloc(cap, sizeof(*sweeper->lists[i].records));
+        sweeper->lists[i] =
+            (struct sweep_list){.cap = cap,
+                                .n_piece = LIST_PIECE,
+                                .until_ns = now_ns,
+                                .records = calloc(cap, sizeof(struct sweep_record))};
         if (!sweeper->lists[i].records)
             return false;
     }
     return sweeper->lists;
 }
 
+/* Any worker may have all of them. */
 long sweeper_list(struct sweeper *sweeper)
 {
+    const struct worker_group *group = &sweeper->runtime->group;
+    size_t cap =
+        capacity_used(&group->capacity) + udp_room_used(&group->udp_room) + (size_t)LIST_SLACK;
+
     if (sweeper->is_busy)
         return 0;
-    if (lists_init(sweeper))
+    if (lists_init(sweeper, cap))
         return begin(sweeper, &(struct worker_sweep){0});
     sweeper_release(sweeper);
     return -ENOMEM;
+}
+
+long sweeper_busiest(struct sweeper *sweeper, const struct sweep_target *target, size_t n)
+{
+    size_t n_workers = sweeper->runtime->group.n_workers;
+
+    if (sweeper->is_busy)
+        return 0;
+    sweeper->busiest = calloc(n_workers, sizeof(*sweeper->busiest));
+    if (!sweeper->busiest || !lists_init(sweeper, n)) {
+        sweeper_release(sweeper);
+        return -ENOMEM;
+    }
+    sweeper->target = *target;
+    for (size_t i = 0; i < n_workers; i++) {
+        largest_init(&sweeper->busiest[i], n);
+        sweeper->lists[i].busiest = &sweeper->busiest[i];
+        sweeper->lists[i].only = &sweeper->target;
+    }
+    return begin(sweeper, &(struct worker_sweep){0});
 }
 
 long sweeper_kill(struct sweeper *sweeper, const struct sweep_target *target)
@@ -87,16 +128,43 @@ long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, si
     return begin(sweeper, &(struct worker_sweep){.excess = excess, .n_excess = n_excess});
 }
 
+static bool is_ours(const struct sweeper *sweeper, long number)
+{
+    return sweeper->is_busy && sweeper->number == (uint64_t)number;
+}
+
+static bool is_answered(const struct sweeper *sweeper)
+{
+    return runtime_has_answered(sweeper->runtime, sweeper->asked);
+}
+
+/* All have answered. */
+static bool is_whole(const struct sweeper *sweeper)
+{
+    for (size_t i = 0; sweeper->lists && i < sweeper->runtime->group.n_workers; i++)
+        if (sweeper->lists[i].at != SWEEP_END)
+            return false;
+    return true;
+}
+
+void sweeper_go_on(struct sweeper *sweeper, long number, uint64_t now_ns)
+{
+    if (!is_ours(sweeper, number) || !is_answered(sweeper))
+        return;
+    if (!is_whole(sweeper))
+        ask(sweeper);
+    else if (sweeper->busiest)
+        sweeper->looked_ns = now_ns;
+}
+
 bool sweeper_is_over(const struct sweeper *sweeper, long number)
 {
-    return sweeper->number != (uint64_t)number ||
-           runtime_has_answered(sweeper->runtime, sweeper->asked);
+    return !is_ours(sweeper, number) || (is_answered(sweeper) && is_whole(sweeper));
 }
 
 bool sweeper_has_result(const struct sweeper *sweeper, long number)
 {
-    return sweeper->is_busy && sweeper->number == (uint64_t)number &&
-           runtime_has_answered(sweeper->runtime, sweeper->asked);
+    return is_ours(sweeper, number) && is_answered(sweeper) && is_whole(sweeper);
 }
 
 size_t sweeper_n_ended(const struct sweeper *sweeper)

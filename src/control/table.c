@@ -109,6 +109,12 @@ void table_flag(struct table *table, bool flag)
     append_flag(table->reply, flag);
 }
 
+void table_unknown(struct table *table)
+{
+    begin_cell(table);
+    reply_text(table->reply, table->reply->is_json ? "null" : "-");
+}
+
 bool table_json_field(struct table *table, const char *name)
 {
     if (table->reply->is_json)

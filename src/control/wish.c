@@ -81,6 +81,7 @@ static bool has_come(const struct command_wait *wait, const struct backend *back
     case COMMAND_WAIT_USABLE:
         return !(backend_standing(backend) & PICK_UNUSABLE);
     case COMMAND_WAIT_LIST:
+    case COMMAND_WAIT_BUSIEST:
     case COMMAND_WAIT_KILL:
     case COMMAND_WAIT_RELOAD:
     case COMMAND_WAIT_WEIGHT:

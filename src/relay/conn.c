@@ -25,6 +25,8 @@ static void live_remove(struct tcp_relay *relay, struct conn *conn)
 {
     if (relay->young == &conn->link)
         relay->young = conn->link.next;
+    if (relay->cursor == &conn->link)
+        relay->cursor = conn->link.next;
     list_remove(&conn->link);
     relay->n_live--;
 }

@@ -43,10 +43,7 @@ static uint64_t since(uint64_t now_ns, uint64_t then_ns)
     return now_ns > then_ns ? now_ns - then_ns : 0;
 }
 
-static struct sweep_record *next_record(struct sweep_list *list)
-{
-    return list->n++ < list->cap ? &list->records[list->n - 1] : NULL;
-}
+/* --- lists ------------------------------------------------------------------------------------ */
 
 static void name_record(struct sweep_record *record, const struct service *service,
                         const struct backend *backend)
@@ -56,14 +53,8 @@ static void name_record(struct sweep_record *record, const struct service *servi
         memcpy(record->server, backend->name, sizeof(record->server));
 }
 
-static void list_conn(const struct tcp_relay *relay, const struct conn *conn,
-                      struct sweep_list *list)
+static void record_conn(const struct conn *conn, uint64_t now_ns, struct sweep_record *record)
 {
-    struct sweep_record *record = next_record(list);
-    uint64_t now_ns = relay->loop->now_ns;
-
-    if (!record)
-        return;
     *record = (struct sweep_record){
         .client = conn->peer,
         .state = state_word(conn),
@@ -75,14 +66,9 @@ static void list_conn(const struct tcp_relay *relay, const struct conn *conn,
     name_record(record, conn->service, conn->backend);
 }
 
-static void list_session(const struct udp_relay *relay, const struct udp_session *session,
-                         struct sweep_list *list)
+static void record_session(const struct udp_session *session, uint64_t now_ns,
+                           struct sweep_record *record)
 {
-    struct sweep_record *record = next_record(list);
-    uint64_t now_ns = relay->loop->now_ns;
-
-    if (!record)
-        return;
     *record = (struct sweep_record){
         .is_udp = true,
         .client = session->entry.key.client,
@@ -95,17 +81,157 @@ static void list_session(const struct udp_relay *relay, const struct udp_session
     name_record(record, session->service, session->backend);
 }
 
+static bool is_wanted(const struct sweep_target *only, const struct service *service,
+                      const struct backend *backend)
+{
+    if (!only || !*only->service)
+        return true;
+    if (strcmp(only->service, service->name) != 0)
+        return false;
+    return !*only->server || (backend && strcmp(only->server, backend->name) == 0);
+}
+
+static struct sweep_record *next_record(struct sweep_list *list)
+{
+    return list->n++ < list->cap ? &list->records[list->n - 1] : NULL;
+}
+
+/* What is looked at: a connection, or a session. */
+struct look {
+    const struct service *service;
+    const struct backend *backend;
+    struct meter *meter;
+    struct meter_count count;
+};
+
+/* Its place among the busiest, or NULL. Each is metered, also one that is not wanted: the next who
+ * looks may want it. */
+static struct sweep_record *busy_record(struct sweep_list *list, const struct look *look,
+                                        uint64_t now_ns, struct meter_rate *ret)
+{
+    long place;
+
+    *ret = meter_look(look->meter, &look->count, now_ns);
+    if (!is_wanted(list->only, look->service, look->backend))
+        return NULL;
+    place = largest_offer(list->busiest, ret->in_per_s + ret->out_per_s,
+                          look->count.bytes_in + look->count.bytes_out);
+    list->n = list->busiest->n;
+    return place == LARGEST_NONE ? NULL : &list->records[place];
+}
+
+static struct sweep_record *place_for(struct sweep_list *list, const struct look *look,
+                                      uint64_t now_ns, struct meter_rate *ret)
+{
+    *ret = (struct meter_rate){0};
+    return list->busiest ? busy_record(list, look, now_ns, ret) : next_record(list);
+}
+
+static void list_conn(struct conn *conn, uint64_t now_ns, struct sweep_list *list)
+{
+    const struct look look = {conn->service,
+                              conn->backend,
+                              &conn->meter,
+                              {conn->accepted_ns, conn->up.n_received, conn->down.n_received}};
+    struct meter_rate rate;
+    struct sweep_record *record = place_for(list, &look, now_ns, &rate);
+
+    if (!record)
+        return;
+    record_conn(conn, now_ns, record);
+    record->rate = rate;
+    record->conn = conn;
+}
+
+static void list_session(struct udp_session *session, uint64_t now_ns, struct sweep_list *list)
+{
+    const struct look look = {session->service,
+                              session->backend,
+                              &session->meter,
+                              {session->began_ns, session->bytes_in, session->bytes_out}};
+    struct meter_rate rate;
+    struct sweep_record *record = place_for(list, &look, now_ns, &rate);
+
+    if (!record)
+        return;
+    record_session(session, now_ns, record);
+    record->rate = rate;
+}
+
+static bool is_too_young(const struct sweep_list *list, uint64_t began_ns)
+{
+    return list->until_ns && began_ns > list->until_ns;
+}
+
+/* Returns how many it may look at still. */
+static size_t list_tcp(struct tcp_relay *relay, struct sweep_list *list, size_t n_left)
+{
+    for (; relay->cursor != &relay->live; n_left--) {
+        struct conn *conn = container_of(relay->cursor, struct conn, link);
+
+        if (is_too_young(list, conn->accepted_ns))
+            break;
+        if (n_left == 0)
+            return 0;
+        relay->cursor = relay->cursor->next;
+        list_conn(conn, relay->loop->now_ns, list);
+    }
+    relay->cursor = &relay->live;
+    list->at = SWEEP_UDP;
+    return n_left;
+}
+
+static void list_udp(struct udp_relay *relay, struct sweep_list *list, size_t n_left)
+{
+    for (; relay->cursor != &relay->live; n_left--) {
+        struct udp_session *session = container_of(relay->cursor, struct udp_session, link);
+
+        if (is_too_young(list, session->began_ns))
+            break;
+        if (n_left == 0)
+            return;
+        relay->cursor = relay->cursor->next;
+        list_session(session, relay->loop->now_ns, list);
+    }
+    relay->cursor = &relay->live;
+    list->at = SWEEP_END;
+}
+
+/* Of those that are among the busiest as yet, and have not been asked. */
+static void read_paths(struct sweep_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        struct sweep_record *record = &list->records[i];
+
+        if (!record->conn)
+            continue;
+        path_read(record->conn->client.source.fd, &record->to_client);
+        path_read(record->conn->server.source.fd, &record->to_server);
+        record->conn = NULL; /* it may be gone at the next piece */
+    }
+}
+
 void sweep_list(const struct sweep_relays *relays, struct sweep_list *list)
 {
-    struct list *link;
+    size_t n_left = list->n_piece ? list->n_piece : SIZE_MAX;
 
-    for (link = relays->tcp->live.next; link != &relays->tcp->live; link = link->next)
-        list_conn(relays->tcp, container_of(link, struct conn, link), list);
-    if (!relays->udp)
-        return;
-    for (link = relays->udp->live.next; link != &relays->udp->live; link = link->next)
-        list_session(relays->udp, container_of(link, struct udp_session, link), list);
+    if (list->at == SWEEP_BEGIN) {
+        relays->tcp->cursor = relays->tcp->live.next;
+        if (relays->udp)
+            relays->udp->cursor = relays->udp->live.next;
+        list->at = SWEEP_TCP;
+    }
+    if (list->at == SWEEP_TCP)
+        n_left = list_tcp(relays->tcp, list, n_left);
+    if (list->at == SWEEP_UDP && relays->udp)
+        list_udp(relays->udp, list, n_left);
+    else if (list->at == SWEEP_UDP)
+        list->at = SWEEP_END;
+    if (list->busiest)
+        read_paths(list);
 }
+
+/* --- ends ------------------------------------------------------------------------------------- */
 
 static bool is_target(const struct sweep_target *target, const struct service *service,
                       const struct backend *backend)

@@ -208,7 +208,7 @@ static void take_sweep(struct worker *worker)
                                         .udp = worker->udp.n_places ? &worker->udp.relay : NULL};
     size_t n_ended = 0;
 
-    if (sweep->lists)
+    if (sweep->lists && sweep->lists[worker->index].at != SWEEP_END)
         sweep_list(&relays, &sweep->lists[worker->index]);
     if (sweep->kill)
         n_ended += sweep_kill(&relays, sweep->kill);

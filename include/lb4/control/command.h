@@ -6,6 +6,7 @@
 #ifndef LB4_CONTROL_COMMAND_H
 #define LB4_CONTROL_COMMAND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,13 +24,14 @@ enum command_result {
 };
 
 enum command_wait_kind {
-    COMMAND_WAIT_EMPTY,  /* the server holds no connection */
-    COMMAND_WAIT_USABLE, /* the server takes clients */
-    COMMAND_WAIT_LIST,   /* a sweep that lists */
-    COMMAND_WAIT_KILL,   /* a sweep that ends connections */
-    COMMAND_WAIT_RELOAD, /* a run of reload */
-    COMMAND_WAIT_WEIGHT, /* another change is under way; `number` is the weight */
-    COMMAND_WAIT_WHY     /* a sweep that lists, for `why` */
+    COMMAND_WAIT_EMPTY,   /* the server holds no connection */
+    COMMAND_WAIT_USABLE,  /* the server takes clients */
+    COMMAND_WAIT_LIST,    /* a sweep that lists */
+    COMMAND_WAIT_BUSIEST, /* two of them, if it is long since the last */
+    COMMAND_WAIT_KILL,    /* a sweep that ends connections */
+    COMMAND_WAIT_RELOAD,  /* a run of reload */
+    COMMAND_WAIT_WEIGHT,  /* another change is under way; `number` is the weight */
+    COMMAND_WAIT_WHY      /* a sweep that lists, for `why` */
 };
 
 /* Names and not pointers: what is waited for may be gone by then. */
@@ -40,6 +42,9 @@ struct command_wait {
     struct addr client; /* of `why`; port 0 = any */
     uint64_t number;    /* of the sweep (0 = not begun) or the run; the weight */
     uint64_t wait_ms;
+    size_t n_busiest;  /* that are wanted */
+    bool is_first;     /* of two sweeps for one answer */
+    uint64_t begin_ns; /* of the sweep, not before then */
     uint64_t until_ns;
 };
 

@@ -5,12 +5,12 @@
 
 #include "lb4/control/command.h"
 
-/* Of all services, of one, or on one server. */
+/* Of all services, of one, or on one server; all of them, or the busiest. */
 enum command_result connections_show(struct command_call *call);
 enum command_result connections_kill(struct command_call *call);
 enum command_result connections_rebalance(struct command_call *call);
 
-/* Of one that waits: COMMAND_WAIT_LIST and COMMAND_WAIT_KILL. */
+/* Of one that waits: COMMAND_WAIT_LIST, COMMAND_WAIT_BUSIEST and COMMAND_WAIT_KILL. */
 enum command_result connections_check(struct command_call *call);
 
 #endif

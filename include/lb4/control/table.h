@@ -26,6 +26,7 @@ void table_row(struct table *table);
 void table_text(struct table *table, const char *text);
 void table_number(struct table *table, uint64_t number);
 void table_flag(struct table *table, bool flag); /* yes, no; true, false */
+void table_unknown(struct table *table);         /* -, null */
 
 /* Behind the last cell of a row, in JSON only: a further field, whose value the caller appends to
  * the reply if this returns true. */

@@ -16,6 +16,7 @@
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
 #include "lb4/relay/flow.h"
+#include "lb4/relay/meter.h"
 #include "lb4/shared/capacity.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
@@ -55,6 +56,7 @@ struct conn {
     enum conn_state state : 8;
     enum close_reason reason : 8; /* why it is ending; CLOSE_NONE while nothing says so */
     bool is_half_closed : 1;      /* one FIN has been passed on */
+    struct meter meter;           /* when operators look */
 };
 
 /* The deadlines of one service: lists are shared by equal durations, the connection's state tells
@@ -76,6 +78,7 @@ struct tcp_relay {
     struct list dead; /* closed in this turn */
     struct list
         *young; /* in live: the oldest whose server socket has no keepalive yet; &live = none */
+    struct list *cursor; /* in live: where a sweep goes on (sweep.h); &live = at the end */
     struct deadline_set deadlines;
     struct deadline_list *linger;      /* the next look at a connection that is to be reset */
     struct deadline_list *at_once;     /* what has to wait for the end of the turn */

@@ -1,6 +1,7 @@
-/* What an operator wants of all connections of a worker at once: a list of them, the end of those
- * on one server, or of the idlest ones of a server that has too many. One walk over what is live,
- * in one turn. Thread: the worker. */
+/* What an operator wants of all connections of a worker: a list of them or of the busiest, the end
+ * of those on one server, or of the idlest ones of a server that has too many. One walk over what
+ * is live; that of a list may be made in pieces, so that traffic does not wait for it. Thread: the
+ * worker. */
 #ifndef LB4_RELAY_SWEEP_H
 #define LB4_RELAY_SWEEP_H
 
@@ -9,6 +10,8 @@
 #include <stdint.h>
 
 #include "lb4/conf/model.h"
+#include "lb4/relay/largest.h"
+#include "lb4/relay/path.h"
 #include "lb4/relay/tcp.h"
 #include "lb4/relay/udp.h"
 #include "lb4/shared/capacity.h"
@@ -24,12 +27,31 @@ struct sweep_record {
     uint64_t idle_ns; /* since a byte moved, to within the slack of its deadline */
     uint64_t bytes_in;
     uint64_t bytes_out;
+    struct meter_rate rate; /* of the busiest only, and so are the paths */
+    struct path to_client;
+    struct path to_server;
+    const struct conn *conn; /* the worker's own while it writes */
 };
 
+/* Servers by their name: one that was removed may have connections beside its successor. */
+struct sweep_target {
+    char service[CONF_NAME_MAX + 1];
+    char server[CONF_NAME_MAX + 1];
+};
+
+enum sweep_at { SWEEP_BEGIN, SWEEP_TCP, SWEEP_UDP, SWEEP_END };
+
+/* A worker's part of a list under construction. Who wants it sets `records`, `cap` and what is
+ * wanted, and sees the rest when the worker has answered. */
 struct sweep_list {
     struct sweep_record *records;
     size_t cap;
-    size_t n; /* may exceed cap: so many there were */
+    size_t n_piece;          /* connections to look at in one call; 0 = all */
+    uint64_t until_ns;       /* those that began later are left out; 0 = none is */
+    struct largest *busiest; /* of cap: only so many, in any order; NULL = all, the oldest first */
+    const struct sweep_target *only; /* of the busiest; "" = of any */
+    enum sweep_at at;                /* SWEEP_END: it is whole */
+    size_t n;                        /* may exceed cap: so many there were */
 };
 
 /* `udp` has had a listener, or is NULL. */
@@ -38,13 +60,8 @@ struct sweep_relays {
     struct udp_relay *udp;
 };
 
+/* Write the next piece of it. A worker may be at one list at a time. */
 void sweep_list(const struct sweep_relays *relays, struct sweep_list *list);
-
-/* Servers by their name: one that was removed may have connections beside its successor. */
-struct sweep_target {
-    char service[CONF_NAME_MAX + 1];
-    char server[CONF_NAME_MAX + 1];
-};
 
 /* Reset the connections on these servers, and end their UDP sessions; reason admin. Returns how
  * many. */

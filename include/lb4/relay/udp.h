@@ -55,7 +55,8 @@ struct udp_relay {
     bool is_short;          /* places were missing since then */
     struct udp_inbox *inbox;
     struct udp_outbox *outbox;
-    struct list live;      /* of struct udp_session */
+    struct list live;      /* of struct udp_session, the oldest first */
+    struct list *cursor;   /* in live: where a sweep goes on (sweep.h); &live = at the end */
     struct list dead;      /* closed in this turn */
     struct list touched;   /* of sessions: a client's datagrams are to be sent */
     struct list finished;  /* of sessions: all answers have come, they end with the turn */

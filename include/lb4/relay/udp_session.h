@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lb4/relay/meter.h"
 #include "lb4/relay/udp.h"
 
 enum { UDP_KEPT_MAX = 2048 }; /* bytes; chosen: what any request fits that may be repeated */
@@ -45,6 +46,7 @@ struct udp_session {
     uint64_t n_datagrams_out;
     uint64_t bytes_in;
     uint64_t bytes_out;
+    struct meter meter; /* when operators look */
 };
 
 /* A session for this client, in the table and live, on trial, without a server. The caller has

@@ -90,6 +90,7 @@ static void answer_list(void)
     assert_true(list->cap >= RECORDS);
     memcpy(list->records, records, sizeof(records));
     list->n = RECORDS;
+    list->at = SWEEP_END;
     answer_grace();
 }
 
@@ -151,7 +152,8 @@ static void test_connections_of_nobody(void **state)
     rig_expect("show connections nosuch", "error no service 'nosuch'\n");
     rig_expect("show connections nosuch/a", "error no service 'nosuch'\n");
     rig_expect("show connections one/b", "error no server 'b' in service one\n");
-    rig_expect("show connections db a", "error usage: show connections [SERVICE[/SERVER]]\n");
+    rig_expect("show connections db a",
+               "error usage: show connections [--busiest N] [SERVICE[/SERVER]]\n");
     assert_false(stage.sweeper.is_busy);
     rig_server(0, 1)->state = BACKEND_GONE;
     assert_non_null(strstr(ask_and_answer("show connections db/b"), OF_DB_B));
@@ -224,6 +226,107 @@ static void test_result_was_given_up(void **state)
     answer_list();
     assert_string_equal(rig_ask_again(), sentence);
     assert_true(stage.sweeper.is_busy); /* and leaves the other's alone */
+}
+
+/* --- the busiest ------------------------------------------------------------------------------ */
+
+static const char BUSY_HEAD[] =
+    "client\tservice\tserver\ttransport\tstate\tage\tidle\tbytes_in\tbytes_out\tin_per_s\t"
+    "out_per_s\tclient_rtt_us\tclient_retransmits\tserver_rtt_us\tserver_retransmits\n";
+
+/* What the worker has: of the second more has moved. */
+static void answer_busiest(size_t cap)
+{
+    const struct sweep_record records[] = {
+        {.service = "one",
+         .client = address("192.0.2.2", 1),
+         .state = "connecting",
+         .rate = {1, 1},
+         .to_client = {true, 150, 0}},
+        {.service = "db",
+         .server = "a",
+         .client = address("192.0.2.1", 1000),
+         .state = "open",
+         .age_ns = 65 * CLOCK_NS_PER_S,
+         .bytes_in = 10,
+         .bytes_out = 20,
+         .rate = {7, 9},
+         .to_client = {true, 20123, 3},
+         .to_server = {true, 90, 4}},
+    };
+    struct sweep_list *list = &stage.runtime.group.sweep->lists[0];
+
+    assert_int_equal(list->cap, cap);
+    list->n = cap < 2 ? cap : 2;
+    memcpy(list->records, records + 2 - list->n, list->n * sizeof(*records));
+    list->at = SWEEP_END;
+    answer_grace();
+}
+
+static void check_busiest(const char *line, size_t cap, const char *expected)
+{
+    assert_string_equal(rig_ask(line), "");
+    assert_int_equal(rig.result, COMMAND_WAITS);
+    answer_busiest(cap);
+    assert_string_equal(rig_ask_again(), expected);
+    assert_false(stage.sweeper.is_busy);
+}
+
+/* It is long since the last look, so there are two, a second apart; then one is enough. */
+static void test_busiest(void **state)
+{
+    char expected[1000];
+
+    (void)state;
+    rig.call.now_ns = 100 * CLOCK_NS_PER_S;
+    check_busiest("show connections --busiest 5", 5, "");
+    assert_int_equal(rig.result, COMMAND_WAITS);
+    assert_int_equal(stage.sweeper.looked_ns, rig.call.now_ns);
+    rig.call.now_ns += CLOCK_NS_PER_S - 1;
+    rig_ask_again();
+    assert_false(stage.sweeper.is_busy);
+    rig.call.now_ns += 1;
+    rig_ask_again();
+    answer_busiest(5);
+    snprintf(expected, sizeof(expected), "%s%s%sok\n", BUSY_HEAD,
+             "192.0.2.1:1000\tdb\ta\ttcp\topen\t65\t0\t10\t20\t7\t9\t20123\t3\t90\t4\n",
+             "192.0.2.2:1\tone\t-\ttcp\tconnecting\t0\t0\t0\t0\t1\t1\t150\t0\t-\t-\n");
+    assert_string_equal(rig_ask_again(), expected);
+    rig.call.now_ns += 12 * CLOCK_NS_PER_S;
+    check_busiest(
+        "show connections db/a --busiest 1 --json", 1,
+        "[{\"client\":\"192.0.2.1:1000\",\"service\":\"db\",\"server\":\"a\",\"transport\":\"tcp\","
+        "\"state\":\"open\",\"age\":65,\"idle\":0,\"bytes_in\":10,\"bytes_out\":20,\"in_per_s\":7,"
+        "\"out_per_s\":9,\"client_rtt_us\":20123,\"client_retransmits\":3,\"server_rtt_us\":90,"
+        "\"server_retransmits\":4}]\nok\n");
+    assert_string_equal(stage.sweeper.target.server, "a");
+    rig.call.now_ns += 12 * CLOCK_NS_PER_S + 1;
+    check_busiest("show connections --busiest 5", 5, "");
+}
+
+static void test_unknown_in_json(void **state)
+{
+    (void)state;
+    rig.call.now_ns = CLOCK_NS_PER_S;
+    stage.sweeper.looked_ns = 1;
+    rig_ask("show connections --busiest 9 --json");
+    answer_busiest(9);
+    assert_non_null(strstr(rig_ask_again(), "\"client_retransmits\":0,\"server_rtt_us\":null,"
+                                            "\"server_retransmits\":null}"));
+}
+
+static void test_busiest_refused(void **state)
+{
+    static const char *const lines[] = {
+        "show connections --busiest", "show connections --busiest 0",
+        "show connections --busiest 201", "show connections db --busiest",
+        "show connections --busiest db"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        rig_expect(lines[i], "error show connections: --busiest needs a number, 1..200\n");
+    rig_expect("show connections --busiest 5 nosuch", "error no service 'nosuch'\n");
+    assert_false(stage.sweeper.is_busy);
 }
 
 /* --- kill ------------------------------------------------------------------------------------- */
@@ -318,6 +421,9 @@ int main(void)
         STAGED(test_one_at_a_time),
         STAGED(test_more_than_there_is_room_for),
         STAGED(test_result_was_given_up),
+        STAGED(test_busiest),
+        STAGED(test_unknown_in_json),
+        STAGED(test_busiest_refused),
         STAGED(test_kill),
         STAGED(test_kill_of_nobody),
         STAGED(test_rebalance),

@@ -193,6 +193,62 @@ static void test_one_at_a_time(void **state)
     sweeper_release(sweeper);
 }
 
+static void wait_whole(long number)
+{
+    struct patience patience = patience_new();
+
+    while (!sweeper_is_over(sweeper, number) && patience_holds(&patience)) {
+        sweeper_go_on(sweeper, number, 55);
+        rig_wait();
+    }
+    sweeper_go_on(sweeper, number, 55);
+}
+
+/* As many questions as the fuller of the two workers has pieces. */
+static void test_list_in_pieces(void **state)
+{
+    long number = sweeper_list(sweeper);
+    uint64_t asked = sweeper->asked;
+
+    (void)state;
+    wait_over(number);
+    sweeper_release(sweeper);
+    number = sweeper_list(sweeper);
+    wait_over(number); /* what follows begins it anew, in smaller pieces */
+    for (size_t i = 0; i < RIG_WORKERS; i++) {
+        sweeper->lists[i].at = SWEEP_BEGIN;
+        sweeper->lists[i].n = 0;
+        sweeper->lists[i].n_piece = 1;
+    }
+    assert_false(sweeper_is_over(sweeper, number));
+    assert_false(sweeper_has_result(sweeper, number));
+    wait_whole(number);
+    assert_true(sweeper_has_result(sweeper, number));
+    assert_int_equal(sweeper->lists[0].n + sweeper->lists[1].n, LINES);
+    assert_in_range(sweeper->asked - asked, 1 + LINES / 2, 2 + LINES);
+    assert_int_equal(sweeper->looked_ns, 0);
+    sweeper_release(sweeper);
+}
+
+static void test_busiest(void **state)
+{
+    long number = sweeper_busiest(sweeper, &(struct sweep_target){"a", "s2"}, 2);
+
+    (void)state;
+    assert_int_equal(sweeper_busiest(sweeper, &(struct sweep_target){"a", "s2"}, 2), 0);
+    wait_whole(number);
+    assert_int_equal(sweeper->looked_ns, 55);
+    assert_in_range(sweeper->lists[0].n + sweeper->lists[1].n, 2, 3);
+    for (size_t i = 0; i < RIG_WORKERS; i++)
+        for (size_t k = 0; k < sweeper->lists[i].n; k++) {
+            assert_string_equal(sweeper->lists[i].records[k].server, "s2");
+            assert_true(sweeper->lists[i].records[k].to_server.is_known);
+        }
+    sweeper_release(sweeper);
+    check_released();
+    assert_null(sweeper->busiest);
+}
+
 /* Nothing is given up that a worker may still write to. */
 static void test_tidy_waits_for_the_workers(void **state)
 {
@@ -257,6 +313,8 @@ int main(void)
         STAGED(test_list),
         STAGED(test_kill),
         STAGED(test_shed_as_many_as_wanted),
+        STAGED(test_list_in_pieces),
+        STAGED(test_busiest),
         STAGED(test_one_at_a_time),
         STAGED(test_tidy_waits_for_the_workers),
         STAGED(test_tidy_of_what_nobody_takes),

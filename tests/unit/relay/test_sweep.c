@@ -152,6 +152,7 @@ static void test_list_counts_bytes_and_time(void **state)
     rig_expect(rig, line->server, 0);
     rig_advance(rig, 2 * SECOND_MS);
     list.n = 0;
+    list.at = SWEEP_BEGIN;
     sweep_list(&stage.relays, &list);
     assert_string_equal(record.state, "half_closed");
     assert_true(record.idle_ns >= 2 * second_ns);
@@ -174,9 +175,157 @@ static void test_list_that_is_full(void **state)
     assert_int_equal(list.n, 3);
     assert_string_equal(records[1].state, "open");
     assert_string_equal(records[2].state, "untouched");
+    assert_int_equal(list.at, SWEEP_END);
+    list.at = SWEEP_BEGIN;
     sweep_list(&stage.relays, &list);
     assert_int_equal(list.n, 6);
     assert_string_equal(records[2].state, "untouched");
+    stage_close();
+}
+
+/* --- in pieces -------------------------------------------------------------------------------- */
+
+static size_t port_of(const struct sweep_record *record)
+{
+    return addr_port(&record->client);
+}
+
+/* The rig says the same client of all: number them. */
+static void number_conns(void)
+{
+    uint16_t n = 1;
+
+    for (struct list *at = rig->relay.live.next; at != &rig->relay.live; at = at->next)
+        addr_set_port(&container_of(at, struct conn, link)->peer, n++);
+}
+
+static void test_pieces(void **state)
+{
+    struct sweep_record records[8] = {0};
+    struct sweep_list list = {.records = records, .cap = 8, .n_piece = 2};
+
+    (void)state;
+    stage_open(1);
+    for (int i = 0; i < 5; i++)
+        add_line(0);
+    number_conns();
+    for (size_t n = 2; n < 5; n += 2) {
+        sweep_list(&stage.relays, &list);
+        assert_int_equal(list.at, SWEEP_TCP);
+        assert_int_equal(list.n, n);
+    }
+    sweep_list(&stage.relays, &list);
+    assert_int_equal(list.at, SWEEP_END);
+    assert_int_equal(list.n, 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(port_of(&records[i]), i + 1);
+    stage_close();
+}
+
+/* Between two pieces the next one may end, and others come. */
+static void test_pieces_while_others_come_and_go(void **state)
+{
+    struct sweep_record records[8] = {0};
+    struct sweep_list list = {.records = records, .cap = 8, .n_piece = 1};
+    struct conn *second;
+
+    (void)state;
+    stage_open(1);
+    for (int i = 0; i < 4; i++)
+        add_line(0);
+    number_conns();
+    rig_advance(rig, 10);
+    list.until_ns = rig->loop.now_ns;
+    sweep_list(&stage.relays, &list);
+    second = container_of(rig->relay.live.next->next, struct conn, link);
+    conn_close(&rig->relay, second, CLOSE_ADMIN, CONN_END_RESET);
+    tcp_reap(&rig->relay);
+    rig_advance(rig, 10);
+    add_line(0); /* too late for this list */
+    while (list.at != SWEEP_END)
+        sweep_list(&stage.relays, &list);
+    assert_int_equal(list.n, 3);
+    assert_int_equal(port_of(&records[0]), 1);
+    assert_int_equal(port_of(&records[1]), 3);
+    assert_int_equal(port_of(&records[2]), 4);
+    stage_close();
+}
+
+/* --- the busiest ------------------------------------------------------------------------------ */
+
+static void look(struct sweep_list *list, struct largest *busiest)
+{
+    largest_init(busiest, list->cap);
+    list->busiest = busiest;
+    list->at = SWEEP_BEGIN;
+    list->n = 0;
+    while (list->at != SWEEP_END)
+        sweep_list(&stage.relays, list);
+}
+
+/* 100, 200 ... bytes to the servers; the third and the fifth are left when two are wanted. */
+static void test_busiest(void **state)
+{
+    static const size_t sizes[] = {100, 200, 900, 300, 800};
+    struct sweep_record records[2];
+    struct sweep_list list = {.records = records, .cap = 2, .n_piece = 2};
+    struct largest busiest;
+    size_t third;
+
+    (void)state;
+    stage_open(1);
+    for (int i = 0; i < 5; i++)
+        add_line(0);
+    number_conns();
+    for (size_t i = 0; i < 5; i++)
+        rig_pass(rig, stage.lines[i].client, stage.lines[i].server, sizes[i]);
+    rig_advance(rig, SECOND_MS);
+    look(&list, &busiest);
+    assert_int_equal(list.n, 2);
+    third = port_of(&records[0]) == 3 ? 0 : 1;
+    assert_int_equal(port_of(&records[third]), 3);
+    assert_int_equal(port_of(&records[1 - third]), 5);
+    assert_in_range(records[third].rate.in_per_s, 90, 900);
+    assert_int_equal(records[third].rate.out_per_s, 0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(records[i].to_client.is_known);
+        assert_true(records[i].to_server.is_known);
+        assert_null(records[i].conn);
+    }
+    /* What counts is what has moved since. */
+    rig_pass(rig, stage.lines[0].server, stage.lines[0].client, 50);
+    rig_advance(rig, SECOND_MS);
+    list.cap = 1;
+    look(&list, &busiest);
+    assert_int_equal(port_of(&records[0]), 1);
+    assert_in_range(records[0].rate.out_per_s, 5, 50);
+    assert_int_equal(records[0].bytes_in, 100);
+    stage_close();
+}
+
+static void test_busiest_of_one_server(void **state)
+{
+    struct sweep_target only = {.server = "s1"};
+    struct sweep_record records[4];
+    struct sweep_list list = {.records = records, .cap = 4, .only = &only};
+    struct largest busiest;
+
+    (void)state;
+    stage_open(2);
+    for (size_t i = 0; i < 4; i++)
+        add_line(i % 2);
+    rig_advance(rig, SECOND_MS);
+    memcpy(only.service, rig->services.services->name, sizeof(only.service));
+    look(&list, &busiest);
+    assert_int_equal(list.n, 2);
+    assert_string_equal(records[0].server, "s1");
+    assert_string_equal(records[1].server, "s1");
+    memset(only.server, 0, sizeof(only.server));
+    look(&list, &busiest);
+    assert_int_equal(list.n, 4);
+    memcpy(only.service, "other", 6);
+    look(&list, &busiest);
+    assert_int_equal(list.n, 0);
     stage_close();
 }
 
@@ -316,6 +465,10 @@ int main(void)
         cmocka_unit_test(test_list_of_every_state),
         cmocka_unit_test(test_list_counts_bytes_and_time),
         cmocka_unit_test(test_list_that_is_full),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_pieces_while_others_come_and_go),
+        cmocka_unit_test(test_busiest),
+        cmocka_unit_test(test_busiest_of_one_server),
         cmocka_unit_test(test_kill_of_one_server),
         cmocka_unit_test(test_shed_the_idlest_first),
         cmocka_unit_test(test_shed_a_part),

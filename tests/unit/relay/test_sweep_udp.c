@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "lb4/relay/udp_session.h"
+
 #include "udp_rig.h"
 
 enum { SECOND_MS = 1000 };
@@ -16,6 +18,7 @@ static void open_scene(size_t n_servers)
 {
     no_tcp = (struct tcp_relay){.loop = &rig->loop};
     list_init(&no_tcp.live);
+    no_tcp.cursor = &no_tcp.live;
     scene_open(&scene, n_servers, &(struct rig_options){0});
     for (size_t i = 0; i < n_servers; i++)
         snprintf(rig_backend(rig, i)->name, sizeof(rig_backend(rig, i)->name), "s%zu", i);
@@ -83,6 +86,57 @@ static void test_list_while_draining(void **state)
     scene_close(&scene);
 }
 
+/* In pieces, and by what has moved. */
+static void test_busiest(void **state)
+{
+    struct largest busiest;
+    struct sweep_list list = {.records = records, .cap = 1, .n_piece = 1, .busiest = &busiest};
+    int other;
+
+    (void)state;
+    open_scene(2);
+    other = rig_client(rig);
+    rig_echo(rig, scene.client, scene.servers[0], 50);
+    rig_echo(rig, other, scene.servers[1], 500);
+    rig_advance(rig, SECOND_MS);
+    largest_init(&busiest, 1);
+    sweep_list(&relays, &list);
+    assert_int_equal(list.at, SWEEP_UDP);
+    assert_int_equal(records[0].bytes_in, 50);
+    sweep_list(&relays, &list);
+    assert_int_equal(list.at, SWEEP_END);
+    assert_int_equal(list.n, 1);
+    assert_int_equal(records[0].bytes_in, 500);
+    assert_in_range(records[0].rate.in_per_s, 50, 500);
+    assert_in_range(records[0].rate.out_per_s, 50, 500);
+    assert_false(records[0].to_client.is_known);
+    close(other);
+    scene_close(&scene);
+}
+
+/* The session that is next ends between two pieces. */
+static void test_pieces(void **state)
+{
+    struct sweep_list list = {.records = records, .cap = 4, .n_piece = 1};
+    int other;
+
+    (void)state;
+    open_scene(2);
+    other = rig_client(rig);
+    rig_echo(rig, scene.client, scene.servers[0], 50);
+    rig_echo(rig, other, scene.servers[1], 60);
+    sweep_list(&relays, &list);
+    udp_session_close(&rig->relay,
+                      container_of(rig->relay.live.next->next, struct udp_session, link),
+                      UDP_END_ADMIN);
+    rig_end_turn(rig);
+    sweep_list(&relays, &list);
+    assert_int_equal(list.at, SWEEP_END);
+    assert_int_equal(list.n, 1);
+    close(other);
+    scene_close(&scene);
+}
+
 /* A turn that was not ended: the answers stand on the lines of the session. */
 static void take_events(void)
 {
@@ -142,6 +196,8 @@ static void test_shed_leaves_sessions_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_busiest),
+        cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_list_while_draining),
         cmocka_unit_test(test_kill_of_one_server),
