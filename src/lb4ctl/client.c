@@ -16,6 +16,20 @@ enum {
     ANSWER_MAX = 16 * 1024 * 1024 /* chosen: lb4 sends 8 MiB at most */
 };
 
+int client_exit_code(enum client_result result)
+{
+    switch (result) {
+    case CLIENT_OK:
+        return EXIT_FINE;
+    case CLIENT_FAILED:
+        return EXIT_FAILED;
+    case CLIENT_NO_ANSWER:
+    case CLIENT_NOT_ALLOWED:
+        return EXIT_NO_DAEMON;
+    }
+    return EXIT_FAILED;
+}
+
 static enum client_result refuse_connect(const char *path, int error,
                                          char message[static CLIENT_MESSAGE_MAX])
 {
@@ -127,6 +141,15 @@ enum client_result client_judge(char *body, char message[static CLIENT_MESSAGE_M
              "lb4 has ended the connection before its answer was whole");
     *body = '\0';
     return CLIENT_NO_ANSWER;
+}
+
+int client_open(const char *path, unsigned patience_s, enum client_result *ret,
+                char message[static CLIENT_MESSAGE_MAX])
+{
+    int fd = connect_to(path, patience_s);
+
+    *ret = fd < 0 ? refuse_connect(path, -fd, message) : CLIENT_OK;
+    return fd < 0 ? -1 : fd;
 }
 
 enum client_result client_ask(const char *path, const char *line, unsigned patience_s,

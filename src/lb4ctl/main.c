@@ -11,12 +11,11 @@
 
 #include "lb4/lb4ctl/client.h"
 #include "lb4/lb4ctl/columns.h"
+#include "lb4/lb4ctl/top.h"
 
 #ifndef LB4_VERSION
 #define LB4_VERSION "?"
 #endif
-
-enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DAEMON = 3 };
 
 enum {
     LINE_MAX_BYTES = 4096, /* what lb4 takes */
@@ -46,6 +45,8 @@ static const char usage[] =
     "  lb4ctl confirm                               keep what that changed\n"
     "  lb4ctl why SERVICE CLIENT-ADDRESS            which server that client would get, and why\n"
     "  lb4ctl doctor                                what limits this lb4, and what lifts it\n"
+    "  lb4ctl top [SERVICE] [--interval 1s] [--sort COLUMN] [-n N]\n"
+    "                                               all that goes on, live; ? there for help\n"
     "  lb4ctl help                                  all commands of the lb4 that runs\n"
     "\n"
     "--wait TIME, as in 60s: until the last connection has gone (drain, maint), or the server "
@@ -106,6 +107,15 @@ static const char *socket_path(const char *argument)
 
 static int finish_output(void);
 
+static int run_top(const struct request *request, char **words)
+{
+    if (!request->is_json)
+        return top_run(request->socket, words);
+    fputs("lb4ctl: top has no JSON: show services, servers, connections --busiest N have\n",
+          stderr);
+    return EXIT_USAGE;
+}
+
 /* Returns -1 to go on, else the exit code. */
 static int read_arguments(int argc, char **argv, struct request *request)
 {
@@ -134,6 +144,8 @@ static int read_arguments(int argc, char **argv, struct request *request)
         fputs("lb4ctl: no command\nTry 'lb4ctl -h' for help.\n", stderr);
         return EXIT_USAGE;
     }
+    if (strcmp(argv[optind], "top") == 0)
+        return run_top(request, argv + optind + 1);
     if (!add_words(request, argv + optind) || (request->is_json && !add_word(request, "--json")))
         return EXIT_USAGE;
     return -1;
@@ -186,26 +198,12 @@ static int print_body(const struct request *request, char *body)
     return finish_output();
 }
 
-static int exit_code(enum client_result result)
-{
-    switch (result) {
-    case CLIENT_OK:
-        return EXIT_FINE;
-    case CLIENT_FAILED:
-        return EXIT_FAILED;
-    case CLIENT_NO_ANSWER:
-    case CLIENT_NOT_ALLOWED:
-        return EXIT_NO_DAEMON;
-    }
-    return EXIT_FAILED;
-}
-
 static int ask(const struct request *request)
 {
     struct client_answer answer;
     enum client_result result =
         client_ask(request->socket, request->line, request->is_waiting ? 0 : PATIENCE_S, &answer);
-    int code = exit_code(result);
+    int code = client_exit_code(result);
 
     if (result == CLIENT_OK)
         code = print_body(request, answer.body);
