@@ -15,6 +15,8 @@ header_only+=' shared/choice shared/stats_udp shared/stats_worker relay/udp_list
 without_unit_test=' control/lifecycle control/report control/signals control/threads '
 # What ties others together, all of which have tests; and what test_prober*.c test as a whole.
 without_unit_test+=' control/operator probe/trust '
+# A loop around modules that all have tests, for a terminal: tests/integration/test_top.py.
+without_unit_test+=' lb4ctl/top '
 
 n_breaches=0
 breach() {

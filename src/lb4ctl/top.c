@@ -29,7 +29,7 @@ struct top {
 
 /* --- for a file ------------------------------------------------------------------------------- */
 
-static bool print_reading(struct top *top)
+static bool print_reading(struct top *top, bool is_first)
 {
     size_t width;
     size_t height;
@@ -38,7 +38,7 @@ static bool print_reading(struct top *top)
     if (screen_begin(&top->screen, width < SCREEN_SIDE_MAX ? width : SCREEN_SIDE_MAX, height) < 0)
         return false;
     top_view_list(&top->view, &top->screen);
-    printf("%s\n\n", top->view.head);
+    printf("%s%s\n\n", is_first ? "" : "\n", top->view.head);
     screen_print(&top->screen, stdout);
     return fflush(stdout) == 0;
 }
@@ -73,7 +73,7 @@ static int list(struct top *top)
             top->reader.result = CLIENT_NO_ANSWER;
         if (top->reader.n_readings == n_before || n_before == 0)
             continue;
-        if (!print_reading(top))
+        if (!print_reading(top, n_printed == 0))
             return errno == EPIPE ? EXIT_FINE : EXIT_FAILED;
         n_printed++;
     }

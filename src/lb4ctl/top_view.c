@@ -392,7 +392,7 @@ void top_view_measure(const struct top_view *view, const struct screen *screen, 
                       size_t *ret_height)
 {
     *ret_width = 1;
-    *ret_height = 0;
+    *ret_height = 0; /* with a line between */
     for (size_t i = 0; i < TOP_PARTS; i++) {
         struct top_widths natural;
         size_t width;
@@ -400,7 +400,7 @@ void top_view_measure(const struct top_view *view, const struct screen *screen, 
         top_columns_natural(&view->tables[i], screen, &natural);
         width = top_columns_sum(&view->tables[i], &natural);
         *ret_width = width > *ret_width ? width : *ret_width;
-        *ret_height += view->tables[i].n_rows + 2;
+        *ret_height += view->tables[i].n_rows + 1 + (i > 0);
     }
 }
 
