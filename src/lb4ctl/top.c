@@ -38,7 +38,7 @@ static bool print_reading(struct top *top, bool is_first)
     if (screen_begin(&top->screen, width < SCREEN_SIDE_MAX ? width : SCREEN_SIDE_MAX, height) < 0)
         return false;
     top_view_list(&top->view, &top->screen);
-    printf("%s%s\n\n", is_first ? "" : "\n", top->view.head);
+    fputs(is_first ? "" : "\n", stdout);
     screen_print(&top->screen, stdout);
     return fflush(stdout) == 0;
 }

@@ -31,14 +31,20 @@ void top_reader_fini(struct top_reader *reader)
     top_link_close(&reader->link);
 }
 
+/* What lb4 says may end on standard error: printable ASCII, as its sentences are. */
 static void say(struct top_reader *reader, const char *text)
 {
-    snprintf(reader->view->message, sizeof(reader->view->message), "%s", text);
+    char *message = reader->view->message;
+
+    snprintf(message, sizeof(reader->view->message), "%s", text);
+    for (; *message; message++)
+        if (*message < ' ' || *message > '~')
+            *message = '?';
 }
 
 /* --- trouble ---------------------------------------------------------------------------------- */
 
-/* In the first reading it is the end: somebody has mistyped something. */
+/* Before anything was shown it is the end: somebody has mistyped something. */
 static void give_up(struct top_reader *reader, enum client_result result, const char *text,
                     uint64_t now_ns)
 {
@@ -47,7 +53,7 @@ static void give_up(struct top_reader *reader, enum client_result result, const 
     reader->is_lost = true;
     reader->due_ns = now_ns + RETRY_NS;
     say(reader, text);
-    if (reader->n_readings == 0)
+    if (!reader->has_shown)
         reader->result = result;
     else
         snprintf(reader->view->head, sizeof(reader->view->head),
@@ -179,6 +185,7 @@ static void take_answer(struct top_reader *reader, char *text, uint64_t now_ns)
         if (reader->n_readings == 0)
             reader->result = result;
     } else {
+        reader->has_shown = true;
         fill(reader, reader->n_answers, text, now_ns);
     }
     if (++reader->n_answers == ANSWERS)

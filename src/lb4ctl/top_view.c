@@ -391,8 +391,8 @@ void top_view_draw(struct top_view *view, struct screen *screen)
 void top_view_measure(const struct top_view *view, const struct screen *screen, size_t *ret_width,
                       size_t *ret_height)
 {
-    *ret_width = 1;
-    *ret_height = 0; /* with a line between */
+    *ret_width = screen_width(screen, view->head) + 1;
+    *ret_height = 2; /* and then with a line between */
     for (size_t i = 0; i < TOP_PARTS; i++) {
         struct top_widths natural;
         size_t width;
@@ -406,6 +406,9 @@ void top_view_measure(const struct top_view *view, const struct screen *screen, 
 
 void top_view_list(struct top_view *view, struct screen *screen)
 {
+    screen_left(screen, SCREEN_PLAIN, view->head, screen->width);
+    screen_next(screen);
+    screen_next(screen);
     for (size_t i = 0; i < TOP_PARTS; i++) {
         draw_part(view, screen, (enum top_part)i, view->tables[i].n_rows + 1);
         screen_next(screen);

@@ -1,6 +1,8 @@
 """lb4ctl show connections and kill: what lb4 tells of its connections is what the clients know."""
 import contextlib
 import socket
+import threading
+import time
 
 import pytest
 
@@ -218,6 +220,125 @@ def test_names_that_are_not_there(start_lb4, desk, pool, word, said):
     if "/" in word:
         done = desk.run("kill", word)
         assert done.returncode == 1 and said in done.stderr
+
+
+# --- the busiest
+
+PACE_S = 0.01
+SLACK = 3  # times that a rate may differ, of machines that are loaded
+
+
+class Sender:
+    """Sends so many bytes each 10 ms on each of these, to a server that only reads. A context."""
+
+    def __init__(self, socks, sizes):
+        self.n_sent = [0] * len(socks)
+        self.is_ending = False
+        self.began = time.monotonic()
+        self.thread = threading.Thread(target=self.run, args=(socks, sizes), daemon=True)
+        self.thread.start()
+
+    def run(self, socks, sizes):
+        while not self.is_ending:
+            for index, (sock, size) in enumerate(zip(socks, sizes)):
+                sock.sendall(bytes(size))
+                self.n_sent[index] += size
+            time.sleep(PACE_S)
+
+    def rate(self, index):
+        return self.n_sent[index] / (time.monotonic() - self.began)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.is_ending = True
+        self.thread.join()
+
+
+def busiest(desk, count, *words):
+    return desk.json("show", "connections", "--busiest", str(count), *words)
+
+
+def is_near(rate, expected):
+    return expected / SLACK < rate < expected * SLACK
+
+
+def test_busiest(start_lb4, desk, pool):
+    start(start_lb4, desk, pool, debug=False)
+    with contextlib.ExitStack() as stack:
+        held = hold(stack, 60)
+        names = list(held)
+        socks = [held[name][0] for name in names[10:15]]
+        sizes = [100, 500, 8000, 2000, 30]
+        with Sender(socks, sizes) as sender:
+            for _ in range(2):  # one that has to look twice, and one that follows it
+                rows = busiest(desk, 4)
+                assert [row["client"] for row in rows] == [names[i] for i in (12, 13, 11, 10)]
+                for row, index in zip(rows, (2, 3, 1, 0)):
+                    assert is_near(row["in_per_s"], sender.rate(index)), (row, sender.rate(index))
+                    for side in "client", "server":
+                        assert 0 < row[f"{side}_rtt_us"] < 5e6
+                        assert row[f"{side}_retransmits"] == 0
+                time.sleep(0.5)
+            server = held[names[13]][1]
+            rows = busiest(desk, 200, f"web/s{server + 1}")
+            assert {row["server"] for row in rows} == {f"s{server + 1}"} and len(rows) == 20
+            assert len(busiest(desk, 200)) == 60
+        # What counts is what moves now, not what has moved.
+        with Sender(socks[4:], [1000]) as sender:
+            def is_first():
+                first = busiest(desk, 1)[0]
+                return first["client"] == names[14] and is_near(first["in_per_s"], sender.rate(0))
+            servers.wait_until(is_first, what="the one that moves now")
+
+
+def test_busiest_for_several_who_look(start_lb4, desk, pool):
+    """Each as often as it likes: all are told the same rates."""
+    start(start_lb4, desk, pool, debug=False)
+    with contextlib.ExitStack() as stack:
+        held = hold(stack, 9)
+        first = next(iter(held))
+        sender = stack.enter_context(Sender([held[first][0]], [4000]))
+        busiest(desk, 1)
+        problems = []
+
+        def look(period_s):
+            for _ in range(int(3 / period_s)):
+                row, = busiest(desk, 1)
+                if row["client"] != first or not is_near(row["in_per_s"], sender.rate(0)):
+                    problems.append((period_s, row["in_per_s"], sender.rate(0)))
+                time.sleep(period_s)
+        threads = [threading.Thread(target=look, args=(period_s,)) for period_s in (0.05, 0.3, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not problems, problems
+
+
+def test_busiest_udp(start_lb4, desk):
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(udp_drill.UdpServer())
+        start_lb4(["-w", "2"], config=desk.directive + f"service dns {{\nlisten udp {LISTEN}\n"
+                  f"timeout udp 30s\nserver n1 {server.address}\n}}\n")
+        client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        client.connect(udp_drill.split(LISTEN))
+        client.settimeout(10)
+        client.send(bytes(500))
+        client.recv(1000)
+        row, = busiest(desk, 5)
+        assert row["transport"] == "udp"
+        for side in "client", "server":
+            assert row[f"{side}_rtt_us"] is None and row[f"{side}_retransmits"] is None
+        desk.do("kill", "dns/n1")
+
+
+@pytest.mark.parametrize("words", [["0"], ["201"], ["many"], []])
+def test_busiest_how_many(start_lb4, desk, pool, words):
+    start(start_lb4, desk, pool)
+    done = desk.run("show", "connections", "--busiest", *words)
+    assert done.returncode == 1 and "1..200" in done.stderr
 
 
 # --- kill

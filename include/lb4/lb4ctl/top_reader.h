@@ -17,14 +17,14 @@ struct top_reader {
     struct top_view *view;
     struct top_link link; /* poll link.fd, unless it is -1 */
     bool is_asking;
+    bool has_shown;   /* something was */
     bool is_lost;     /* there was no answer, and lb4 is asked for again */
     bool has_trouble; /* an answer of this reading was an error */
     size_t n_answers; /* of this reading */
     uint64_t asked_ns;
-    uint64_t due_ns;     /* of top_reader_step(); UINT64_MAX = paused */
-    uint64_t n_readings; /* that are whole */
-    enum client_result
-        result; /* of the first reading: else it is over, and view->message says why */
+    uint64_t due_ns;           /* of top_reader_step(); UINT64_MAX = paused */
+    uint64_t n_readings;       /* that are whole */
+    enum client_result result; /* else it is over, and view->message says why */
 };
 
 void top_reader_init(struct top_reader *reader, const char *path, const struct top_options *options,

@@ -47,7 +47,7 @@ void top_view_share(const size_t n_rows[TOP_PARTS], size_t n_lines, size_t ret[T
 /* Write the whole frame, which screen_begin() has begun. */
 void top_view_draw(struct top_view *view, struct screen *screen);
 
-/* All rows in all columns, for a file: the frame it needs, and the same lines. */
+/* The first line and all rows in all columns, for a file: the frame it needs, and that written. */
 void top_view_measure(const struct top_view *view, const struct screen *screen, size_t *ret_width,
                       size_t *ret_height);
 void top_view_list(struct top_view *view, struct screen *screen);

@@ -229,7 +229,8 @@ static void test_list(void **state)
     screen_print(&screen, stream);
     fclose(stream);
     assert_int_equal(count(text, "web/s"), 32);
-    assert_int_equal(count(text, "\n\n"), 2);
+    assert_int_equal(strncmp(text, "the head\n\nSERVICE ", 18), 0);
+    assert_int_equal(count(text, "\n\n"), 3);
     assert_null(strstr(text, "STATEv"));
     assert_null(strstr(text, "2:"));
     assert_null(strstr(text, "+"));
