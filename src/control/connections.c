@@ -128,7 +128,8 @@ static int compare_speed(const void *left, const void *right)
 static const struct sweep_record **sort_busiest(const struct sweeper *sweeper, size_t n_workers,
                                                 size_t *ret_n)
 {
-    const struct sweep_record **sorted = calloc(n_workers * sweeper->lists[0].cap, sizeof(*sorted));
+    const struct sweep_record **sorted =
+        calloc(n_workers * sweeper->lists[0].cap, sizeof(struct sweep_record *));
 
     *ret_n = 0;
     if (!sorted)
@@ -136,7 +137,7 @@ static const struct sweep_record **sort_busiest(const struct sweeper *sweeper, s
     for (size_t i = 0; i < n_workers; i++)
         for (size_t k = 0; k < sweeper->lists[i].n; k++)
             sorted[(*ret_n)++] = &sweeper->lists[i].records[k];
-    qsort(sorted, *ret_n, sizeof(*sorted), compare_speed);
+    qsort(sorted, *ret_n, sizeof(struct sweep_record *), compare_speed);
     return sorted;
 }
 

@@ -10,6 +10,8 @@
 
 static void append(struct screen_line *line, const char *bytes, size_t n)
 {
+    if (n == 0)
+        return;
     if (line->n_bytes + n > line->cap) {
         size_t cap = 2 * (line->n_bytes + n) + 64;
         char *grown = realloc(line->bytes, cap);

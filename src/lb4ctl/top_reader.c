@@ -42,12 +42,29 @@ static void say(struct top_reader *reader, const char *text)
             *message = '?';
 }
 
+enum { CLOCK_MAX = 16 };
+
+/* The time of day, for people. */
+static const char *write_clock(char text[static CLOCK_MAX])
+{
+    time_t now = time(NULL);
+    struct tm local;
+
+    text[0] = '\0';
+    if (localtime_r(&now, &local))
+        strftime(text, CLOCK_MAX, "%H:%M:%S", &local);
+    return text;
+}
+
 /* --- trouble ---------------------------------------------------------------------------------- */
 
 /* Before anything was shown it is the end: somebody has mistyped something. */
 static void give_up(struct top_reader *reader, enum client_result result, const char *text,
                     uint64_t now_ns)
 {
+    bool was_lost = reader->is_lost;
+    char clock[CLOCK_MAX];
+
     top_link_close(&reader->link);
     reader->is_asking = false;
     reader->is_lost = true;
@@ -55,9 +72,10 @@ static void give_up(struct top_reader *reader, enum client_result result, const 
     say(reader, text);
     if (!reader->has_shown)
         reader->result = result;
-    else
+    else if (!was_lost)
         snprintf(reader->view->head, sizeof(reader->view->head),
-                 "NO LB4: this is what it said last; it is asked for again each second");
+                 "NO LB4 since %s: below is what it said last; asked again each second",
+                 write_clock(clock));
     /* The counters of the next one begin anew. */
     for (size_t i = 0; i < TOP_PARTS; i++)
         reader->view->tables[i].read_ns = 0;
@@ -121,18 +139,14 @@ void top_reader_step(struct top_reader *reader, size_t n_connections, uint64_t n
 static void write_head(struct top_reader *reader, const struct rows *info)
 {
     char uptime[COLUMNS_DURATION_MAX] = "?";
-    char clock[16] = "";
+    char clock[CLOCK_MAX];
     uint64_t seconds;
-    time_t now = time(NULL);
-    struct tm local;
 
     if (number_parse(rows_value(info, "uptime"), 0, UINT64_MAX, &seconds) == 0)
         columns_duration(seconds, uptime);
-    if (localtime_r(&now, &local))
-        strftime(clock, sizeof(clock), "%H:%M:%S", &local);
     snprintf(reader->view->head, sizeof(reader->view->head),
-             "%s lb4 %.40s %.20s, up %s, %.20s of %.20s connections, %.20s UDP sessions", clock,
-             rows_value(info, "version"), rows_value(info, "state"), uptime,
+             "%s lb4 %.40s %.20s, up %s, %.20s of %.20s connections, %.20s UDP sessions",
+             write_clock(clock), rows_value(info, "version"), rows_value(info, "state"), uptime,
              rows_value(info, "connections"), rows_value(info, "maxconn"),
              rows_value(info, "udp_sessions"));
 }
