@@ -477,7 +477,7 @@ uint64_t log_dropped_total(void)
 {
     uint64_t n = 0;
 
-    for (const struct ring *ring = atomic_load(&writer.rings); ring; ring = ring->next)
+    for (const struct ring *ring = atomic_load(&writer.rings); ring != NULL; ring = ring->next)
         n += atomic_load_explicit(&ring->dropped, memory_order_relaxed);
     return n;
 }

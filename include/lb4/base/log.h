@@ -48,7 +48,7 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
  * without traffic that has much to say. false: there is no room, nobody reads the log. */
 bool log_wait_room(int timeout_ms);
 
-/* Lines that were dropped so far, of all threads that have a ring. Thread: any. */
+/* Lines of all threads that were dropped since the start. Any thread, until log_stop(). */
 uint64_t log_dropped_total(void);
 
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -328,6 +328,7 @@ static void test_full_ring_drops_and_tells(void **state)
 
     (void)state;
     assert_int_equal(log_register_thread("flood"), 0);
+    assert_int_equal(log_dropped_total(), 0);
     for (int i = 0; i < FLOOD; i++)
         log_info("flood %d", i);
     assert_true(clock_now_ns() < until);
@@ -336,6 +337,7 @@ static void test_full_ring_drops_and_tells(void **state)
         read_available();
     assert_true(count_flood_lines() > 100);
     assert_int_equal(count_flood_lines() + sum_told_drops(), FLOOD);
+    assert_int_equal(log_dropped_total(), sum_told_drops());
     log_info("after");
     wait_for_text("after");
 }
