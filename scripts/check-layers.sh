@@ -79,7 +79,8 @@ check_mirrors() {
 while read -r file; do
     check_includes "$file"
     code=$(code_of "$file")
-    check_words "$file" "$code" '_Atomic|(__)?atomic_|__sync_' '*/shared/*' '*/base/log.?'
+    check_words "$file" "$code" '_Atomic|(__)?atomic_|__sync_' '*/shared/*' '*/base/log.?' \
+        '*/base/log_ring.?' '*/base/log_writer.?'
     check_words "$file" "$code" 'epoll_' '*/loop/*'
     check_words "$file" "$code" 'splice\(' 'src/relay/flow.c'
     check_words "$file" "$code" 'getopt' 'src/conf/flags.c' 'src/lb4ctl/*'
