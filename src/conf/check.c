@@ -68,10 +68,14 @@ static void fill_check(struct conf_check *check)
 static void fill_defaults(struct conf *conf)
 {
     fill_timeouts(&conf->defaults, &built_in_timeouts);
+    if (conf->default_access.state == CONF_ACCESS_UNSET)
+        conf->default_access.state = CONF_ACCESS_OFF;
     for (size_t i = 0; i < conf->n_services; i++) {
         struct conf_service *service = &conf->services[i];
 
         fill_timeouts(&service->timeouts, &conf->defaults);
+        if (service->access.state == CONF_ACCESS_UNSET)
+            service->access = conf->default_access;
         if (service->tries == 0)
             service->tries = TRIES_DEFAULT;
         if (!service->udp.has_responses)

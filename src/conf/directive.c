@@ -5,7 +5,7 @@
 
 #include "lb4/conf/value.h"
 
-enum { ACCEPTED_TEXT_MAX = 360, WORD_MAX = 24 };
+enum { ACCEPTED_TEXT_MAX = 400, WORD_MAX = 24 };
 
 static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
@@ -30,6 +30,9 @@ static const struct directive directives[] = {
     {"timeout", "udp", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false, directive_timeout,
      "timeout udp 1ms..365d"},
 
+    {"access-log", NULL, SECTION_DEFAULTS | SECTION_SERVICE, 1, 3, false, false,
+     directive_access_log, "access-log on [interval 1ms..365d], or access-log off"},
+
     {"workers", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_workers, "workers auto|1..256"},
     {"maxconn", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_maxconn,
      "maxconn auto|1..10000000"},
@@ -39,6 +42,10 @@ static const struct directive directives[] = {
     {"drain", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_drain, "drain 1ms..365d"},
     {"admin", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_admin, "admin unix:/path"},
     {"http", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_http, "http ADDRESS:PORT"},
+    {"log", NULL, SECTION_GLOBAL, 1, 2, false, false, directive_log,
+     "log stderr, log file PATH, or log syslog [FACILITY]"},
+    {"log-format", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_log_format,
+     "log-format text|json"},
 
     {"maxconn", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_number,
      "maxconn 1..10000000"},

@@ -33,8 +33,9 @@ static const char text[] =
     "  lb4 -l :5432 -s db1=10.0.0.11:5432 -s db2=10.0.0.12:5432 -b leastconn \\\n"
     "      -o 'check tcp interval 1s'\n"
     "\n"
-    "Flags win over the file. The log goes to stderr.\n"
-    "Signals: HUP reloads, TERM and QUIT let live connections finish, INT ends now.\n"
+    "Flags win over the file. The log goes to stderr, or where `log` says.\n"
+    "Signals: HUP reloads, TERM and QUIT let live connections finish, INT ends now,\n"
+    "USR1 opens the log file anew.\n"
     "Exit: 0 fine, 1 cannot run (a wrong configuration too), 2 wrong usage.\n";
 
 void help_write(FILE *stream)

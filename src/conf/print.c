@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "lb4/base/log_sink.h"
 #include "lb4/base/number.h"
 
 static void print_auto(const char *word, uint32_t n, bool is_auto, FILE *stream)
@@ -25,6 +26,16 @@ static void print_timeouts(const struct conf_timeouts *timeouts, FILE *stream)
     print_duration("    timeout idle", timeouts->idle_ms, stream);
     print_duration("    timeout half-close", timeouts->half_close_ms, stream);
     print_duration("    timeout udp", timeouts->udp_ms, stream);
+}
+
+static void print_access(const struct conf_access *access, FILE *stream)
+{
+    if (access->state != CONF_ACCESS_ON)
+        fputs("    access-log off\n", stream);
+    else if (access->interval_ms == 0)
+        fputs("    access-log on\n", stream);
+    else
+        print_duration("    access-log on interval", access->interval_ms, stream);
 }
 
 /* A text may hold anything. */
@@ -171,12 +182,29 @@ static void print_address(const char *word, const char *text, FILE *stream)
     fputc('\n', stream);
 }
 
+static void print_log(const struct conf_log *log, FILE *stream)
+{
+    switch (log->kind) {
+    case CONF_LOG_STDERR:
+        fputs("log stderr\n", stream);
+        break;
+    case CONF_LOG_FILE:
+        print_address("log file", log->path, stream);
+        break;
+    case CONF_LOG_SYSLOG:
+        fprintf(stream, "log syslog %s\n", log_facility_word(log->facility));
+        break;
+    }
+    fprintf(stream, "log-format %s\n", log->is_json ? "json" : "text");
+}
+
 void conf_print_policy(const struct conf_service *service, FILE *stream)
 {
     fprintf(stream, "    balance %s\n", conf_balance_word(service->balance));
     print_check(service, stream);
     fprintf(stream, "    tries %u\n", service->tries);
     print_timeouts(&service->timeouts, stream);
+    print_access(&service->access, stream);
     if (conf_transports(service) & CONF_UDP)
         print_udp(&service->udp, stream);
 }
@@ -211,6 +239,7 @@ void conf_print_globals(const struct conf *conf, FILE *stream)
     print_address("admin", conf->admin, stream);
     if (conf->http.sa.sa_family != AF_UNSPEC)
         print_address("http", addr_format(&conf->http, http), stream);
+    print_log(&conf->log, stream);
 }
 
 void conf_print(const struct conf *conf, FILE *stream)
@@ -218,6 +247,7 @@ void conf_print(const struct conf *conf, FILE *stream)
     conf_print_globals(conf, stream);
     fputs("defaults {\n", stream);
     print_timeouts(&conf->defaults, stream);
+    print_access(&conf->default_access, stream);
     fputs("}\n", stream);
     for (size_t i = 0; i < conf->n_services; i++)
         print_service(&conf->services[i], stream);

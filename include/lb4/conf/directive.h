@@ -81,6 +81,10 @@ void directive_check(struct reader *reader, const struct lex_line *line);
 void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
 void directive_udp_responses(struct reader *reader, const struct lex_line *line);
 void directive_udp_sessions(struct reader *reader, const struct lex_line *line);
+/* directive_log.c: */
+void directive_log(struct reader *reader, const struct lex_line *line);
+void directive_log_format(struct reader *reader, const struct lex_line *line);
+void directive_access_log(struct reader *reader, const struct lex_line *line);
 /* directive_later.c, of which nothing is built yet: */
 void directive_later_number(struct reader *reader, const struct lex_line *line);
 void directive_later_duration(struct reader *reader, const struct lex_line *line);

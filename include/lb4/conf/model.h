@@ -53,6 +53,7 @@ struct conf_service {
     uint32_t tries; /* 1..CONF_TRIES_MAX, default 3 */
     struct conf_udp udp;
     struct conf_timeouts timeouts;
+    struct conf_access access;
 };
 
 /* What the listeners of the service take: enum conf_transport bits. */
@@ -83,6 +84,17 @@ static inline bool conf_is_checked(const struct conf_service *service)
     return false;
 }
 
+enum conf_log_kind { CONF_LOG_STDERR, CONF_LOG_FILE, CONF_LOG_SYSLOG };
+enum { CONF_FACILITY_DAEMON = 3 }; /* RFC 3164 4.1.1 */
+
+/* Where the log goes, and in which form. */
+struct conf_log {
+    enum conf_log_kind kind;
+    bool is_json;
+    int facility;                 /* CONF_LOG_SYSLOG: see log_facility_word() */
+    char path[CONF_FILE_MAX + 1]; /* CONF_LOG_FILE: absolute */
+};
+
 struct conf {
     uint32_t workers;  /* 1..CONF_WORKERS_MAX; 0 = auto: one for each CPU this process may use */
     uint32_t maxconn;  /* live connections of the process; 0 = auto, from RLIMIT_NOFILE */
@@ -90,7 +102,9 @@ struct conf {
     bool pipes_auto;   /* ... unless this is set (the default): then from the kernel's quota */
     bool splice;       /* false after --no-splice or "splice off": copy only */
     uint64_t drain_ms; /* default 30 s */
-    struct conf_timeouts defaults; /* of services that say nothing else */
+    struct conf_timeouts defaults;     /* of services that say nothing else */
+    struct conf_access default_access; /* likewise */
+    struct conf_log log;
     char user[CONF_NAME_MAX + 1];  /* "" = stay who we are */
     char group[CONF_NAME_MAX + 1]; /* "" = the user's primary group */
     char admin[CONF_PATH_MAX + 6]; /* as written, "unix:/path", an absolute path; "" = none */

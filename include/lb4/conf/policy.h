@@ -45,6 +45,14 @@ struct conf_timeouts {      /* milliseconds, 1..CONF_DURATION_MAX_MS */
     uint64_t udp_ms;        /* default 60 s */
 };
 
+enum conf_access_state { CONF_ACCESS_UNSET, CONF_ACCESS_OFF, CONF_ACCESS_ON };
+
+/* A line of the log for each connection and UDP session of a service. */
+struct conf_access {
+    enum conf_access_state state; /* default off; once checked, never unset */
+    uint64_t interval_ms; /* on: one also each time so much has passed; 0 = only at the end */
+};
+
 /* Bits, so that "both" is both. */
 enum conf_transport { CONF_TCP = 1, CONF_UDP = 2, CONF_TCP_AND_UDP = CONF_TCP | CONF_UDP };
 

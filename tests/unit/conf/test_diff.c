@@ -62,6 +62,8 @@ static void test_lines(void **state)
          ""},
         /* Of the process. */
         {SERVICE(""), "workers 4\n" SERVICE(""), "~ workers auto -> 4 (at the next start)\n"},
+        {SERVICE(""), "log file /x\nlog-format json\n" SERVICE(""),
+         "~ log stderr -> file \"/x\"\n~ log-format text -> json\n"},
         {"drain 30s\n" SERVICE(""), "drain 1m\n" SERVICE(""), "~ drain 30s -> 1m\n"},
         {SERVICE(""), "maxconn 7\n" SERVICE(""), "~ maxconn auto -> 7\n"},
         {SERVICE(""), "user nobody\n" SERVICE(""), "+ user nobody (at the next start)\n"},
@@ -70,6 +72,8 @@ static void test_lines(void **state)
          "~ splice on -> off (at the next start)\n"},
         /* Of a service. */
         {SERVICE(""), SERVICE("tries 9"), "~ tries of a 3 -> 9\n"},
+        {SERVICE(""), SERVICE("access-log on interval 10m"),
+         "~ access-log of a off -> on interval 10m\n"},
         {SERVICE(""), SERVICE("timeout idle 2h"), "~ timeout idle of a 1h -> 2h\n"},
         {SERVICE(""), SERVICE("timeout half-close 2h"), "~ timeout half-close of a 1m -> 2h\n"},
         {SERVICE(""), "defaults {\n timeout connect 4s\n}\n" SERVICE(""),
