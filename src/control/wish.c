@@ -9,6 +9,7 @@
 #include "lb4/base/number.h"
 #include "lb4/control/reload.h"
 #include "lb4/control/table.h"
+#include "lb4/shared/state_event.h"
 
 /* --- how long --------------------------------------------------------------------------------- */
 
@@ -177,16 +178,20 @@ static void tell(struct command_call *call, const struct command_target *target,
 {
     size_t n_usable = snapshot_n_usable(target->service);
     char text[NOTE_TEXT_MAX];
+    const struct state_event event = {target->service->name, target->backend->name,
+                                      wish_words[wish], text, 0};
 
     snprintf(text, sizeof(text), "%s, by uid %u", wish_words[wish], call->uid);
     note_write(&target->backend->wish, clock_now_ns(), text);
     if (before == WISH_MAINT || wish == WISH_MAINT)
         mailbox_post(&call->from->prober->mailbox, MAILBOX_WISH);
-    log_info("admin: uid %u: server %s/%s: %s (it was %s); it holds %u connections; %zu of %zu "
-             "servers of %s are up",
-             call->uid, target->service->name, target->backend->name, wish_words[wish],
-             wish_words[before], backend_active(target->backend), n_usable,
-             snapshot_n_servers(target->service), target->service->name);
+    state_event_tell(
+        LOG_LEVEL_INFO, &event,
+        "admin: uid %u: server %s/%s: %s (it was %s); it holds %u connections; %zu of %zu "
+        "servers of %s are up",
+        call->uid, target->service->name, target->backend->name, wish_words[wish],
+        wish_words[before], backend_active(target->backend), n_usable,
+        snapshot_n_servers(target->service), target->service->name);
     if (n_usable == 0 && wish != WISH_READY)
         log_warn("service %s: no server takes new clients now", target->service->name);
 }

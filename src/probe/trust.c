@@ -3,6 +3,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
 #include "lb4/probe/verdict.h"
+#include "lb4/shared/state_event.h"
 
 static const uint64_t TRIAL_NS = 10 * 1000000000ull; /* between clients that try a suspect of which
                                                         probes do not tell; chosen: a dead server
@@ -16,23 +17,32 @@ static void spare(struct probe *probe, uint64_t now_ns)
 {
     uint64_t ns = CLOCK_NS_PER_S << (probe->n_relapses < 5 ? probe->n_relapses - 1 : 4);
     char text[VERDICT_DURATION_MAX];
+    const struct state_event event = {probe->service->name, probe->backend->name, "suspect",
+                                      "clients' connects fail although probes succeed", 0};
 
     probe->is_spared = true;
     probe->unmark_ns = now_ns + ns;
     backend_clear(probe->backend, PICK_FRESH);
     note_write(&probe->backend->health, now_ns, "clients' connects fail although probes succeed");
-    log_warn("server %s/%s: clients' connects fail although probes succeed; it is chosen last for "
-             "%s",
-             probe->service->name, probe->backend->name, verdict_duration(ns, text));
+    state_event_tell(
+        LOG_LEVEL_WARN, &event,
+        "server %s/%s: clients' connects fail although probes succeed; it is chosen last for "
+        "%s",
+        probe->service->name, probe->backend->name, verdict_duration(ns, text));
 }
 
 static void await_proof(struct probe *probe, uint64_t now_ns)
 {
+    const struct state_event event = {probe->service->name, probe->backend->name, "suspect",
+                                      "a client could not reach it", 0};
+
     probe->is_spared = true;
     probe->unmark_ns = now_ns + TRIAL_NS;
-    log_warn("server %s/%s: a client could not reach it, and no probe tells more: for %d s it is "
-             "chosen last",
-             probe->service->name, probe->backend->name, (int)(TRIAL_NS / CLOCK_NS_PER_S));
+    state_event_tell(
+        LOG_LEVEL_WARN, &event,
+        "server %s/%s: a client could not reach it, and no probe tells more: for %d s it is "
+        "chosen last",
+        probe->service->name, probe->backend->name, (int)(TRIAL_NS / CLOCK_NS_PER_S));
 }
 
 static void unspare(struct probe *probe, uint64_t now_ns)
@@ -64,13 +74,17 @@ void trust_unmark(struct probe *probe, uint64_t now_ns)
 
 void trust_prove(struct probe *probe, uint64_t now_ns)
 {
+    const struct state_event event = {probe->service->name, probe->backend->name, "up",
+                                      "a client has reached it again", 0};
+
     backend_clear(probe->backend, PICK_PROVEN);
     if (!probe->is_spared)
         return;
     unspare(probe, now_ns);
     note_write(&probe->backend->health, now_ns, "a client has reached it again");
-    log_info("server %s/%s: a client has reached it again, it is chosen as before",
-             probe->service->name, probe->backend->name);
+    state_event_tell(LOG_LEVEL_INFO, &event,
+                     "server %s/%s: a client has reached it again, it is chosen as before",
+                     probe->service->name, probe->backend->name);
 }
 
 /* The probe that a client's trouble had brought has succeeded. */

@@ -8,6 +8,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
 #include "lb4/probe/trust.h"
+#include "lb4/shared/state_event.h"
 
 static const uint64_t FRESH_NS = 2 * 1000000000ull; /* a server that came back gets every second
                                                        choice at most so long; chosen: until its
@@ -135,30 +136,42 @@ struct change {
     uint64_t now_ns;
 };
 
+/* Of a server: what it is now, and since when it was what it was before. */
+static struct state_event state_of(const struct probe *probe, const char *state, const char *why,
+                                   uint64_t lasted_ns)
+{
+    return (struct state_event){probe->service->name, probe->backend->name, state, why, lasted_ns};
+}
+
 static void log_down(const struct probe *probe, const struct change *change)
 {
     const struct service *service = probe->service;
     uint64_t since_ns = change->flapped_ns ? change->flapped_ns : change->before_ns;
     char lasted[VERDICT_DURATION_MAX];
     char before[VERDICT_DURATION_MAX + 32];
+    const struct state_event event =
+        state_of(probe, "down", change->reason, change->is_first ? 0 : change->now_ns - since_ns);
 
     snprintf(before, sizeof(before), "it was %s for %s", change->flapped_ns ? "flapping" : "up",
              verdict_duration(change->now_ns - since_ns, lasted));
-    log_warn("server %s/%s is DOWN: %s%s; %s; %zu of %zu servers of %s are up", service->name,
-             probe->backend->name, change->reason, change->hint,
-             change->is_first ? "this was its first probe" : before, count_up(service),
-             count_all(service), service->name);
+    state_event_tell(LOG_LEVEL_WARN, &event,
+                     "server %s/%s is DOWN: %s%s; %s; %zu of %zu servers of %s are up",
+                     service->name, probe->backend->name, change->reason, change->hint,
+                     change->is_first ? "this was its first probe" : before, count_up(service),
+                     count_all(service), service->name);
 }
 
 static void log_up(const struct probe *probe, const struct change *change)
 {
     const struct service *service = probe->service;
+    uint64_t lasted_ns = change->now_ns - change->before_ns;
+    const struct state_event event = state_of(probe, "up", "probes are answered again", lasted_ns);
     char lasted[VERDICT_DURATION_MAX];
 
-    log_info("server %s/%s is UP; it was down for %s; %zu of %zu servers of %s are up",
-             service->name, probe->backend->name,
-             verdict_duration(change->now_ns - change->before_ns, lasted), count_up(service),
-             count_all(service), service->name);
+    state_event_tell(LOG_LEVEL_INFO, &event,
+                     "server %s/%s is UP; it was down for %s; %zu of %zu servers of %s are up",
+                     service->name, probe->backend->name, verdict_duration(lasted_ns, lasted),
+                     count_up(service), count_all(service), service->name);
 }
 
 static void log_flapping(const struct probe *probe, const struct change *change)
@@ -166,25 +179,32 @@ static void log_flapping(const struct probe *probe, const struct change *change)
     const struct service *service = probe->service;
     char lasted[VERDICT_DURATION_MAX];
     char since[VERDICT_DURATION_MAX];
+    const struct state_event event =
+        state_of(probe, "flapping", change->reason, change->now_ns - change->before_ns);
 
-    log_warn("server %s/%s is flapping: %s%s; it was up for %s, and fell %s ago; its next changes "
-             "count, but are not logged; %zu of %zu servers of %s are up",
-             service->name, probe->backend->name, change->reason, change->hint,
-             verdict_duration(change->now_ns - change->before_ns, lasted),
-             verdict_duration(change->now_ns - probe->health.fell_ns, since), count_up(service),
-             count_all(service), service->name);
+    state_event_tell(
+        LOG_LEVEL_WARN, &event,
+        "server %s/%s is flapping: %s%s; it was up for %s, and fell %s ago; its next changes "
+        "count, but are not logged; %zu of %zu servers of %s are up",
+        service->name, probe->backend->name, change->reason, change->hint,
+        verdict_duration(change->now_ns - change->before_ns, lasted),
+        verdict_duration(change->now_ns - probe->health.fell_ns, since), count_up(service),
+        count_all(service), service->name);
 }
 
 static void log_steady(const struct probe *probe, const struct change *change)
 {
     const struct service *service = probe->service;
+    uint64_t lasted_ns = change->now_ns - probe->health.fell_ns;
+    const struct state_event event = state_of(probe, "up", "it flaps no more", lasted_ns);
     char lasted[VERDICT_DURATION_MAX];
 
-    log_info("server %s/%s flaps no more: it fell %" PRIu32 " times in %s; %zu of %zu servers of "
-             "%s are up",
-             service->name, probe->backend->name, probe->health.n_falls,
-             verdict_duration(change->now_ns - probe->health.fell_ns, lasted), count_up(service),
-             count_all(service), service->name);
+    state_event_tell(
+        LOG_LEVEL_INFO, &event,
+        "server %s/%s flaps no more: it fell %" PRIu32 " times in %s; %zu of %zu servers of "
+        "%s are up",
+        service->name, probe->backend->name, probe->health.n_falls,
+        verdict_duration(lasted_ns, lasted), count_up(service), count_all(service), service->name);
 }
 
 static void log_report(const struct probe *probe, enum health_report report,
@@ -220,13 +240,19 @@ static void log_service(struct prober *prober, const struct probe *probe, uint64
     if (is_lost == told->is_told_lost)
         return;
     if (!is_lost) {
-        log_info("service %s: served again, after %s", service->name,
-                 verdict_duration(now_ns - told->lost_told_ns, lasted));
+        const struct state_event event = {
+            .service = service->name, .state = "up", .lasted_ns = now_ns - told->lost_told_ns};
+
+        state_event_tell(LOG_LEVEL_INFO, &event, "service %s: served again, after %s",
+                         service->name, verdict_duration(now_ns - told->lost_told_ns, lasted));
         told->is_told_lost = false;
     } else if (!told->has_told || now_ns - told->lost_told_ns >= hold_ns) {
-        log_error("service %s: no server is up, clients %s", service->name,
-                  attempt_is_dialogue(service_plan(service)->check) ? "get no answer"
-                                                                    : "are reset");
+        const struct state_event event = {
+            .service = service->name, .state = "down", .why = "no server is up"};
+
+        state_event_tell(
+            LOG_LEVEL_ERROR, &event, "service %s: no server is up, clients %s", service->name,
+            attempt_is_dialogue(service_plan(service)->check) ? "get no answer" : "are reset");
         *told =
             (struct prober_service){.is_told_lost = true, .has_told = true, .lost_told_ns = now_ns};
     }
@@ -310,9 +336,12 @@ static void note_unknown(struct probe *probe, enum health_outcome outcome, const
     const char *server = probe->backend->name;
 
     if (outcome == HEALTH_UNKNOWN) {
+        const struct state_event event = state_of(probe, "unknown", reason, 0);
+
         if (++probe->n_unknown == UNKNOWN_TOLD)
-            log_warn("server %s/%s cannot be probed: %s; its state is not known", service, server,
-                     reason);
+            state_event_tell(LOG_LEVEL_WARN, &event,
+                             "server %s/%s cannot be probed: %s; its state is not known", service,
+                             server, reason);
         return;
     }
     if (probe->n_unknown >= UNKNOWN_TOLD)
@@ -334,13 +363,15 @@ void verdict_note_judged(struct prober *prober, struct probe *probe)
 static void admit(const struct probe *probe, enum health_outcome outcome)
 {
     const struct service *service = probe->service;
+    const struct state_event event = state_of(probe, "up", "its first probe was answered", 0);
 
     if (!(backend_standing(probe->backend) & PICK_NEW) ||
         (outcome == HEALTH_UNKNOWN && probe->n_unknown < UNKNOWN_TOLD))
         return;
     backend_clear(probe->backend, PICK_NEW);
     if (outcome == HEALTH_OK)
-        log_info(
+        state_event_tell(
+            LOG_LEVEL_INFO, &event,
             "server %s/%s is UP: its first probe was answered; %zu of %zu servers of %s are up",
             service->name, probe->backend->name, count_up(service), count_all(service),
             service->name);
@@ -349,6 +380,11 @@ static void admit(const struct probe *probe, enum health_outcome outcome)
 /* The first outcome after maintenance, whatever the state before it was. */
 static void end_new(struct probe *probe, enum health_report report, const struct change *change)
 {
+    const struct state_event event =
+        probe->health.is_usable
+            ? state_of(probe, "up", "its first probe after maintenance was answered", 0)
+            : state_of(probe, "down", change->reason, 0);
+
     probe->is_new = false;
     if (probe->health.is_usable)
         set_up(probe, change->now_ns);
@@ -356,12 +392,13 @@ static void end_new(struct probe *probe, enum health_report report, const struct
     if (report != HEALTH_NOTHING)
         return;
     if (probe->health.is_usable)
-        log_info("server %s/%s is UP after maintenance; %zu of %zu servers of %s are up",
-                 probe->service->name, probe->backend->name, count_up(probe->service),
-                 count_all(probe->service), probe->service->name);
+        state_event_tell(LOG_LEVEL_INFO, &event,
+                         "server %s/%s is UP after maintenance; %zu of %zu servers of %s are up",
+                         probe->service->name, probe->backend->name, count_up(probe->service),
+                         count_all(probe->service), probe->service->name);
     else
-        log_warn("server %s/%s is DOWN after maintenance: %s", probe->service->name,
-                 probe->backend->name, change->reason);
+        state_event_tell(LOG_LEVEL_WARN, &event, "server %s/%s is DOWN after maintenance: %s",
+                         probe->service->name, probe->backend->name, change->reason);
 }
 
 /* Since when it is in its state, and why. A first probe that is answered changes no state. */
