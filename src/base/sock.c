@@ -116,6 +116,16 @@ bool sock_is_self_connected(int fd)
            getpeername(fd, &peer.sa, &peer_length) == 0 && addr_equal(&own, &peer);
 }
 
+int sock_local(int fd, struct addr *ret)
+{
+    socklen_t length = sizeof(*ret);
+
+    if (getsockname(fd, &ret->sa, &length) < 0)
+        return -errno;
+    addr_normalise(ret);
+    return 0;
+}
+
 int sock_accept(int listener_fd, struct addr *ret_peer)
 {
     socklen_t length = sizeof(*ret_peer);

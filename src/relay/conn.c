@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "lb4/base/clock.h"
-#include "lb4/base/log.h"
 #include "lb4/base/sock.h"
 
 static void side_init(struct flow_side *side, enum source_kind kind, int fd)
@@ -47,10 +45,12 @@ struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
     flow_init(&conn->up);
     flow_init(&conn->down);
     deadline_init(&conn->deadline);
+    deadline_init(&conn->tick);
     conn->service = service;
     conn->accepted_ns = relay->loop->now_ns;
     conn->peer = *peer;
     live_append(relay, conn);
+    access_begin(&relay->access.tcp, service, &conn->tick, conn->accepted_ns);
     stats_add(&relay->stats->services[service->index].connections, 1);
     stats_add(&relay->stats->worker.connections, 1);
     return conn;
@@ -91,24 +91,14 @@ static void count_close(struct tcp_relay *relay, const struct conn *conn)
     stats_add(&relay->stats->worker.closed, 1);
 }
 
-static void log_close(const struct conn *conn, const struct backend *backend, uint64_t now_ns)
-{
-    char peer[ADDR_TEXT_MAX];
-
-    log_debug("closed service=%s server=%s client=%s reason=%s in=%llu out=%llu ms=%llu",
-              conn->service->name, backend ? backend->name : "-", addr_format(&conn->peer, peer),
-              close_reason_word(conn->reason), (unsigned long long)conn->up.n_received,
-              (unsigned long long)conn->down.n_received,
-              (unsigned long long)((now_ns - conn->accepted_ns) / CLOCK_NS_PER_MS));
-}
-
 void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason reason,
                 enum conn_ending ending)
 {
-    const struct backend *backend = conn->backend;
+    struct access_line line;
 
     if (conn->reason == CLOSE_NONE)
         conn->reason = reason;
+    access_note_conn(&line, conn, relay->loop->now_ns);
     flow_fini(&conn->up, &relay->flow);
     flow_fini(&conn->down, &relay->flow);
     side_close(&conn->server, ending);
@@ -116,12 +106,13 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     conn_drop_server(conn);
     pick_set_free(&conn->tried);
     deadline_stop(&conn->deadline);
+    deadline_stop(&conn->tick);
     live_remove(relay, conn);
     list_append(&relay->dead, &conn->link);
     conn->state = CONN_CLOSED;
     capacity_release(relay->capacity);
     count_close(relay, conn);
-    log_close(conn, backend, relay->loop->now_ns);
+    access_say(&line);
 }
 
 void conn_reap(struct tcp_relay *relay)

@@ -107,6 +107,8 @@ enum connect_result connect_next(struct tcp_relay *relay, struct conn *conn)
             return give_up(relay, conn, failure_reason(conn));
         if (conn->connect_error)
             stats_add(&service_stats(relay, conn)->redispatches, 1);
+        if (conn->n_tries < UINT16_MAX)
+            conn->n_tries++;
         error = begin(relay, conn);
         if (!error)
             return CONNECT_PENDING;

@@ -31,6 +31,34 @@ static int fixed_init(struct tcp_relay *relay)
     return relay->at_once && relay->linger && relay->reset_after ? 0 : -ENOMEM;
 }
 
+/* Those that are there get their next line within the interval, spread over it: all at once would
+ * be more than the log has room for. */
+static void begin_ticks_anew(struct tcp_relay *relay, const struct service *service)
+{
+    const struct deadline_list *list = relay->access.tcp.lists[service->index];
+    uint64_t step_ns = list ? list->duration_ns / (relay->n_live + 1) : 0;
+    uint64_t start_ns = relay->loop->now_ns - (list ? list->duration_ns : 0);
+
+    for (struct list *link = relay->live.next; link != &relay->live; link = link->next) {
+        struct conn *conn = container_of(link, struct conn, link);
+
+        if (conn->service != service)
+            continue;
+        deadline_stop(&conn->tick);
+        access_begin(&relay->access.tcp, service, &conn->tick, start_ns += step_ns);
+    }
+}
+
+static int adopt_access(struct tcp_relay *relay, const struct service *service)
+{
+    bool has_changed = false;
+    int error = access_adopt(&relay->access, service, &has_changed);
+
+    if (!error && has_changed)
+        begin_ticks_anew(relay, service);
+    return error;
+}
+
 int tcp_relay_adopt(struct tcp_relay *relay, const struct service *service)
 {
     const struct service_plan *plan = service_plan(service);
@@ -51,7 +79,7 @@ int tcp_relay_adopt(struct tcp_relay *relay, const struct service *service)
     if (!is_whole)
         return -ENOMEM;
     relay->timeouts[service->index] = timeouts;
-    return 0;
+    return adopt_access(relay, service);
 }
 
 static int timeouts_init(struct tcp_relay *relay, const struct service_table *services)
@@ -86,6 +114,8 @@ int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services
         return -errno;
     error = flow_context_init(&relay->flow, options->max_pipes, options->n_prepared_pipes);
     if (!error)
+        error = access_init(&relay->access);
+    if (!error)
         error = fixed_init(relay);
     return error ? error : timeouts_init(relay, services);
 }
@@ -94,6 +124,7 @@ void tcp_relay_fini(struct tcp_relay *relay)
 {
     flow_context_fini(&relay->flow);
     deadline_set_fini(&relay->deadlines);
+    access_fini(&relay->access);
     reserve_release(relay->timeouts, SERVICE_TABLE_MAX, sizeof(*relay->timeouts));
     relay->timeouts = NULL;
 }
@@ -363,6 +394,7 @@ void tcp_expire(struct tcp_relay *relay)
     while ((deadline = deadline_set_expire(&relay->deadlines, &at, relay->loop->told_ns)))
         conn_expired(relay, container_of(deadline, struct conn, deadline));
     expire_young(relay);
+    access_expire(&relay->access, relay->loop->now_ns);
 }
 
 void tcp_reap(struct tcp_relay *relay)
@@ -372,7 +404,7 @@ void tcp_reap(struct tcp_relay *relay)
 
 uint64_t tcp_next_due_ns(const struct tcp_relay *relay)
 {
-    uint64_t due_ns = deadline_set_earliest(&relay->deadlines, UINT64_MAX);
+    uint64_t due_ns = deadline_set_earliest(&relay->deadlines, access_next_due_ns(&relay->access));
 
     if (relay->young != &relay->live) {
         uint64_t old_ns = container_of(relay->young, struct conn, link)->accepted_ns + YOUNG_NS;

@@ -105,6 +105,7 @@ int udp_relay_init(struct udp_relay *relay, const struct service_table *services
     int error;
 
     *relay = (struct udp_relay){.loop = relay->loop,
+                                .access = relay->access,
                                 .stats = relay->stats,
                                 .prober = relay->prober,
                                 .room = relay->room,

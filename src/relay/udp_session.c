@@ -5,8 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lb4/base/clock.h"
-#include "lb4/base/log.h"
 #include "lb4/base/sock_udp.h"
 
 static const char *const end_words[] = {
@@ -49,6 +47,7 @@ struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_li
     }
     source_init(&session->source, SOURCE_UDP_SERVER, -1);
     deadline_init(&session->deadline);
+    deadline_init(&session->tick);
     list_init(&session->touched);
     list_init(&session->finished);
     session->service = listener->service;
@@ -59,6 +58,8 @@ struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_li
     lines_init(relay, session, listener);
     list_append(&relay->live, &session->link);
     relay->n_live++;
+    access_begin(relay->access ? &relay->access->udp : NULL, session->service, &session->tick,
+                 session->began_ns);
     udp_session_touch(relay, session);
     return session;
 }
@@ -95,6 +96,7 @@ int udp_session_bind(struct udp_relay *relay, struct udp_session *session, struc
         stats_add(&udp_stats(relay, session->service)->sessions, 1);
     }
     session->backend = backend;
+    session->n_binds++;
     session->up.fd = fd;
     session->up.segment_max = UDP_SEGMENT_ANY;
     stats_add(&relay->stats->servers[backend->stats_index].connections, 1);
@@ -145,34 +147,22 @@ void udp_session_touch(struct udp_relay *relay, struct udp_session *session)
     deadline_touch(udp_session_timeout(relay, session), &session->deadline, relay->loop->now_ns);
 }
 
-static void log_close(const struct udp_session *session, enum udp_end reason, uint64_t now_ns)
-{
-    char client[ADDR_TEXT_MAX];
-    char asked[ADDR_TEXT_MAX];
-
-    log_debug("udp session closed service=%s server=%s client=%s asked=%s reason=%s in=%llu "
-              "out=%llu datagrams_in=%llu datagrams_out=%llu ms=%llu",
-              session->service->name, session->backend->name,
-              addr_format(&session->entry.key.client, client),
-              addr_format(&session->entry.key.asked, asked), end_words[reason],
-              (unsigned long long)session->bytes_in, (unsigned long long)session->bytes_out,
-              (unsigned long long)session->n_datagrams_in,
-              (unsigned long long)session->n_datagrams_out,
-              (unsigned long long)((now_ns - session->began_ns) / CLOCK_NS_PER_MS));
-}
-
 void udp_session_close(struct udp_relay *relay, struct udp_session *session, enum udp_end reason)
 {
+    struct access_line line;
+
     assert(session->up.first == NULL && session->down.first == NULL);
+    access_note_session(&line, session, end_words[reason], relay->loop->now_ns);
     close_socket(relay, session, source_take_fd(&session->source));
     if (session->backend) {
         backend_release(session->backend);
         stats_add(&udp_stats(relay, session->service)->ended, 1);
-        log_close(session, reason, relay->loop->now_ns);
+        access_say(&line);
     }
     udp_session_forget(session);
     pick_set_free(&session->tried);
     deadline_stop(&session->deadline);
+    deadline_stop(&session->tick);
     list_remove(&session->touched);
     list_remove(&session->finished);
     udp_table_remove(&relay->table, &session->entry);

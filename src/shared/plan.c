@@ -161,5 +161,7 @@ struct service_plan plan_model(const struct conf_service *from)
         .udp_ns = from->timeouts.udp_ms * CLOCK_NS_PER_MS,
         .transports = conf_transports(from),
         .udp = from->udp,
+        .logs_access = from->access.state == CONF_ACCESS_ON,
+        .access_ns = from->access.interval_ms * CLOCK_NS_PER_MS,
     };
 }

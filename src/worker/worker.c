@@ -45,6 +45,7 @@ static struct udp_side_options udp_options(struct worker *worker)
     bool is_spread = listener_table_spreads_udp(group->listeners);
 
     return (struct udp_side_options){.loop = &worker->loop,
+                                     .access = &worker->relay.access,
                                      .stats = &group->stats[worker->index],
                                      .prober = group->prober,
                                      .room = &group->udp_room,

@@ -50,6 +50,10 @@ int sock_accept(int listener_fd, struct addr *ret_peer);
  * -ENETUNREACH, -EADDRNOTAVAIL, -EMFILE ... */
 int sock_connect(const struct addr *to, int *ret_fd);
 
+/* The address that the socket is bound to, that the client of an accepted one asked for. Returns 0
+ * or -errno. */
+int sock_local(int fd, struct addr *ret);
+
 /* Is the address one of this machine's own? It is when a socket can be bound to it. */
 bool sock_is_local(const struct addr *addr);
 

@@ -15,6 +15,7 @@
 #include "lb4/base/list.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
+#include "lb4/relay/access.h"
 #include "lb4/relay/flow.h"
 #include "lb4/relay/meter.h"
 #include "lb4/shared/capacity.h"
@@ -41,6 +42,7 @@ struct conn {
     struct flow up;           /* client to server */
     struct flow down;         /* server to client */
     struct deadline deadline; /* connect, idle, half-close, or the next look at a reset; by state */
+    struct deadline tick;     /* the next access line of one that lives long */
     struct list link;         /* relay->live in order of accept, then relay->dead */
     struct service *service;
     struct backend *backend; /* NULL: no place is held */
@@ -53,6 +55,7 @@ struct conn {
     uint32_t era;        /* of the server, before the connect (shared/backend.h) */
     int connect_error;   /* errno of the last failed connect, 0 = none */
     uint16_t asked_port; /* that the client connected to */
+    uint16_t n_tries;    /* servers that were asked; stays at the last it can hold */
     enum conn_state state : 8;
     enum close_reason reason : 8; /* why it is ending; CLOSE_NONE while nothing says so */
     bool is_half_closed : 1;      /* one FIN has been passed on */
@@ -84,7 +87,8 @@ struct tcp_relay {
     struct deadline_list *at_once;     /* what has to wait for the end of the turn */
     struct deadline_list *reset_after; /* the longest that a reset waits */
     struct conn_timeouts *timeouts;    /* by service->index */
-    uint64_t random;                   /* where ties of a choice are broken */
+    struct access access;
+    uint64_t random; /* where ties of a choice are broken */
     uint32_t n_live;
 };
 

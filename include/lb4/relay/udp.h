@@ -23,6 +23,7 @@
 #include "lb4/base/list.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
+#include "lb4/relay/access.h"
 #include "lb4/relay/udp_inbox.h"
 #include "lb4/relay/udp_listener.h"
 #include "lb4/relay/udp_outbox.h"
@@ -44,6 +45,7 @@ struct udp_service {
 /* Embedded in the worker, used by its thread alone. */
 struct udp_relay {
     struct loop *loop;
+    struct access *access; /* of the worker; NULL: no lines at intervals */
     struct stats_block *stats;
     struct mailbox *prober;
     struct udp_room *room; /* of the process */

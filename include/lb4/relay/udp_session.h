@@ -32,6 +32,7 @@ struct udp_session {
     struct udp_line up;          /* to the server */
     struct udp_line down;        /* to the client, by the listener's socket */
     struct deadline deadline;    /* silence */
+    struct deadline tick;        /* the next access line of one that lives long */
     struct list link;            /* relay->live, then relay->dead */
     struct list touched;         /* relay->touched: datagrams stand on `up` */
     struct list finished;        /* relay->finished, or on no list */
@@ -41,6 +42,7 @@ struct udp_session {
     uint8_t *kept; /* what the client sent last, while no answer has come since; or NULL */
     uint32_t n_kept;
     uint32_t n_at_risk; /* datagrams that the server got last, with the kept one, in one go */
+    uint32_t n_binds;   /* servers that it went to */
     uint64_t began_ns;
     uint64_t n_datagrams_in; /* received from the client */
     uint64_t n_datagrams_out;

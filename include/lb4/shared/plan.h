@@ -42,6 +42,8 @@ struct service_plan {
     uint64_t udp_ns;
     unsigned transports; /* that it listens on: enum conf_transport bits */
     struct conf_udp udp;
+    bool logs_access;   /* a line for each connection and session at its end */
+    uint64_t access_ns; /* ... and each time so much has passed; 0 = not */
     struct service_check *check;
 };
 

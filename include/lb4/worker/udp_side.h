@@ -28,6 +28,7 @@ struct udp_side {
 
 struct udp_side_options {
     struct loop *loop;
+    struct access *access; /* of the worker, or NULL */
     struct stats_block *stats;
     struct mailbox *prober;
     struct udp_room *room; /* of the process */
