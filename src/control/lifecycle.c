@@ -25,6 +25,7 @@
 #include "lb4/conf/memory.h"
 #include "lb4/control/doctor.h"
 #include "lb4/control/limits.h"
+#include "lb4/control/logging.h"
 #include "lb4/control/operator.h"
 #include "lb4/control/pid_file.h"
 #include "lb4/control/privileges.h"
@@ -138,6 +139,11 @@ static int serve_admin(struct lifecycle *self)
     return operator_start(&self->operator, & self->loop, self->options->config_name);
 }
 
+static int open_log(struct lifecycle *self)
+{
+    return logging_prepare(&self->reload.conf->log, &self->ids);
+}
+
 static int become_user(struct lifecycle *self)
 {
     char text[PRIVILEGES_ERROR_MAX];
@@ -158,6 +164,7 @@ static int start_threads(struct lifecycle *self)
         error = log_register_thread("control");
     if (error)
         return fail("log", error);
+    logging_start(&self->reload.conf->log);
     error = threads_start(&self->threads, &self->runtime.group, &self->runtime.prober);
     self->is_started = error == 0;
     return error ? fail("threads", error) : 0;
@@ -212,9 +219,9 @@ static int resolve_user(struct lifecycle *self)
 static int start(struct lifecycle *self)
 {
     static int (*const steps[])(struct lifecycle *) = {
-        resolve_user,   open_control,  build_services, share_descriptors,
-        bind_listeners, build_threads, write_pid_file, open_admin,
-        become_user,    start_threads, watch_threads,  serve_admin,
+        resolve_user,  open_control,   build_services, share_descriptors, bind_listeners,
+        build_threads, write_pid_file, open_admin,     open_log,          become_user,
+        start_threads, watch_threads,  serve_admin,
     };
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -238,23 +245,10 @@ static void report_totals(const struct lifecycle *self)
                                                .prober = &self->runtime.prober});
 }
 
-enum { LIVE_TEXT_MAX = 64 };
-
-static const char *format_live(const struct lifecycle *self, char text[static LIVE_TEXT_MAX])
-{
-    int n = snprintf(text, LIVE_TEXT_MAX, "%u connections",
-                     capacity_used(&self->runtime.group.capacity));
-
-    if (self->runtime.budget.udp_sessions > 0)
-        snprintf(text + n, LIVE_TEXT_MAX - (size_t)n, ", %u UDP sessions",
-                 udp_room_used(&self->runtime.group.udp_room));
-    return text;
-}
-
 static void say_stopping(const struct lifecycle *self, const char *how, const char *live,
                          uint64_t drain_ms)
 {
-    char text[LIVE_TEXT_MAX + 16];
+    char text[REPORT_LIVE_MAX + 16];
 
     snprintf(text, sizeof(text), "%s %s", how, live);
     notify_stopping(&self->options->notify, text, drain_ms);
@@ -262,9 +256,9 @@ static void say_stopping(const struct lifecycle *self, const char *how, const ch
 
 static void start_draining(struct lifecycle *self, const char *signal_name)
 {
-    char text[LIVE_TEXT_MAX];
+    char text[REPORT_LIVE_MAX];
 
-    format_live(self, text);
+    report_format_live(&self->runtime.group, text);
     log_info("%s: draining, at most %llu ms for %s", signal_name,
              (unsigned long long)self->reload.conf->drain_ms, text);
     say_stopping(self, "draining", text, self->reload.conf->drain_ms);
@@ -275,9 +269,9 @@ static void start_draining(struct lifecycle *self, const char *signal_name)
 
 static void stop_now(struct lifecycle *self, const char *why)
 {
-    char text[LIVE_TEXT_MAX];
+    char text[REPORT_LIVE_MAX];
 
-    log_info("%s: stopping now, %s are reset", why, format_live(self, text));
+    log_info("%s: stopping now, %s are reset", why, report_format_live(&self->runtime.group, text));
     say_stopping(self, "resetting", text, 0);
     self->state = LIFECYCLE_STOPPING;
     worker_group_post(&self->runtime.group, MAILBOX_RESET | MAILBOX_DRAIN);
@@ -330,7 +324,8 @@ static void on_signal(struct lifecycle *self, uint32_t number)
     case SIGUSR2:
         log_warn("SIGUSR2: upgrade is not in this version");
         break;
-    default: /* SIGUSR1: no log file to reopen, the log is stderr; an occasion for the counters */
+    default: /* SIGUSR1 */
+        logging_reopen(&self->reload.conf->log);
         report_totals(self);
         break;
     }
@@ -451,6 +446,7 @@ static void stop(struct lifecycle *self)
     reload_fini(&self->reload);
     runtime_fini(&self->runtime);
     pid_file_close(&self->pid_file);
+    logging_end();
     loop_close(&self->signal_source);
     mailbox_fini(&self->mailbox);
     loop_fini(&self->loop);

@@ -19,6 +19,7 @@
 #include "lb4/base/log.h"
 #include "lb4/conf/diff.h"
 #include "lb4/conf/memory.h"
+#include "lb4/control/logging.h"
 #include "lb4/control/names.h"
 #include "lb4/control/privileges.h"
 
@@ -244,11 +245,30 @@ static void commit(struct reload *reload, struct conf *after, uint64_t now_ns)
     put_conf(reload, after, now_ns);
 }
 
+/* All that may fail. The log is opened first, as a change is not undone once it is prepared. */
+static int prepare(struct reload *reload, const struct conf *after, struct log_sink **ret_log)
+{
+    char log_text[LOGGING_ERROR_MAX];
+    char text[CHANGE_ERROR_MAX];
+    int error = logging_open_changed(&reload->conf->log, &after->log, ret_log, log_text);
+
+    if (error) {
+        conclude_with(reload, log_text);
+        return error;
+    }
+    error = change_prepare(&reload->change, reload->runtime, reload->conf, after, text);
+    if (error) {
+        conclude_with(reload, text);
+        log_sink_free(*ret_log);
+    }
+    return error;
+}
+
 /* From the present configuration to `after`, which is the reload's. false: that failed, and `after`
  * is still the caller's. */
 static bool change_to(struct reload *reload, struct conf *after, uint64_t now_ns)
 {
-    char text[CHANGE_ERROR_MAX];
+    struct log_sink *log;
     long n_changes;
     char *difference = compare(reload->conf, after, &n_changes);
 
@@ -263,12 +283,12 @@ static bool change_to(struct reload *reload, struct conf *after, uint64_t now_ns
         conf_drop(&after);
         return true;
     }
-    if (change_prepare(&reload->change, reload->runtime, reload->conf, after, text)) {
-        conclude_with(reload, text);
+    if (prepare(reload, after, &log)) {
         free(difference);
         return false;
     }
     commit(reload, after, now_ns);
+    logging_use(&after->log, log);
     free(reload->difference);
     reload->difference = difference;
     reload->n_changes = n_changes;

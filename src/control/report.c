@@ -148,3 +148,13 @@ void report_log_totals(const struct report_sources *from)
         log_worker(from->group, i);
     }
 }
+
+const char *report_format_live(const struct worker_group *group, char text[static REPORT_LIVE_MAX])
+{
+    int n = snprintf(text, REPORT_LIVE_MAX, "%u connections", capacity_used(&group->capacity));
+
+    if (udp_room_limit(&group->udp_room) > 0)
+        snprintf(text + n, REPORT_LIVE_MAX - (size_t)n, ", %u UDP sessions",
+                 udp_room_used(&group->udp_room));
+    return text;
+}

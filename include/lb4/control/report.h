@@ -33,4 +33,9 @@ void report_log_totals(const struct report_sources *from);
 void report_sum_server(const struct report_sources *from, const struct backend *backend,
                        struct stats_server_sum *ret);
 
+enum { REPORT_LIVE_MAX = 64 }; /* bytes with the NUL */
+
+/* "12 connections, 3 UDP sessions": what is live. Returns `text`. */
+const char *report_format_live(const struct worker_group *group, char text[static REPORT_LIVE_MAX]);
+
 #endif

@@ -1,0 +1,176 @@
+#include "lb4/control/logging.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char syslog_path[] = "/dev/log";
+
+enum { FILE_MODE = 0640 };
+
+static struct log_sink *opened; /* at the start, not used yet */
+
+/* As the user that we are going to be: what it makes is its own, and no link leads it to what it
+ * could not write itself. */
+static int open_as(const struct conf_log *log, const struct privileges_ids *ids,
+                   struct log_sink **ret)
+{
+    int error;
+
+    setfsgid(ids->gid);
+    setfsuid(ids->uid);
+    error = log_sink_open_file(log->path, -1, log->is_json, ret);
+    setfsuid(geteuid());
+    setfsgid(getegid());
+    return error;
+}
+
+/* The user may not even make files there, so nobody but root has put there what is there; all the
+ * same only a plain file is taken. */
+static int open_for(const char *path, const struct privileges_ids *ids)
+{
+    const int flags = O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC;
+    int fd = open(path, flags | O_CREAT | O_EXCL, FILE_MODE);
+    struct stat status;
+
+    if (fd >= 0) {
+        if (fchown(fd, ids->uid, ids->gid) == 0)
+            return fd;
+    } else if (errno != EEXIST) {
+        return -errno;
+    } else {
+        fd = open(path, flags);
+        if (fd < 0)
+            return -errno;
+        if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1)
+            return fd;
+        errno = EPERM;
+    }
+    close(fd);
+    return -EPERM;
+}
+
+static int open_file(const struct conf_log *log, const struct privileges_ids *ids,
+                     struct log_sink **ret)
+{
+    int error;
+    int fd;
+
+    if (!ids || geteuid() != 0 || ids->uid == 0)
+        return log_sink_open_file(log->path, -1, log->is_json, ret);
+    error = open_as(log, ids, ret);
+    if (error != -EACCES)
+        return error;
+    fd = open_for(log->path, ids);
+    return fd < 0 ? fd : log_sink_open_file(log->path, fd, log->is_json, ret);
+}
+
+/* `ids` NULL: as we are. */
+static int open_sink(const struct conf_log *log, const struct privileges_ids *ids,
+                     struct log_sink **ret, char reterr[static LOGGING_ERROR_MAX])
+{
+    int error = 0;
+
+    *ret = NULL;
+    switch (log->kind) {
+    case CONF_LOG_STDERR:
+        *ret = log_sink_new_fd(STDERR_FILENO, log->is_json);
+        error = *ret ? 0 : -ENOMEM;
+        break;
+    case CONF_LOG_FILE:
+        error = open_file(log, ids, ret);
+        break;
+    case CONF_LOG_SYSLOG:
+        error = log_sink_open_syslog(syslog_path, log->facility, log->is_json, ret);
+        break;
+    }
+    if (error)
+        snprintf(reterr, LOGGING_ERROR_MAX, "log%s%s: %s",
+                 log->kind == CONF_LOG_FILE ? " file " : "", log->path, strerror(-error));
+    return error;
+}
+
+static bool is_same(const struct conf_log *a, const struct conf_log *b)
+{
+    return a->kind == b->kind && a->is_json == b->is_json && a->facility == b->facility &&
+           strcmp(a->path, b->path) == 0;
+}
+
+int logging_open_changed(const struct conf_log *before, const struct conf_log *after,
+                         struct log_sink **ret, char reterr[static LOGGING_ERROR_MAX])
+{
+    *ret = NULL;
+    return is_same(before, after) ? 0 : open_sink(after, NULL, ret, reterr);
+}
+
+void logging_use(const struct conf_log *log, struct log_sink *sink)
+{
+    if (!sink)
+        return;
+    switch (log->kind) {
+    case CONF_LOG_STDERR:
+        log_info("the log goes to stderr, as %s", log->is_json ? "JSON" : "text");
+        break;
+    case CONF_LOG_FILE:
+        log_info("the log goes to %s, as %s", log->path, log->is_json ? "JSON" : "text");
+        break;
+    case CONF_LOG_SYSLOG:
+        log_info("the log goes to syslog, facility %s, as %s", log_facility_word(log->facility),
+                 log->is_json ? "JSON" : "text");
+        break;
+    }
+    log_use(sink);
+}
+
+int logging_prepare(const struct conf_log *log, const struct privileges_ids *ids)
+{
+    char text[LOGGING_ERROR_MAX];
+    int error = open_sink(log, ids, &opened, text);
+
+    if (error)
+        log_error("%s", text);
+    return error;
+}
+
+static void check_reopen(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd >= 0)
+        close(fd);
+    else
+        log_warn("log file %s: uid %u cannot open it anew on SIGUSR1: %s", path, geteuid(),
+                 strerror(errno));
+}
+
+/* As text on stderr it goes on as it began. */
+void logging_start(const struct conf_log *log)
+{
+    if (log->kind == CONF_LOG_STDERR && !log->is_json) {
+        logging_end();
+        return;
+    }
+    logging_use(log, opened);
+    opened = NULL;
+    if (log->kind == CONF_LOG_FILE)
+        check_reopen(log->path);
+}
+
+void logging_end(void)
+{
+    log_sink_free(opened);
+    opened = NULL;
+}
+
+void logging_reopen(const struct conf_log *log)
+{
+    int error = log_reopen();
+
+    if (error)
+        log_error("log file %s: it cannot be opened anew, the old one goes on: %s", log->path,
+                  strerror(-error));
+}
