@@ -39,6 +39,7 @@ static long begin_sweep(struct command_call *call)
     case COMMAND_WAIT_USABLE:
     case COMMAND_WAIT_RELOAD:
     case COMMAND_WAIT_WEIGHT:
+    case COMMAND_WAIT_WHY:
         break;
     }
     return sweeper_kill(sweeper, &target);
@@ -336,6 +337,7 @@ static enum command_result answer(struct command_call *call)
     case COMMAND_WAIT_USABLE:
     case COMMAND_WAIT_RELOAD:
     case COMMAND_WAIT_WEIGHT:
+    case COMMAND_WAIT_WHY:
         break;
     }
     return answer_kill(call);

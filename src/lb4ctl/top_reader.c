@@ -136,32 +136,32 @@ void top_reader_step(struct top_reader *reader, size_t n_connections, uint64_t n
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
-static void write_head(struct top_reader *reader, const struct rows *info)
+static void write_head(struct top_reader *reader, const struct sheet *info)
 {
     char uptime[COLUMNS_DURATION_MAX] = "?";
     char clock[CLOCK_MAX];
     uint64_t seconds;
 
-    if (number_parse(rows_value(info, "uptime"), 0, UINT64_MAX, &seconds) == 0)
+    if (number_parse(sheet_value(info, "uptime"), 0, UINT64_MAX, &seconds) == 0)
         columns_duration(seconds, uptime);
     snprintf(reader->view->head, sizeof(reader->view->head),
              "%s lb4 %.40s %.20s, up %s, %.20s of %.20s connections, %.20s UDP sessions",
-             write_clock(clock), rows_value(info, "version"), rows_value(info, "state"), uptime,
-             rows_value(info, "connections"), rows_value(info, "maxconn"),
-             rows_value(info, "udp_sessions"));
+             write_clock(clock), sheet_value(info, "version"), sheet_value(info, "state"), uptime,
+             sheet_value(info, "connections"), sheet_value(info, "maxconn"),
+             sheet_value(info, "udp_sessions"));
 }
 
 /* The text is taken over. */
 static void fill(struct top_reader *reader, size_t index, char *text, uint64_t now_ns)
 {
     struct top_table table;
-    struct rows rows;
+    struct sheet rows;
 
-    if (rows_init(&rows, text) < 0)
+    if (sheet_init(&rows, text) < 0)
         return;
     if (index == ANSWER_INFO) {
         write_head(reader, &rows);
-        rows_fini(&rows);
+        sheet_fini(&rows);
         return;
     }
     if (top_table_init(&table, (enum top_part)(index - ANSWER_PARTS), &rows,

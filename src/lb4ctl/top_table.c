@@ -73,19 +73,19 @@ int top_find_column(enum top_part part, const char *title)
 
 /* --- filling ---------------------------------------------------------------------------------- */
 
-static uint64_t number_of(const struct rows *rows, size_t at, const char *column)
+static uint64_t number_of(const struct sheet *rows, size_t at, const char *column)
 {
     uint64_t number;
 
-    rows_number(rows, at, column, &number);
+    sheet_number(rows, at, column, &number);
     return number;
 }
 
-static struct top_cell number_cell(const struct rows *rows, size_t at, const char *column)
+static struct top_cell number_cell(const struct sheet *rows, size_t at, const char *column)
 {
     uint64_t number;
 
-    if (!rows_number(rows, at, column, &number))
+    if (!sheet_number(rows, at, column, &number))
         return (struct top_cell){.value = -1};
     return (struct top_cell){.value = (double)number};
 }
@@ -102,12 +102,12 @@ static void clear_cells(struct top_row *row)
         row->cells[i] = (struct top_cell){.value = -1};
 }
 
-static void fill_service(struct top_row *row, const struct rows *rows, size_t at)
+static void fill_service(struct top_row *row, const struct sheet *rows, size_t at)
 {
     uint64_t n_up = number_of(rows, at, "servers_up");
     uint64_t n_servers = number_of(rows, at, "servers");
 
-    snprintf(row->name, sizeof(row->name), "%s", rows_text(rows, at, "service"));
+    snprintf(row->name, sizeof(row->name), "%s", sheet_text(rows, at, "service"));
     row->counts[0] = number_of(rows, at, "total") + number_of(rows, at, "udp_total");
     row->counts[1] = number_of(rows, at, "bytes_in");
     row->counts[2] = number_of(rows, at, "bytes_out");
@@ -132,12 +132,12 @@ static double badness(const char *state)
     return 1;
 }
 
-static void fill_server(struct top_row *row, const struct rows *rows, size_t at)
+static void fill_server(struct top_row *row, const struct sheet *rows, size_t at)
 {
-    const char *state = rows_text(rows, at, "state");
+    const char *state = sheet_text(rows, at, "state");
 
-    snprintf(row->name, sizeof(row->name), "%.70s/%.70s", rows_text(rows, at, "service"),
-             rows_text(rows, at, "server"));
+    snprintf(row->name, sizeof(row->name), "%.70s/%.70s", sheet_text(rows, at, "service"),
+             sheet_text(rows, at, "server"));
     row->counts[0] = number_of(rows, at, "total");
     row->cells[SERVER] = text_cell(row->name);
     row->cells[STATE] = (struct top_cell){.text = state, .value = badness(state)};
@@ -145,14 +145,14 @@ static void fill_server(struct top_row *row, const struct rows *rows, size_t at)
     row->cells[SERVER_ACTIVE] = number_cell(rows, at, "active");
     row->cells[WEIGHT] = number_cell(rows, at, "weight");
     row->cells[FAILS] = number_cell(rows, at, "connect_failures");
-    row->cells[WHY] = text_cell(rows_text(rows, at, "why"));
+    row->cells[WHY] = text_cell(sheet_text(rows, at, "why"));
 }
 
-static void fill_connection(struct top_row *row, const struct rows *rows, size_t at)
+static void fill_connection(struct top_row *row, const struct sheet *rows, size_t at)
 {
-    snprintf(row->name, sizeof(row->name), "%.70s/%.70s", rows_text(rows, at, "service"),
-             rows_text(rows, at, "server"));
-    row->cells[CLIENT] = text_cell(rows_text(rows, at, "client"));
+    snprintf(row->name, sizeof(row->name), "%.70s/%.70s", sheet_text(rows, at, "service"),
+             sheet_text(rows, at, "server"));
+    row->cells[CLIENT] = text_cell(sheet_text(rows, at, "client"));
     row->cells[VIA] = text_cell(row->name);
     row->cells[AGE] = number_cell(rows, at, "age");
     row->cells[IDLE] = number_cell(rows, at, "idle");
@@ -166,7 +166,7 @@ static void fill_connection(struct top_row *row, const struct rows *rows, size_t
     row->cells[S_RETR] = number_cell(rows, at, "server_retransmits");
 }
 
-static void fill(struct top_row *row, enum top_part part, const struct rows *rows, size_t at)
+static void fill(struct top_row *row, enum top_part part, const struct sheet *rows, size_t at)
 {
     clear_cells(row);
     switch (part) {
@@ -183,11 +183,11 @@ static void fill(struct top_row *row, enum top_part part, const struct rows *row
     }
 }
 
-int top_table_init(struct top_table *table, enum top_part part, struct rows *reading,
+int top_table_init(struct top_table *table, enum top_part part, struct sheet *reading,
                    const char *only)
 {
     *table = (struct top_table){.reading = *reading};
-    *reading = (struct rows){0};
+    *reading = (struct sheet){0};
     table->columns = top_columns(part, &table->n_columns);
     table->rows = calloc(table->reading.n_rows + 1, sizeof(*table->rows));
     table->sorted = calloc(table->reading.n_rows + 1, sizeof(struct top_row *));
@@ -196,7 +196,7 @@ int top_table_init(struct top_table *table, enum top_part part, struct rows *rea
         return -ENOMEM;
     }
     for (size_t at = 0; at < table->reading.n_rows; at++) {
-        if (*only && strcmp(rows_text(&table->reading, at, "service"), only) != 0)
+        if (*only && strcmp(sheet_text(&table->reading, at, "service"), only) != 0)
             continue;
         table->sorted[table->n_rows] = &table->rows[table->n_rows];
         fill(&table->rows[table->n_rows++], part, &table->reading, at);
@@ -206,7 +206,7 @@ int top_table_init(struct top_table *table, enum top_part part, struct rows *rea
 
 void top_table_fini(struct top_table *table)
 {
-    rows_fini(&table->reading);
+    sheet_fini(&table->reading);
     free(table->rows);
     free(table->sorted);
     *table = (struct top_table){0};

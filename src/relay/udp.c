@@ -322,16 +322,6 @@ void udp_on_listener(struct udp_relay *relay, struct udp_listener *listener)
 
 /* From servers ------------------------------------------------------------------------------- */
 
-/* Each datagram of the client is owed so many answers: one that asks twice before the first answer
- * (a resolver does, for A and AAAA) is to get both. */
-static bool has_all_answers(const struct udp_session *session)
-{
-    uint32_t responses = service_plan(session->service)->udp.responses;
-
-    return responses > 0 && responses != CONF_UDP_ANY_RESPONSES &&
-           session->n_datagrams_out / responses >= session->n_datagrams_in;
-}
-
 static void count_answers(struct udp_relay *relay, struct udp_session *session,
                           uint64_t n_datagrams, uint64_t n_bytes)
 {
@@ -366,7 +356,7 @@ static void pass_answers(struct udp_relay *relay, struct udp_session *session,
     pick_set_free(&session->tried);
     udp_session_touch(relay, session);
     udp_session_promote(relay, session, UDP_TIER_ANSWERED);
-    if (list_is_empty(&session->finished) && has_all_answers(session))
+    if (list_is_empty(&session->finished) && udp_session_has_all(session))
         list_append(&relay->finished, &session->finished);
 }
 
@@ -419,7 +409,7 @@ static void close_finished(struct udp_relay *relay)
     while ((link = list_take_first(&relay->finished))) {
         struct udp_session *session = container_of(link, struct udp_session, finished);
 
-        if (has_all_answers(session))
+        if (udp_session_has_all(session))
             udp_session_close(relay, session, UDP_END_RESPONSES);
     }
 }

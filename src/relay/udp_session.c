@@ -132,6 +132,14 @@ void udp_session_promote(struct udp_relay *relay, struct udp_session *session, e
     udp_share_promote(&relay->share, &session->of_all, tier);
 }
 
+bool udp_session_has_all(const struct udp_session *session)
+{
+    uint32_t responses = service_plan(session->service)->udp.responses;
+
+    return responses > 0 && responses != CONF_UDP_ANY_RESPONSES &&
+           session->n_datagrams_out / responses >= session->n_datagrams_in;
+}
+
 struct deadline_list *udp_session_timeout(const struct udp_relay *relay,
                                           const struct udp_session *session)
 {

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lb4/lb4ctl/rows.h"
+#include "lb4/lb4ctl/sheet.h"
 
 enum top_part { TOP_SERVICES, TOP_SERVERS, TOP_CONNECTIONS, TOP_PARTS };
 
@@ -56,7 +56,7 @@ struct top_row {
 struct top_table {
     const struct top_column *columns;
     size_t n_columns;
-    struct rows reading;
+    struct sheet reading;
     struct top_row *rows;    /* malloc; as they were read */
     struct top_row **sorted; /* malloc; the same, as they are shown */
     size_t n_rows;
@@ -68,7 +68,7 @@ const struct top_column *top_columns(enum top_part part, size_t *ret_n);
 
 /* The reading is taken over, also on failure. All of services other than `only` is left out; "" =
  * nothing is. Returns 0 or -ENOMEM: it is empty then. */
-int top_table_init(struct top_table *table, enum top_part part, struct rows *reading,
+int top_table_init(struct top_table *table, enum top_part part, struct sheet *reading,
                    const char *only);
 void top_table_fini(struct top_table *table); /* also one that is all zero */
 

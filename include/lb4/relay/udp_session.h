@@ -96,4 +96,8 @@ static inline void udp_count_drop(struct udp_relay *relay, const struct service 
         stats_add(&udp_stats(relay, service)->dropped[drop], n_datagrams);
 }
 
+/* `udp-responses`: has it had all? Each datagram of the client is owed so many: one that asks twice
+ * before the first answer (a resolver does, for A and AAAA) is to get both. */
+bool udp_session_has_all(const struct udp_session *session);
+
 #endif

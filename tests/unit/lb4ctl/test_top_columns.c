@@ -32,11 +32,11 @@ static const char *fitting(size_t width)
 
 static int prepare(void **state)
 {
-    struct rows rows;
+    struct sheet rows;
 
     (void)state;
-    rows_init(&rows, strdup("client\tservice\tserver\tage\n"
-                            "[2001:db8:1111:2222:3333::7]:55555\tpostgres\tprimary-1\t5\n"));
+    sheet_init(&rows, strdup("client\tservice\tserver\tage\n"
+                             "[2001:db8:1111:2222:3333::7]:55555\tpostgres\tprimary-1\t5\n"));
     top_table_init(&table, TOP_CONNECTIONS, &rows, "");
     top_columns_natural(&table, &screen, &natural);
     return 0;

@@ -13,9 +13,9 @@
 static struct top_table table_of(enum top_part part, const char *text, const char *only)
 {
     struct top_table table;
-    struct rows rows;
+    struct sheet rows;
 
-    assert_int_equal(rows_init(&rows, strdup(text)), 0);
+    assert_int_equal(sheet_init(&rows, strdup(text)), 0);
     assert_int_equal(top_table_init(&table, part, &rows, only), 0);
     assert_null(rows.text);
     return table;

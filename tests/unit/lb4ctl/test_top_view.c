@@ -18,9 +18,9 @@ static struct screen screen;
 static void take(enum top_part part, const char *text, uint64_t read_ns)
 {
     struct top_table table;
-    struct rows rows;
+    struct sheet rows;
 
-    assert_int_equal(rows_init(&rows, strdup(text)), 0);
+    assert_int_equal(sheet_init(&rows, strdup(text)), 0);
     assert_int_equal(top_table_init(&table, part, &rows, ""), 0);
     table.read_ns = read_ns;
     top_view_take(&view, part, &table);

@@ -1,13 +1,13 @@
 /* A table as lb4 sends it: lines of cells with tabs between, the first of which has the names of
  * the columns. Cells are found by name, so that another lb4 may have more columns, or fewer. */
-#ifndef LB4_LB4CTL_ROWS_H
-#define LB4_LB4CTL_ROWS_H
+#ifndef LB4_LB4CTL_SHEET_H
+#define LB4_LB4CTL_SHEET_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct rows {
+struct sheet {
     char *text;   /* malloc */
     char **cells; /* malloc; the names, then row after row */
     size_t n_columns;
@@ -16,15 +16,15 @@ struct rows {
 
 /* `text` is from malloc, and taken over, also on failure. Returns 0 or -ENOMEM; then it is empty.
  */
-int rows_init(struct rows *rows, char *text);
-void rows_fini(struct rows *rows); /* also one that is all zero */
+int sheet_init(struct sheet *rows, char *text);
+void sheet_fini(struct sheet *rows); /* also one that is all zero */
 
 /* "" = there is no such column, or no cell. */
-const char *rows_text(const struct rows *rows, size_t row, const char *column);
+const char *sheet_text(const struct sheet *rows, size_t row, const char *column);
 /* false: it is no number, as "-"; *ret is 0 then. */
-bool rows_number(const struct rows *rows, size_t row, const char *column, uint64_t *ret);
+bool sheet_number(const struct sheet *rows, size_t row, const char *column, uint64_t *ret);
 
 /* Of a table of "name" and "value". */
-const char *rows_value(const struct rows *rows, const char *name);
+const char *sheet_value(const struct sheet *rows, const char *name);
 
 #endif

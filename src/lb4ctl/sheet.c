@@ -1,4 +1,4 @@
-#include "lb4/lb4ctl/rows.h"
+#include "lb4/lb4ctl/sheet.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -33,16 +33,16 @@ static void split_line(char *line, char **cells, size_t n_columns)
         cells[i] = line ? strsep(&line, "\t") : nothing;
 }
 
-int rows_init(struct rows *rows, char *text)
+int sheet_init(struct sheet *rows, char *text)
 {
     size_t n_lines = 0;
     char *rest = text;
     char *line;
 
-    *rows = (struct rows){.text = text, .n_columns = count_columns(text)};
+    *rows = (struct sheet){.text = text, .n_columns = count_columns(text)};
     rows->cells = calloc(count_lines(text) * rows->n_columns, sizeof(*rows->cells));
     if (!rows->cells) {
-        rows_fini(rows);
+        sheet_fini(rows);
         return -ENOMEM;
     }
     while ((line = strsep(&rest, "\n"))) {
@@ -53,14 +53,14 @@ int rows_init(struct rows *rows, char *text)
     return 0;
 }
 
-void rows_fini(struct rows *rows)
+void sheet_fini(struct sheet *rows)
 {
     free(rows->cells);
     free(rows->text);
-    *rows = (struct rows){0};
+    *rows = (struct sheet){0};
 }
 
-const char *rows_text(const struct rows *rows, size_t row, const char *column)
+const char *sheet_text(const struct sheet *rows, size_t row, const char *column)
 {
     for (size_t i = 0; row < rows->n_rows && i < rows->n_columns; i++)
         if (strcmp(rows->cells[i], column) == 0)
@@ -68,16 +68,16 @@ const char *rows_text(const struct rows *rows, size_t row, const char *column)
     return "";
 }
 
-bool rows_number(const struct rows *rows, size_t row, const char *column, uint64_t *ret)
+bool sheet_number(const struct sheet *rows, size_t row, const char *column, uint64_t *ret)
 {
     *ret = 0;
-    return number_parse(rows_text(rows, row, column), 0, UINT64_MAX, ret) == 0;
+    return number_parse(sheet_text(rows, row, column), 0, UINT64_MAX, ret) == 0;
 }
 
-const char *rows_value(const struct rows *rows, const char *name)
+const char *sheet_value(const struct sheet *rows, const char *name)
 {
     for (size_t row = 0; row < rows->n_rows; row++)
-        if (strcmp(rows_text(rows, row, "name"), name) == 0)
-            return rows_text(rows, row, "value");
+        if (strcmp(sheet_text(rows, row, "name"), name) == 0)
+            return sheet_text(rows, row, "value");
     return "";
 }
