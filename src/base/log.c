@@ -84,6 +84,9 @@ static void put(const struct log_record *record, const char *bytes, const char *
     log_writer_straight(record, own_ring ? own_ring->name : "main", whole);
 }
 
+static size_t format_text(char text[static LOG_LINE_MAX], const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+
 /* What is cut here does not fit a line either, so it gets its "..." there. */
 static size_t format_text(char text[static LOG_LINE_MAX], const char *format, va_list args)
 {

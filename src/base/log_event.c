@@ -8,6 +8,8 @@
 #include <assert.h>
 #include <string.h>
 
+enum { FORM_BYTES = sizeof(void *) };
+
 static size_t put_text(const char *text, char *out)
 {
     size_t n;
@@ -68,10 +70,10 @@ static size_t put_value(enum log_kind kind, const union log_value *value, char *
 size_t log_event_pack(const struct log_form *form, const union log_value *values,
                       char out[static LOG_EVENT_PACKED_MAX])
 {
-    size_t n = sizeof(form);
+    size_t n = FORM_BYTES;
 
     assert(form->n_keys <= LOG_KEYS_MAX);
-    memcpy(out, &form, sizeof(form));
+    memcpy(out, &form, FORM_BYTES);
     for (size_t i = 0; i < form->n_keys; i++)
         n += put_value(form->keys[i].kind, &values[i], out + n);
     return n;
@@ -79,9 +81,8 @@ size_t log_event_pack(const struct log_form *form, const union log_value *values
 
 void log_event_begin(struct log_event *event, const char *bytes, size_t n_bytes)
 {
-    *event = (struct log_event){.at = bytes + sizeof(event->form),
-                                .n_left = n_bytes - sizeof(event->form)};
-    memcpy(&event->form, bytes, sizeof(event->form));
+    *event = (struct log_event){.at = bytes + FORM_BYTES, .n_left = n_bytes - FORM_BYTES};
+    memcpy(&event->form, bytes, FORM_BYTES);
 }
 
 static void skip(struct log_event *event, size_t n)
