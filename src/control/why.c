@@ -338,6 +338,7 @@ enum command_result why_check(struct command_call *call)
         return call->now_ns < call->wait.until_ns
                    ? await_list(call)
                    : command_fail(call, "another sweep over all connections goes on; try again");
+    sweeper_go_on(sweeper, (long)call->wait.number, call->now_ns);
     if (!sweeper_is_over(sweeper, (long)call->wait.number))
         return COMMAND_WAITS;
     if (!sweeper_has_result(sweeper, (long)call->wait.number))

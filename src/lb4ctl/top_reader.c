@@ -185,8 +185,8 @@ static void end_reading(struct top_reader *reader, uint64_t now_ns)
         top_link_close(&reader->link);
 }
 
-/* The text is taken over. What has failed once, as of a service that a reload took away, may go
- * well the next time. */
+/* The text is taken over. The first that fails is told of. What has failed once, as of a service
+ * that a reload took away, may go well the next time. */
 static void take_answer(struct top_reader *reader, char *text, uint64_t now_ns)
 {
     char message[CLIENT_MESSAGE_MAX];
@@ -194,8 +194,9 @@ static void take_answer(struct top_reader *reader, char *text, uint64_t now_ns)
 
     if (result != CLIENT_OK) {
         free(text);
+        if (!reader->has_trouble)
+            say(reader, message);
         reader->has_trouble = true;
-        say(reader, message);
         if (reader->n_readings == 0)
             reader->result = result;
     } else {

@@ -134,7 +134,7 @@ def test_failures(start_lb4, site, pool):
     """Refused connects, the redispatch, and at last no server; the state of the servers."""
     lb4 = start(start_lb4, site, pool, "check tcp interval 10s timeout 500ms fall 3 rise 2")
     checks = web.Scrape(site).sum("lb4_server_checks_total", result="ok")
-    assert checks == 3
+    assert checks >= 3  # a server's slot may be close to its first probe
     for index in range(3):
         pool.close(index)
     assert servers.connect_end(LISTEN)[0] == "rst"

@@ -124,18 +124,25 @@ def test_shows_what_goes_on(lb4, desk, echoes):
         screen = stack.enter_context(tmux.Tmux())
         screen.type(command(desk))
         screen.wait_for(re.escape(busy.name(0)) + r".*\d+(\.\d+)?k")
-        rate = busy.rate(0)
-        text = screen.text()
+        texts = []
+
+        def is_right():
+            """The machine may be busy with others: not at once."""
+            rate = busy.rate(0, 1.0)
+            texts.append(screen.text())
+            first = rows(texts[-1], "CLIENT")[0]
+            (service,) = rows(texts[-1], "SERVICE")
+            return (first[0] == busy.name(0) and rate < number(service[4]) < rate * 3 and
+                    all(rate / 2 < number(cell) < rate * 2 for cell in first[4:6]))
+        servers.wait_until(is_right, limit_s=30, what="the rate of the busiest")
+        text = texts[-1]
         assert re.search(r"^\d\d:\d\d:\d\d lb4 \S+ running, up \S+, 23 of \d+ connections", text)
         (service,) = rows(text, "SERVICE")
         assert service[:3] == ["web", "2/2", "23"]
-        assert rate / 2 < number(service[4]) < rate * 4, "all of them together"
         assert sorted(row[0] for row in rows(text, "SERVER")) == ["web/s1", "web/s2"]
         assert {row[1] for row in rows(text, "SERVER")} == {"up"}
         first, second = rows(text, "CLIENT")[:2]
         assert first[0] == busy.name(0) and second[0] == busy.name(1)
-        assert rate / 2 < number(first[4]) < rate * 2, (first, rate)
-        assert rate / 2 < number(first[5]) < rate * 2, (first, rate)
         assert re.fullmatch(r"\d+us|[\d.]+ms", first[7]) and first[8] == "0", first
         keep("top-80x24.txt", text)
         assert len(idle) == 20
@@ -169,7 +176,7 @@ def test_of_one_service(start_lb4, desk, echoes):
     assert [row[0] for row in rows(shown, "SERVER")] == ["other/s1"]
     assert [row[1] for row in rows(shown, "CLIENT")] == ["other/s1"]
     done = desk.run("top", "nosuch")
-    assert done.returncode == 1 and "no service 'nosuch'" in done.stderr
+    assert done.returncode == 1 and "no server 'nosuch'" in done.stderr
 
 
 @pytest.mark.parametrize("env, absent", [
@@ -294,6 +301,12 @@ def test_terminal_is_given_back(lb4, desk, echoes, tmp_path, end):
         pid = start_between(screen, desk, tmp_path)
         ENDS[end](screen, pid)
         check_restored(screen, tmp_path)
+
+
+def test_ends_with_its_terminal(lb4, desk, echoes, tmp_path):
+    with tmux.Tmux() as screen:
+        pid = start_between(screen, desk, tmp_path)
+    servers.wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), what="its end")
 
 
 def test_stopped_and_continued(lb4, desk, echoes, tmp_path):

@@ -133,6 +133,7 @@ static void answer_list(size_t n_sessions)
         addr_set_port(&record->client, (uint16_t)(1000 + i));
     }
     list->n = n_sessions;
+    list->at = SWEEP_END;
     assert_true(mailbox_take(&stage.worker.mailbox) & MAILBOX_SWEEP);
     assert_true(mailbox_answer(&stage.worker.mailbox));
     mailbox_take(&stage.runtime.prober.mailbox);
