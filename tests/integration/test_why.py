@@ -242,3 +242,20 @@ def test_sessions_stay_until_their_server_is_down(start_lb4, desk):
                 assert flows.collect(5)
             assert [flows.last[0][0]] == answer["candidates"]
         lb4.finish(checks_descriptors=False)
+
+
+def test_more_sessions_than_a_piece_of_the_list(start_lb4, desk):
+    """The list of sessions comes piece by piece."""
+    with udp_drill.UdpProcess("s1", namespace.take_port()) as server:
+        lb4 = start_lb4(["-w", "1"], config=(
+            f"{desk.directive}service u {{\n    listen udp {LISTEN}\n    timeout udp 2s\n"
+            f"    server s1 {server.address}\n}}\n"))
+        with udp_drill.Flows(LISTEN, 2100) as flows:
+            for flow in range(len(flows)):
+                flows.send(flow)
+                if flow % 50 == 0:
+                    flows.collect(0)
+            udp_drill.wait_totals(lb4, "u", lambda t: t["active"] > 2048, what="many sessions")
+            client = udp_drill.join(*flows.socks[-1].getsockname()[:2])
+            assert len(foretell(desk, client, "u")["verdict"]) == 2
+        lb4.finish(checks_descriptors=False)
