@@ -154,7 +154,7 @@ def test_the_first_udp_service_comes_by_reload(start_lb4, pool):
         web = reloading.service("web", ["tcp 127.0.0.1:7003"], [("s1", echo.address)])
         lb4, file = reloading.start(start_lb4, TOP + web)
         for _ in range(3):
-            file.change(TOP + web + dns(pool[:2], "timeout udp 100ms"),
+            file.change(TOP + web + dns(pool[:2], "timeout udp 500ms"),
                         "+ service dns")
             with udp_drill.Flows(LISTEN, 20) as flows:
                 assert flows.round() == 0
