@@ -61,14 +61,6 @@ int log_register_thread(const char *name)
     return 0;
 }
 
-static uint64_t now_realtime_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * CLOCK_NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static void put(const struct log_record *record, const char *bytes, const char *rest, size_t n_rest)
 {
     char whole[LOG_PAYLOAD_MAX];
@@ -109,7 +101,7 @@ void log_line(enum log_level level, const char *format, ...)
     va_start(args, format);
     record.n_bytes = (uint16_t)format_text(text, format, args);
     va_end(args);
-    record.time_ns = now_realtime_ns();
+    record.time_ns = clock_wall_ns();
     put(&record, text, NULL, 0);
     errno = saved_errno;
 }
@@ -119,7 +111,7 @@ static void put_event(enum log_level level, const struct log_form *form,
 {
     char packed[LOG_EVENT_PACKED_MAX];
     size_t n = log_event_pack(form, values, packed);
-    struct log_record record = {.time_ns = now_realtime_ns(),
+    struct log_record record = {.time_ns = clock_wall_ns(),
                                 .n_bytes = (uint16_t)(n + n_sentence),
                                 .level = (uint8_t)level,
                                 .is_event = true};

@@ -17,6 +17,7 @@ struct log_ring *log_ring_new(const char *name)
     atomic_init(&ring->tail, 0);
     atomic_init(&ring->dropped, 0);
     ring->dropped_told = 0;
+    atomic_init(&ring->mark, 0);
     return ring;
 }
 
@@ -71,7 +72,7 @@ bool log_ring_take(struct log_ring *ring, size_t head, struct log_record *ret,
 {
     size_t at = atomic_load_explicit(&ring->tail, memory_order_relaxed);
 
-    if (at == head)
+    if (head - at - 1 >= LOG_RING_BYTES) /* equal, or passed */
         return false;
     at = copy_out(ring, at, ret, sizeof(*ret));
     at = copy_out(ring, at, bytes, ret->n_bytes);
@@ -119,4 +120,10 @@ uint64_t log_rings_dropped(struct log_rings *rings)
     for (struct log_ring *ring = atomic_load(&rings->first); ring; ring = ring->next)
         n += atomic_load_explicit(&ring->dropped, memory_order_relaxed);
     return n;
+}
+
+void log_rings_mark(struct log_rings *rings)
+{
+    for (struct log_ring *ring = atomic_load(&rings->first); ring; ring = ring->next)
+        atomic_store(&ring->mark, atomic_load(&ring->head));
 }

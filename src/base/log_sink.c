@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,31 @@ ssize_t log_sink_write(struct log_sink *sink, const char *bytes, size_t n_bytes)
 
     if (sink->kind == LOG_SINK_SYSLOG)
         return syslog_send(sink, bytes, n_bytes);
+    n = write(sink->fd, bytes, n_bytes);
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t syslog_send_once(const struct log_sink *sink, const char *bytes, size_t n_bytes)
+{
+    struct log_sink once = {.kind = LOG_SINK_SYSLOG, .fd = -1, .path = sink->path};
+    ssize_t n = syslog_send(&once, bytes, n_bytes);
+
+    if (once.fd >= 0)
+        close(once.fd);
+    return n;
+}
+
+ssize_t log_sink_write_straight(const struct log_sink *sink, const char *bytes, size_t n_bytes,
+                                int wait_ms)
+{
+    struct pollfd ready = {.events = POLLOUT};
+    ssize_t n;
+
+    if (sink->kind == LOG_SINK_SYSLOG)
+        return syslog_send_once(sink, bytes, n_bytes);
+    ready.fd = sink->fd;
+    if (poll(&ready, 1, wait_ms) <= 0)
+        return -EAGAIN;
     n = write(sink->fd, bytes, n_bytes);
     return n < 0 ? -errno : n;
 }

@@ -5,8 +5,10 @@
  * writer naps before it sleeps: lines that come meanwhile wait for each other, and who says them
  * pays nothing, unless its ring is half full. A first line after silence is written at once.
  *
- * Another sink is handed over in `next`; the writer takes it between two batches. The mutex is for
- * those who write without a ring: the writer holds it only while it changes the sink. */
+ * Another sink is handed over in `next`, with a mark in each ring; the writer takes it once what is
+ * before the marks has gone where it was meant to go, unless the present sink makes it wait. The
+ * mutex is for those who write without a ring: the writer holds it only while it changes the sink.
+ */
 #include "lb4/base/log_writer.h"
 
 #include <errno.h>
@@ -68,21 +70,6 @@ static struct {
     struct batch batch;
 } writer = {.sink_mutex = PTHREAD_MUTEX_INITIALIZER, .wake_fd = -1, .straight_wait_ms = FLUSH_MS};
 
-static int remaining_ms(uint64_t deadline_ns)
-{
-    uint64_t now = clock_now_ns();
-
-    return now >= deadline_ns ? 0 : (int)((deadline_ns - now) / CLOCK_NS_PER_MS + 1);
-}
-
-static uint64_t now_realtime_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * CLOCK_NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static void clear_wake_fd(void)
 {
     uint64_t count;
@@ -92,9 +79,7 @@ static void clear_wake_fd(void)
 
 static void signal_wake_fd(void)
 {
-    const uint64_t one = 1;
-
-    (void)!write(writer.wake_fd, &one, sizeof(one));
+    eventfd_write(writer.wake_fd, 1);
 }
 
 void log_writer_wake(const struct log_ring *ring)
@@ -128,6 +113,7 @@ static void take_next_sink(void)
         atomic_fetch_add(&writer.lost, 1);
     writer.batch.used = writer.batch.n_rest = 0;
     writer.is_failing = false;
+    writer.n_looks = 0;
     pthread_mutex_lock(&writer.sink_mutex);
     put_sink(next);
     pthread_mutex_unlock(&writer.sink_mutex);
@@ -135,8 +121,14 @@ static void take_next_sink(void)
 
 void log_writer_use(struct log_sink *sink)
 {
+    struct log_sink *unused = atomic_exchange(&writer.next, NULL);
+
     writer.newest = sink;
-    log_sink_free(atomic_exchange(&writer.next, sink)); /* one that came too soon to be used */
+    if (unused) /* what was meant for it goes to this one */
+        log_sink_free(unused);
+    else
+        log_rings_mark(&writer.rings);
+    atomic_store(&writer.next, sink);
     if (atomic_load(&writer.is_running))
         signal_wake_fd();
     else
@@ -165,7 +157,7 @@ static bool wait_writable(void)
     for (;;) {
         uint64_t stop_at = atomic_load(&writer.stop_at_ns);
         struct pollfd fds[] = {{writer.sink->fd, POLLOUT, 0}, {writer.wake_fd, POLLIN, 0}};
-        int wait_ms = stop_at == 0 ? -1 : remaining_ms(stop_at);
+        int wait_ms = stop_at == 0 ? -1 : clock_remaining_ms(stop_at);
         int n;
 
         if (writer.sink->fd < 0)
@@ -177,6 +169,16 @@ static bool wait_writable(void)
             return false;
         clear_wake_fd();
     }
+}
+
+/* Once another sink is there, the present one gets only what it takes at once. */
+static bool may_drain(void)
+{
+    struct pollfd ready = {writer.sink->fd, POLLOUT, 0};
+
+    if (!atomic_load(&writer.next))
+        return true;
+    return !writer.is_failing && poll(&ready, 1, 0) > 0 && ready.revents == POLLOUT;
 }
 
 /* A syslogd that is started anew is away for a moment, which the rings bridge. */
@@ -268,7 +270,7 @@ static void add_record(const struct log_record *record, const char *thread, cons
 /* In a batch of its own, so that it is known whether it was written. */
 static bool tell(const char *thread, uint64_t n, int error)
 {
-    struct log_record record = {.time_ns = now_realtime_ns(), .level = LOG_LEVEL_WARN};
+    struct log_record record = {.time_ns = clock_wall_ns(), .level = LOG_LEVEL_WARN};
     struct batch *batch = &writer.batch;
     struct log_text line;
     char text[128];
@@ -288,21 +290,18 @@ static bool tell(const char *thread, uint64_t n, int error)
     return is_told;
 }
 
-static bool has_lost_untold(void)
-{
-    return atomic_load(&writer.lost) != writer.lost_told;
-}
-
-/* What the ring holds now, and not what is added meanwhile, so that every ring gets its turn. */
+/* What the ring holds now, and not what is added meanwhile, so that every ring gets its turn. Its
+ * head is read before `next`: what was said after another sink came is not for this one. */
 static bool drain_ring(struct log_ring *ring)
 {
     size_t head = atomic_load(&ring->head);
+    size_t end = atomic_load(&writer.next) ? atomic_load(&ring->mark) : head;
     uint64_t dropped = atomic_load(&ring->dropped);
     bool has_work = false;
     struct log_record record;
     char bytes[LOG_PAYLOAD_MAX];
 
-    while (log_ring_take(ring, head, &record, bytes)) {
+    while (may_drain() && log_ring_take(ring, end, &record, bytes)) {
         add_record(&record, ring->name, bytes);
         has_work = true;
     }
@@ -315,22 +314,25 @@ static bool drain_ring(struct log_ring *ring)
 
 static bool drain_rings(void)
 {
-    bool has_work = false;
+    bool has_next = atomic_load(&writer.next);
+    bool has_work = has_next;
     uint64_t lost;
 
-    take_next_sink();
     for (struct log_ring *ring = atomic_load(&writer.rings.first); ring; ring = ring->next)
         has_work |= drain_ring(ring);
     batch_flush(&writer.batch);
     lost = atomic_load(&writer.lost);
-    if (has_lost_untold() && tell("log", lost - writer.lost_told, writer.error))
+    if (lost != writer.lost_told && tell("log", lost - writer.lost_told, writer.error))
         writer.lost_told = lost;
+    if (has_next)
+        take_next_sink();
     return has_work;
 }
 
 static bool has_untold(void)
 {
-    return has_lost_untold() || writer.batch.n_rest > 0 || log_rings_have_untold(&writer.rings);
+    return atomic_load(&writer.lost) != writer.lost_told || writer.batch.n_rest > 0 ||
+           log_rings_have_untold(&writer.rings);
 }
 
 static bool has_work(void)
@@ -478,7 +480,6 @@ void log_writer_stop(void)
 void log_writer_straight(const struct log_record *record, const char *thread, const char *bytes)
 {
     struct log_text line;
-    struct pollfd ready = {.events = POLLOUT};
 
     pthread_mutex_lock(&writer.sink_mutex);
     if (!writer.sink) {
@@ -486,9 +487,8 @@ void log_writer_straight(const struct log_record *record, const char *thread, co
         log_sink_init_fd(&writer.own, STDERR_FILENO, false);
     }
     log_format(&line, &writer.sink->style, record, thread, bytes);
-    ready.fd = writer.sink->fd;
-    if ((ready.fd >= 0 && poll(&ready, 1, atomic_load(&writer.straight_wait_ms)) <= 0) ||
-        log_sink_write(writer.sink, line.bytes, line.used) < 0)
+    if (log_sink_write_straight(writer.sink, line.bytes, line.used,
+                                atomic_load(&writer.straight_wait_ms)) < 0)
         atomic_fetch_add(&writer.lost, 1);
     pthread_mutex_unlock(&writer.sink_mutex);
 }

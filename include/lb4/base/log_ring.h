@@ -24,6 +24,7 @@ struct log_ring {
     _Atomic size_t tail;      /* writer; release, so that the producer may overwrite */
     _Atomic uint64_t dropped; /* producer: records for which there was no room */
     uint64_t dropped_told;    /* writer */
+    _Atomic size_t mark;      /* a head, see log_rings_mark() */
     char bytes[LOG_RING_BYTES];
 };
 
@@ -36,8 +37,8 @@ void log_ring_put(struct log_ring *ring, const struct log_record *record, const 
 /* Is half of it free? */
 bool log_ring_has_room(const struct log_ring *ring);
 
-/* The writer: the next record before `head`, which is what the ring's head once was; false: there
- * is none. */
+/* The writer: the next record before `head`, which is what the ring's head once was, and may be
+ * passed already; false: there is none. */
 bool log_ring_take(struct log_ring *ring, size_t head, struct log_record *ret,
                    char bytes[static LOG_PAYLOAD_MAX]);
 
@@ -50,6 +51,8 @@ void log_rings_add(struct log_rings *rings, struct log_ring *ring);
 /* All threads have ended. */
 void log_rings_free(struct log_rings *rings);
 uint64_t log_rings_dropped(struct log_rings *rings);
+/* From now on each mark is where its ring's head is. One thread at a time. */
+void log_rings_mark(struct log_rings *rings);
 /* The writer. Sequentially consistent, see log_writer_wake(). */
 bool log_rings_have_records(struct log_rings *rings);
 bool log_rings_have_untold(struct log_rings *rings);

@@ -46,6 +46,11 @@ void log_sink_free(struct log_sink *sink);
  * taken, or -errno: -EAGAIN, poll(2) tells when there is room; of syslog what connect(2) says. */
 ssize_t log_sink_write(struct log_sink *sink, const char *bytes, size_t n_bytes);
 
+/* A line of who is not the sink's owner, who may write at the same time; waits for a reader at most
+ * so long. A line of syslog goes through a socket of its own, and does not wait. */
+ssize_t log_sink_write_straight(const struct log_sink *sink, const char *bytes, size_t n_bytes,
+                                int wait_ms);
+
 enum { LOG_WORD_MAX = 12 };
 /* Facilities of syslog.conf(5): "daemon" is 3; NULL beyond the last. "" = a number without word. */
 const char *log_facility_word(int facility);

@@ -45,12 +45,33 @@ static void test_is_the_monotonic_clock(void **state)
     assert_true(before <= middle && middle <= clock_now_ns());
 }
 
+static void test_wall(void **state)
+{
+    time_t before = time(NULL);
+    uint64_t now = clock_wall_ns() / CLOCK_NS_PER_S;
+
+    (void)state;
+    assert_true((uint64_t)before <= now + 1 && now <= (uint64_t)time(NULL) + 1);
+}
+
+static void test_remaining(void **state)
+{
+    int ms = clock_remaining_ms(clock_now_ns() + 100 * CLOCK_NS_PER_S);
+
+    (void)state;
+    assert_int_equal(clock_remaining_ms(clock_now_ns()), 0);
+    assert_int_equal(clock_remaining_ms(0), 0);
+    assert_in_range(ms, 80000, 100001);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_never_goes_back),
         cmocka_unit_test(test_counts_nanoseconds),
         cmocka_unit_test(test_is_the_monotonic_clock),
+        cmocka_unit_test(test_wall),
+        cmocka_unit_test(test_remaining),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

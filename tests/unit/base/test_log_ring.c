@@ -138,13 +138,41 @@ static void test_rings(void **state)
     assert_int_equal(log_rings_dropped(&rings), 0);
 }
 
+/* What is before a mark, and nothing once it was passed. */
+static void test_marks(void **state)
+{
+    struct log_rings rings = {NULL};
+    struct log_ring *ring = log_ring_new("marked");
+    struct log_record record = {.n_bytes = 1};
+    char bytes[LOG_PAYLOAD_MAX];
+    size_t mark;
+
+    (void)state;
+    assert_non_null(ring);
+    log_rings_add(&rings, ring);
+    log_ring_put(ring, &record, "a", NULL, 0);
+    log_ring_put(ring, &record, "b", NULL, 0);
+    log_rings_mark(&rings);
+    log_ring_put(ring, &record, "c", NULL, 0);
+    mark = atomic_load(&ring->mark);
+    assert_true(log_ring_take(ring, mark, &record, bytes) && bytes[0] == 'a');
+    assert_true(log_ring_take(ring, mark, &record, bytes) && bytes[0] == 'b');
+    assert_false(log_ring_take(ring, mark, &record, bytes));
+    assert_true(log_ring_take(ring, atomic_load(&ring->head), &record, bytes) && bytes[0] == 'c');
+    log_ring_put(ring, &record, "d", NULL, 0);
+    assert_false(log_ring_take(ring, mark, &record, bytes));
+    assert_true(log_ring_take(ring, atomic_load(&ring->head), &record, bytes) && bytes[0] == 'd');
+    log_rings_free(&rings);
+}
+
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RING_TEST(test_name),        RING_TEST(test_records_of_all_lengths), RING_TEST(test_full),
-        RING_TEST(test_two_threads), cmocka_unit_test(test_rings),
+        RING_TEST(test_name),         RING_TEST(test_records_of_all_lengths),
+        RING_TEST(test_full),         RING_TEST(test_two_threads),
+        cmocka_unit_test(test_rings), cmocka_unit_test(test_marks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
