@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char syslog_path[] = "/dev/log";
@@ -29,27 +31,39 @@ static int open_as(const struct conf_log *log, const struct privileges_ids *ids,
     return error;
 }
 
-/* The user may not even make files there, so nobody but root has put there what is there; all the
- * same only a plain file is taken. */
-static int open_for(const char *path, const struct privileges_ids *ids)
+/* open(2) that follows no link, nor one on the way: who owns the directory could have put it there.
+ */
+static int open_plain(const char *path, int flags)
 {
-    const int flags = O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC;
-    int fd = open(path, flags | O_CREAT | O_EXCL, FILE_MODE);
+    const struct open_how how = {
+        .flags = (uint64_t)(O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC | flags),
+        .mode = flags & O_CREAT ? FILE_MODE : 0,
+        .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+
+    return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+}
+
+/* Root's or the user's own, under no other name. */
+static bool is_theirs(int fd, const struct privileges_ids *ids)
+{
     struct stat status;
 
-    if (fd >= 0) {
-        if (fchown(fd, ids->uid, ids->gid) == 0)
-            return fd;
-    } else if (errno != EEXIST) {
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1 &&
+           (status.st_uid == 0 || status.st_uid == ids->uid);
+}
+
+/* With root's rights, where the user's do not suffice. */
+static int open_for(const char *path, const struct privileges_ids *ids)
+{
+    int fd = open_plain(path, O_CREAT | O_EXCL);
+    bool is_new = fd >= 0;
+
+    if (!is_new && errno == EEXIST)
+        fd = open_plain(path, 0);
+    if (fd < 0)
         return -errno;
-    } else {
-        fd = open(path, flags);
-        if (fd < 0)
-            return -errno;
-        if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1)
-            return fd;
-        errno = EPERM;
-    }
+    if (is_new ? fchown(fd, ids->uid, ids->gid) == 0 : is_theirs(fd, ids))
+        return fd;
     close(fd);
     return -EPERM;
 }

@@ -208,6 +208,45 @@ def test_a_warning_if_it_cannot_be_opened_anew(start_logged, server, folder):
     lb4.wait_line(f"WARN .*uid {daemon.LB4_UID} cannot open it anew on SIGUSR1: Permission denied")
 
 
+@needs_mounts
+@pytest.mark.parametrize("trap", ["file", "hard link", "link", "folder that is a link", "fifo"])
+def test_root_is_not_led_astray(start_logged, server, folder, trap):
+    """By who owns the directory, or may make files in it, and is not lb4's user."""
+    other = 60077
+    theirs, precious = folder / "theirs", folder / "precious"
+    theirs.mkdir()
+    precious.mkdir()
+    path = theirs / "lb4.log"
+    os.chown(folder, 0, 0)
+    (precious / "passwd").write_text("root\n")
+    error = "Operation not permitted"
+    if trap == "file":
+        path.touch(0o600)
+        os.chown(path, other, other)
+    elif trap == "hard link":
+        os.chmod(precious / "passwd", 0o600)
+        os.link(precious / "passwd", path)
+    elif trap == "link":
+        os.chmod(precious, 0o700)
+        path.symlink_to(precious / "lb4.log")
+        error = "Too many levels of symbolic links"
+    elif trap == "fifo":
+        os.mkfifo(path, 0o600)
+        error = "No such device or address"
+    else:
+        os.chmod(precious, 0o755)
+        (theirs / "in").symlink_to(precious)
+        path = theirs / "in/lb4.log"
+        error = "Too many levels of symbolic links"
+    os.chown(theirs, other, other)
+    lb4 = start_logged(config(server, f"log file {path}\n" + own_user()), uid=None, waits=False)
+    assert lb4.wait_exit() == 1
+    lb4.is_finished = True
+    assert any(f"log file {path}: {error}" in line for line in lb4.lines), "\n".join(lb4.lines)
+    assert [name.name for name in precious.iterdir()] == ["passwd"]
+    assert (precious / "passwd").read_text() == "root\n"
+
+
 def test_a_file_that_cannot_be_is_an_error(start_logged, server, folder):
     lb4 = start_logged(config(server, f"log file {folder}/nowhere/lb4.log\n"), waits=False)
     assert lb4.wait_exit() == 1

@@ -11,7 +11,8 @@ enum { LOGGING_ERROR_MAX = CONF_FILE_MAX + 128 }; /* with the NUL */
 
 /* At the start, while this process may be root and `ids` is whom it is going to be: open what `log`
  * names, but do not use it yet. A file is opened and made as that user; where the user may not,
- * root does it and gives a new file to the user, but follows no link. Returns 0, or -errno, told.
+ * root does it and gives a new file to the user, but follows no link anywhere in the path (ELOOP),
+ * and takes no file of another user or with another name (EPERM). Returns 0, or -errno, told.
  */
 int logging_prepare(const struct conf_log *log, const struct privileges_ids *ids);
 /* Use what was opened, as the user that we are now, who should be able to open the file anew: a
