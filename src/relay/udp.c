@@ -40,6 +40,7 @@ int udp_relay_adopt(struct udp_relay *relay, struct service *service)
     }
     deadline_list_leave(notes->timeout);
     notes->timeout = timeout;
+    udp_session_begin_ticks(relay, service);
     if (service->index >= relay->n_services)
         relay->n_services = service->index + 1;
     return 0;

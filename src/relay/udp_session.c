@@ -35,6 +35,23 @@ static void lines_init(struct udp_relay *relay, struct udp_session *session,
     };
 }
 
+/* 0 = there are no lines at intervals. */
+static uint64_t tick_ns(const struct udp_relay *relay, const struct service *service)
+{
+    const struct deadline_list *list =
+        relay->access && relay->access->udp.lists ? relay->access->udp.lists[service->index] : NULL;
+
+    return list ? list->duration_ns : 0;
+}
+
+static void begin_tick(struct udp_relay *relay, struct udp_session *session, uint64_t start_ns)
+{
+    deadline_stop(&session->tick);
+    relay->services[session->service->index].access_ns = tick_ns(relay, session->service);
+    access_begin(relay->access ? &relay->access->udp : NULL, session->service, &session->tick,
+                 start_ns);
+}
+
 struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_listener *listener,
                                     const struct udp_key *key)
 {
@@ -58,8 +75,7 @@ struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_li
     lines_init(relay, session, listener);
     list_append(&relay->live, &session->link);
     relay->n_live++;
-    access_begin(relay->access ? &relay->access->udp : NULL, session->service, &session->tick,
-                 session->began_ns);
+    begin_tick(relay, session, session->began_ns);
     udp_session_touch(relay, session);
     return session;
 }
@@ -153,6 +169,22 @@ struct deadline_list *udp_session_timeout(const struct udp_relay *relay,
 void udp_session_touch(struct udp_relay *relay, struct udp_session *session)
 {
     deadline_touch(udp_session_timeout(relay, session), &session->deadline, relay->loop->now_ns);
+}
+
+void udp_session_begin_ticks(struct udp_relay *relay, const struct service *service)
+{
+    uint64_t access_ns = tick_ns(relay, service);
+    uint64_t start_ns = relay->loop->now_ns - access_ns;
+    uint64_t step_ns = access_ns / (relay->n_live + 1);
+
+    if (relay->services[service->index].access_ns == access_ns)
+        return;
+    for (struct list *link = relay->live.next; link != &relay->live; link = link->next) {
+        struct udp_session *session = container_of(link, struct udp_session, link);
+
+        if (session->service == service)
+            begin_tick(relay, session, start_ns += step_ns);
+    }
 }
 
 void udp_session_close(struct udp_relay *relay, struct udp_session *session, enum udp_end reason)

@@ -453,3 +453,32 @@ def test_a_reload_changes_access_lines(start_logged, server):
     lb4.totals()
     after = lb4.lines[[i for i, line in enumerate(lb4.lines) if "reload: done" in line][-1]:]
     assert sum(" access client=" in line for line in after) <= 1, "one may have been due"
+
+
+def test_a_reload_changes_access_lines_of_sessions(start_logged):
+    """UDP sessions that were there before, too: at intervals, at others, not at all."""
+    def with_log(*words):
+        return reloading.service("dns", ["udp 127.0.0.1:7001"], [("s1", "127.0.0.1:7002")], *words,
+                                 "timeout udp 2s")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, \
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        server.bind(("127.0.0.1", 7002))
+        server.settimeout(10)
+        lb4 = start_logged(with_log("access-log on interval 1h"))
+        file = reloading.File(lb4)
+        client.sendto(b"x", ("127.0.0.1", 7001))
+        server.recv(10)
+        file.change(with_log("access-log on interval 50ms"), "~ access-log of dns on interval 1h -> on interval 50ms")
+        entries = lb4.wait_access(3)
+        assert {entry["reason"] for entry in entries} == {"live"}
+        assert {entry["client"] for entry in entries} == {"127.0.0.1:%d" % client.getsockname()[1]}
+        file.change(with_log("access-log on"), "~ access-log of dns on interval 50ms -> on")
+        lb4.totals()
+        count = len(lb4.access)
+        client.sendto(b"x", ("127.0.0.1", 7001))
+        server.recv(10)
+        lb4.totals()
+        file.change(with_log("access-log on interval 51ms"),
+                    "~ access-log of dns on -> on interval 51ms")
+        entry = lb4.wait_access(count + 1)[count]
+        assert entry["reason"] == "live" and entry["datagrams_in"] == "2"

@@ -40,6 +40,7 @@ struct udp_service {
     struct udp_share share; /* of the service's room */
     struct udp_tally tally; /* of the lines of all its sessions, since it was last counted */
     struct list counted;    /* relay->uncounted, or on no list */
+    uint64_t access_ns;     /* of the access lines of sessions that live; 0 = none */
 };
 
 /* Embedded in the worker, used by its thread alone. */

@@ -78,6 +78,10 @@ struct deadline_list *udp_session_timeout(const struct udp_relay *relay,
 /* Somebody has said something. */
 void udp_session_touch(struct udp_relay *relay, struct udp_session *session);
 
+/* The service's access lines may be due at other intervals now: so are those of sessions that are
+ * there, each within the first interval, spread over it. */
+void udp_session_begin_ticks(struct udp_relay *relay, const struct service *service);
+
 /* The one end. Nothing stands on its lines. */
 void udp_session_close(struct udp_relay *relay, struct udp_session *session, enum udp_end reason);
 

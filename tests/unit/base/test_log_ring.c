@@ -142,26 +142,28 @@ static void test_rings(void **state)
 static void test_marks(void **state)
 {
     struct log_rings rings = {NULL};
-    struct log_ring *ring = log_ring_new("marked");
+    struct log_ring *marked = log_ring_new("marked");
     struct log_record record = {.n_bytes = 1};
     char bytes[LOG_PAYLOAD_MAX];
     size_t mark;
 
     (void)state;
-    assert_non_null(ring);
-    log_rings_add(&rings, ring);
-    log_ring_put(ring, &record, "a", NULL, 0);
-    log_ring_put(ring, &record, "b", NULL, 0);
+    assert_non_null(marked);
+    log_rings_add(&rings, marked);
+    log_ring_put(marked, &record, "a", NULL, 0);
+    log_ring_put(marked, &record, "b", NULL, 0);
     log_rings_mark(&rings);
-    log_ring_put(ring, &record, "c", NULL, 0);
-    mark = atomic_load(&ring->mark);
-    assert_true(log_ring_take(ring, mark, &record, bytes) && bytes[0] == 'a');
-    assert_true(log_ring_take(ring, mark, &record, bytes) && bytes[0] == 'b');
-    assert_false(log_ring_take(ring, mark, &record, bytes));
-    assert_true(log_ring_take(ring, atomic_load(&ring->head), &record, bytes) && bytes[0] == 'c');
-    log_ring_put(ring, &record, "d", NULL, 0);
-    assert_false(log_ring_take(ring, mark, &record, bytes));
-    assert_true(log_ring_take(ring, atomic_load(&ring->head), &record, bytes) && bytes[0] == 'd');
+    log_ring_put(marked, &record, "c", NULL, 0);
+    mark = atomic_load(&marked->mark);
+    assert_true(log_ring_take(marked, mark, &record, bytes) && bytes[0] == 'a');
+    assert_true(log_ring_take(marked, mark, &record, bytes) && bytes[0] == 'b');
+    assert_false(log_ring_take(marked, mark, &record, bytes));
+    assert_true(log_ring_take(marked, atomic_load(&marked->head), &record, bytes) &&
+                bytes[0] == 'c');
+    log_ring_put(marked, &record, "d", NULL, 0);
+    assert_false(log_ring_take(marked, mark, &record, bytes));
+    assert_true(log_ring_take(marked, atomic_load(&marked->head), &record, bytes) &&
+                bytes[0] == 'd');
     log_rings_free(&rings);
 }
 
