@@ -241,6 +241,7 @@ static void test_syslog(void **state)
 {
     struct log_sink *sink;
     const struct timespec pause = {.tv_nsec = 200000000};
+    const struct timespec retried = {.tv_sec = 1, .tv_nsec = 500000000};
     int fd = syslogd_open();
     char wanted[64];
 
@@ -266,7 +267,14 @@ static void test_syslog(void **state)
     log_info("lost, too");
     while (log_dropped_total() < 2)
         nanosleep(&pause, NULL);
+    nanosleep(&retried, NULL); /* telling of it fails, too, and counts for nothing */
+    /* Another sink is as patient as the first. */
+    assert_int_equal(log_sink_open_syslog(path, 3, false, &sink), 0);
+    log_use(sink);
+    log_info("patient");
+    nanosleep(&pause, NULL);
     fd = syslogd_open();
+    assert_non_null(strstr(receive(fd), "talker: patient"));
     assert_non_null(strstr(receive(fd), "WARN log: 2 log lines dropped: No such file"));
     log_info("here");
     assert_non_null(strstr(receive(fd), "talker: here"));
@@ -311,6 +319,33 @@ static void test_from_a_stuck_pipe_to_a_file(void **state)
     log_stop();
     close(ends[0]);
     close(ends[1]);
+}
+
+/* Each line is in the file, or was counted. */
+static void test_from_a_full_disk_to_a_file(void **state)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    int full = open("/dev/full", O_WRONLY);
+
+    (void)state;
+    assert_true(full >= 0);
+    assert_int_equal(log_register_thread("full"), 0);
+    log_use(log_sink_new_fd(full, false));
+    log_info("lost");
+    while (log_dropped_total() == 0)
+        nanosleep(&pause, NULL);
+    for (int i = 0; i < 50; i++) {
+        log_info("kept, or counted %d", i);
+        use_file();
+        log_info("kept %d.", i);
+    }
+    log_info("the end");
+    wait_for(path, "full: the end\n");
+    wait_for(path, "log lines dropped");
+    assert_int_equal(count(read_file(path), "full: kept "), 50);
+    assert_int_equal(count(read_file(path), "full: kept, or counted ") + (long)log_dropped_total(),
+                     51);
+    close(full);
 }
 
 static void test_sinks_in_a_hurry(void **state)
@@ -415,6 +450,7 @@ int main(void)
         WRITER_TEST(test_full_disk),
         WRITER_TEST(test_syslog),
         WRITER_TEST(test_from_a_stuck_pipe_to_a_file),
+        WRITER_TEST(test_from_a_full_disk_to_a_file),
         WRITER_TEST(test_sinks_in_a_hurry),
         WRITER_TEST(test_straight_while_sinks_change),
         WRITER_TEST(test_straight_to_syslog),
