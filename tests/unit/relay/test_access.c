@@ -117,6 +117,11 @@ static void test_none_unless_wanted(void **state)
     (void)state;
     pass_and_end();
     assert_string_equal(said(), "");
+    set_access(true, 0);
+    log_set_level(LOG_LEVEL_WARN); /* -q */
+    pass_and_end();
+    assert_string_equal(said(), "");
+    set_access(false, 0);
     log_set_level(LOG_LEVEL_DEBUG);
     pass_and_end();
     assert_non_null(strstr(said(), "DEBUG main: closed service=rig server=s1 client=127.0.0.1:1 "
