@@ -487,3 +487,62 @@ def test_counters_that_go_back_are_no_rate(site, chromium):
     assert chromium.run("return lb4.totals.points.every((point) => !(point.rate < 0))")
     chromium.run("fed.now_ms += 2000; fed.services[0].total = 25")
     chromium.wait("return lb4.totals.points.at(-1).rate === 10", what="20 in 2 s")
+
+
+def fail_to_answer(chromium):
+    chromium.run("window.fetch = async () => { throw new TypeError('no'); }")
+    chromium.wait("return !document.getElementById('banner').hidden")
+    return chromium.text("banner-text")
+
+
+def test_service_without_servers_comes_first(site, chromium):
+    """Somebody is turned away there; where a server is down others serve. It is so since the last
+    of them went, whatever an operator has done with it later."""
+    status = site.status()
+    now_ms = status["now_ms"]
+    web, dns = status["services"]
+    web["servers"][0].update(state="down", why="connection refused", since_s=5)
+    web["servers_usable"] = 2
+    dns["servers"][0].update(state="down", why="timed out", since_s=300)
+    dns["servers"][1].update(state="maint", why="maint, by uid 0", since_s=60)
+    dns["servers_usable"] = 0
+    status["history"] = [
+        {"at_ms": now_ms - ago * 1000, "service": "dns", "server": server, "state": state,
+         "why": state, "lasted_s": 1}
+        for ago, server, state in [(300, "ns1", "down"), (120, "ns2", "down"), (60, "ns2", "maint")]]
+    chromium.run("lb4.lines.clear();" + FEED, status)
+    chromium.wait("return document.querySelector('tr[data-state=maint]')")
+    assert chromium.text("verdict") == "dns: no usable server"
+    assert "2 of 5 servers down" in chromium.text("head")
+    first, second = chromium.run(
+        "return [...document.querySelectorAll('.attention li')].map((line) => line.innerText)")
+    assert "no usable server for 2 min 0 s, since" in first
+    assert "1 down, 1 maint; last ns2: maint, by uid 0" in first
+    assert "web/s1" in second and "down for 5 s, since" in second
+    states = chromium.run("""return [...document.querySelectorAll('details.service')].map(
+        (root) => [root.dataset.service, root.dataset.state])""")
+    assert states == [["dns", "down"], ["web", "suspect"]], "one has lost a server, not its clients"
+    inside = "return [...document.querySelector('.inside').children].map((node) => node.tagName)"
+    assert chromium.run(inside)[0] == "TABLE", "servers stand right below their service"
+
+
+def test_tab_that_slept_does_not_blame_lb4(site, chromium):
+    """Nobody asked meanwhile; the first request after it fails, as the network is not back yet."""
+    chromium.run("lb4.answeredMs -= 3 * 3600e3; lb4.askedMs -= 3 * 3600e3;")
+    banner = fail_to_answer(chromium)
+    since, values = re.fullmatch(
+        r"No answer since (.*): values are from (.*)\. Asking again each second\.", banner).groups()
+    assert since != values != "then", banner
+    assert chromium.run("return Date.now() - lb4.lostMs") < 60_000
+
+
+def test_clock_of_the_browser_is_wrong(site, chromium):
+    """All times of the page are by one clock, that of lb4."""
+    status = site.status()
+    status["now_ms"] += 3 * 3600 * 1000 + 60_000
+    chromium.run(FEED, status)
+    chromium.wait("return lb4.doc.now_ms === fed.now_ms")
+    banner = fail_to_answer(chromium)
+    hour = chromium.run("return new Date(lb4.lostMs).getHours()")
+    shown = int(re.search(r"(\d\d):\d\d:\d\d", banner)[1])
+    assert (shown - hour) % 24 in (3, 4), banner
