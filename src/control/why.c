@@ -14,6 +14,7 @@
 static const uint64_t TURN_NS = 5 * 1000000000ull; /* as in connections.c */
 
 enum {
+    WHO_MAX = 64,          /* "none of 4096 servers takes clients" */
     NAMED_MAX = 8,         /* servers that a sentence names; chosen */
     SENTENCE_MAX = 1024,   /* bytes with the NUL: NAMED_MAX names and some words */
     SESSION_SENTENCES = 20 /* of one host; chosen: more are told by their number */
@@ -75,8 +76,13 @@ static void say_nobody(struct why *why)
 {
     unsigned transports = why->foresight.plan->transports;
 
-    say(why, "Nobody would be taken: none of %zu servers takes clients. %s%s%s",
-        snapshot_n_servers(why->service), transports & CONF_TCP ? "A connection is reset." : "",
+    size_t n = snapshot_n_servers(why->service);
+    char who[WHO_MAX] = "the only server takes no clients";
+
+    if (n != 1)
+        snprintf(who, sizeof(who), "none of %zu servers takes clients", n);
+    say(why, "Nobody would be taken: %s. %s%s%s", who,
+        transports & CONF_TCP ? "A connection is reset." : "",
         transports == CONF_TCP_AND_UDP ? " " : "",
         transports & CONF_UDP ? "A datagram is dropped." : "");
 }
@@ -105,7 +111,8 @@ static void say_drawn(struct why *why)
                                backend->name, chance);
     }
     if (n > NAMED_MAX)
-        snprintf(names + at, sizeof(names) - at, " or one of %zu others", n - NAMED_MAX);
+        snprintf(names + at, sizeof(names) - at, " or %s%zu other%s",
+                 n - NAMED_MAX == 1 ? "" : "one of ", n - NAMED_MAX, n - NAMED_MAX == 1 ? "" : "s");
     say(why, "The next %s would go to one of these, drawn at random: %s.", what_comes(why), names);
 }
 
@@ -173,7 +180,7 @@ static void say_sessions(struct why *why)
         }
     }
     if (n_found > SESSION_SENTENCES)
-        say(why, "%zu further UDP sessions of this host are not told here.",
+        say(why, "UDP sessions of this host that are not told here: %zu.",
             n_found - SESSION_SENTENCES);
     else if (n_found == 0)
         say(why, "The client has no UDP session: its next datagram is a new choice.");

@@ -86,11 +86,39 @@ static const char *front_word(uint32_t standing)
     return standing & PICK_BACKUP ? "backup, and no primary is up: " : "";
 }
 
-static const char *by_load(const struct foreseen *server)
+/* Every second choice passes over one that came back a moment ago, if others of its rank did not.
+ */
+static bool is_spared(const struct foresight *foresight, const struct foreseen *server)
+{
+    if (!(server->standing & PICK_FRESH) || !choice_follows_load(foresight->plan))
+        return false;
+    for (size_t i = 0; i < foresight->n; i++)
+        if (foresight->servers[i].rank == server->rank &&
+            !(foresight->servers[i].standing & PICK_FRESH))
+            return true;
+    return false;
+}
+
+/* Is one of its rank less loaded? Then it is taken only where that one is spared. */
+static bool is_outdone(const struct foresight *foresight, const struct foreseen *server)
+{
+    for (size_t i = 0; i < foresight->n; i++)
+        if (foresight->servers[i].rank == server->rank &&
+            load_of(&foresight->servers[i]) < load_of(server))
+            return true;
+    return false;
+}
+
+static const char *by_load(const struct foresight *foresight, const struct foreseen *server)
 {
     if (server->odds <= 0)
         return "more loaded than";
-    return is_certain(server) ? "the least loaded" : "as little loaded as others: drawn at random";
+    if (is_certain(server))
+        return "the least loaded";
+    if (is_outdone(foresight, server))
+        return "the least loaded of those that did not come back a moment ago";
+    return is_spared(foresight, server) ? "as little loaded as any"
+                                        : "as little loaded as others: drawn at random";
 }
 
 static const char *by_turn(const struct foreseen *server)
@@ -119,7 +147,7 @@ static const char *by_draw(const struct foreseen *server)
 static const char *in_rank(const struct foresight *foresight, const struct foreseen *server)
 {
     if (server->queue == 0 && foresight->plan->balance != CONF_BALANCE_RANDOM)
-        return by_load(server);
+        return by_load(foresight, server);
     switch (foresight->plan->balance) {
     case CONF_BALANCE_LEASTCONN:
         break;
@@ -130,7 +158,7 @@ static const char *in_rank(const struct foresight *foresight, const struct fores
     case CONF_BALANCE_RANDOM:
         return by_draw(server);
     }
-    return by_load(server);
+    return by_load(foresight, server);
 }
 
 /* Does the sentence end with the name of another? */
@@ -141,7 +169,7 @@ static bool names_another(const struct foresight *foresight, const struct forese
 
 static const char *fresh_word(const struct foresight *foresight, const struct foreseen *server)
 {
-    return server->standing & PICK_FRESH && choice_follows_load(foresight->plan)
+    return server->odds > 0 && is_spared(foresight, server)
                ? "; came back a moment ago, passed over every second time"
                : "";
 }

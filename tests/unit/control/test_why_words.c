@@ -47,9 +47,12 @@ static const struct reason_case cases[] = {
     {CONF_BALANCE_LEASTCONN,
      {.standing = PICK_FRESH | 1, .odds = 0.5},
      "",
-     "as little loaded as others: drawn at random; came back a moment ago, passed over every "
-     "second "
-     "time"},
+     "as little loaded as any; came back a moment ago, passed over every second time"},
+    {CONF_BALANCE_LEASTCONN, {.standing = PICK_FRESH | 1}, "", "more loaded than db2"},
+    {CONF_BALANCE_LEASTCONN,
+     {.standing = 1, .active = 3, .odds = 0.5},
+     "",
+     "the least loaded of those that did not come back a moment ago"},
     {CONF_BALANCE_LEASTCONN,
      {.standing = PICK_BACKUP | 1, .odds = 1},
      "",
@@ -108,6 +111,22 @@ static void test_behind_others(void **state)
     assert_string_equal(text, "suspect, only if there is nobody above suspicion: reset");
 }
 
+static void test_who_is_passed_over(void **state)
+{
+    const struct foreseen fresh = {.standing = PICK_FRESH | 1, .odds = 1};
+    char text[WHY_TEXT_MAX];
+
+    (void)state;
+    reason(CONF_BALANCE_LEASTCONN, fresh, "");
+    servers[1].standing |= PICK_FRESH;
+    why_reason(&foresight, 0, "", "db1", text);
+    assert_string_equal(text, "the least loaded"); /* all came back: nobody is spared */
+    reason(CONF_BALANCE_LEASTCONN, fresh, "");
+    servers[1].rank = PICK_RANK_BEST - 2;
+    why_reason(&foresight, 0, "", "db1", text);
+    assert_string_equal(text, "the least loaded"); /* not for a backup */
+}
+
 static void test_scores(void **state)
 {
     const struct foreseen server = {.standing = 2, .active = 4, .turns = 3, .queue = 2};
@@ -142,6 +161,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_behind_others),
+        cmocka_unit_test(test_who_is_passed_over),
         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_chances),
     };
