@@ -6,6 +6,8 @@
 #include "lb4/control/doctor_findings.h"
 
 struct diagnosis {
+    bool is_udp_alone;   /* then the ceiling is of no meaning */
+    uint32_t n_sessions; /* of UDP, at most */
     struct doctor_ceiling ceiling;
     struct doctor_findings findings;
 };
@@ -16,6 +18,8 @@ static bool examine(const struct snapshot_from *from, struct diagnosis *ret)
 
     if (doctor_facts_take(from, &facts) < 0)
         return false;
+    ret->is_udp_alone = facts.has_udp && facts.n_addresses == 0;
+    ret->n_sessions = facts.budget.udp_sessions;
     doctor_ceiling(&facts, &ret->ceiling);
     doctor_find(&facts, &ret->findings);
     doctor_facts_fini(&facts);
@@ -29,9 +33,13 @@ static void write_text(struct reply *reply, const struct diagnosis *diagnosis)
 {
     const struct doctor_ceiling *ceiling = &diagnosis->ceiling;
 
-    reply_format(reply, "At most %" PRIu64 " connections at a time, limited by %s.\n",
-                 ceiling->n_connections, ceiling->limit);
-    if (*ceiling->lift)
+    if (diagnosis->is_udp_alone)
+        reply_format(reply, "At most %" PRIu32 " UDP sessions at a time; no service takes TCP.\n",
+                     diagnosis->n_sessions);
+    else
+        reply_format(reply, "At most %" PRIu64 " connections at a time, limited by %s.\n",
+                     ceiling->n_connections, ceiling->limit);
+    if (*ceiling->lift && !diagnosis->is_udp_alone)
         reply_format(reply, "More: %s.\n", ceiling->lift);
     for (size_t i = 0; i < diagnosis->findings.n; i++) {
         const struct doctor_finding *finding = &diagnosis->findings.list[i];
@@ -90,12 +98,16 @@ enum command_result doctor_run(struct command_call *call)
 
 void doctor_log(const struct snapshot_from *from)
 {
+    const char *more = *from->conf->admin ? "; `lb4ctl doctor` tells more" : "";
     struct diagnosis diagnosis;
 
     if (!examine(from, &diagnosis))
         return;
-    log_info("at most %" PRIu64 " connections at a time, limited by %s; `lb4ctl doctor` tells more",
-             diagnosis.ceiling.n_connections, diagnosis.ceiling.limit);
+    if (diagnosis.is_udp_alone)
+        log_info("at most %" PRIu32 " UDP sessions at a time%s", diagnosis.n_sessions, more);
+    else
+        log_info("at most %" PRIu64 " connections at a time, limited by %s%s",
+                 diagnosis.ceiling.n_connections, diagnosis.ceiling.limit, more);
     for (size_t i = 0; i < diagnosis.findings.n; i++) {
         const struct doctor_finding *finding = &diagnosis.findings.list[i];
 

@@ -135,8 +135,9 @@ static void explain(const struct doctor_facts *facts, struct doctor_ceiling *cei
         snprintf(limit, DOCTOR_TEXT_MAX, "what lb4 is built for, %d", CONF_MAXCONN_MAX);
         break;
     case DOCTOR_BOUND_PORTS:
-        snprintf(limit, DOCTOR_TEXT_MAX, "%" PRIu32 " local ports to each of %zu server addresses",
-                 proc_ports_count(&kernel->ports), facts->n_addresses);
+        snprintf(limit, DOCTOR_TEXT_MAX, "%" PRIu32 " local ports to each of %zu server address%s",
+                 proc_ports_count(&kernel->ports), facts->n_addresses,
+                 facts->n_addresses == 1 ? "" : "es");
         lift_ports(kernel, ceiling);
         break;
     case DOCTOR_BOUND_CONNTRACK:

@@ -214,20 +214,25 @@ static void find_sessions(const struct doctor_facts *facts, struct doctor_findin
  */
 
 /* nf_conntrack-sysctl.rst: a new connection beyond nf_conntrack_max is dropped. lb4 has one with
- * the client and one with the server. */
+ * the client and one with the server. A machine as it comes allows fewer of them than descriptors:
+ * a warning is due when the table fills up. */
 static void find_conntrack(const struct doctor_facts *facts, struct doctor_findings *findings)
 {
     const struct doctor_kernel *kernel = &facts->kernel;
     uint64_t needed = 2 * (uint64_t)facts->budget.maxconn;
+    bool is_near = kernel->conntrack_count > kernel->conntrack_most / 4 * 3;
     struct doctor_finding *finding;
 
     if (kernel->conntrack_most == 0 || kernel->conntrack_count == 0)
         return;
-    finding =
-        doctor_add(findings, kernel->conntrack_most < needed ? DOCTOR_WARN : DOCTOR_OK, "conntrack",
-                   "nf_conntrack_max is %" PRIu64 ", %" PRIu64 " are in use; a connection "
-                   "takes 2",
-                   kernel->conntrack_most, kernel->conntrack_count);
+    finding = doctor_add(findings,
+                         is_near                           ? DOCTOR_WARN
+                         : kernel->conntrack_most < needed ? DOCTOR_NOTE
+                                                           : DOCTOR_OK,
+                         "conntrack",
+                         "nf_conntrack_max is %" PRIu64 ", %" PRIu64 " are in use; a connection "
+                         "takes 2",
+                         kernel->conntrack_most, kernel->conntrack_count);
     if (finding->level == DOCTOR_OK)
         return;
     doctor_limits(finding,
@@ -237,7 +242,7 @@ static void find_conntrack(const struct doctor_facts *facts, struct doctor_findi
     doctor_lift(finding,
                 "sysctl -w net.netfilter.nf_conntrack_max=%" PRIu64
                 ", or `notrack` for lb4's ports in nftables",
-                2 * needed);
+                2 * (needed > kernel->conntrack_most ? needed : kernel->conntrack_most));
 }
 
 /* tcp(7): beyond the third number of tcp_mem no buffer grows, and packets are dropped. */

@@ -46,7 +46,7 @@ static size_t list_those(const struct doctor_facts *facts, doctor_predicate *pre
         n++;
     }
     if (n_more > 0)
-        snprintf(names + at, NAMES_MAX - at, " and %zu others", n_more);
+        snprintf(names + at, NAMES_MAX - at, " and %zu other%s", n_more, n_more == 1 ? "" : "s");
     return n;
 }
 
@@ -54,16 +54,20 @@ static void find_servers(const struct doctor_facts *facts, struct doctor_finding
 {
     char names[NAMES_MAX];
     struct doctor_finding *finding;
+    size_t n_out = list_those(facts, has_nobody, names);
 
-    if (list_those(facts, has_nobody, names) > 0) {
+    if (n_out > 0) {
         finding = doctor_add(findings, DOCTOR_BAD, "servers", "no server is up: %s", names);
+        finding->is_told = true; /* by the prober */
         doctor_limits(finding, "clients are reset, datagrams dropped");
         doctor_lift(finding, "lb4ctl show servers tells why");
-    } else if (list_those(facts, has_lost, names) > 0) {
+    }
+    if (list_those(facts, has_lost, names) > 0) {
         finding = doctor_add(findings, DOCTOR_WARN, "servers", "servers are not up: %s", names);
+        finding->is_told = true;
         doctor_limits(finding, "others carry their load");
         doctor_lift(finding, "lb4ctl show servers tells why");
-    } else {
+    } else if (n_out == 0) {
         doctor_add(findings, DOCTOR_OK, "servers", "each service has servers that take clients");
     }
 }

@@ -17,6 +17,19 @@ static void test_text(void **state)
     assert_string_equal(rig.text + strlen(rig.text) - 4, "\nok\n");
 }
 
+/* The ceiling of connections says nothing where there are none. */
+static void test_udp_alone(void **state)
+{
+    (void)state;
+    rig.conf.n_services = 1;
+    for (size_t i = 0; i < rig.conf.services[0].n_listens; i++)
+        rig.conf.services[0].listens[i].transport = CONF_UDP;
+    rig_ask("doctor");
+    assert_int_equal(
+        strncmp(rig.text, "At most 50 UDP sessions at a time; no service takes TCP.\n", 57), 0);
+    assert_null(strstr(rig.text, "\nMore: "));
+}
+
 static void test_json(void **state)
 {
     (void)state;
@@ -40,6 +53,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RIGGED(test_text),
+        RIGGED(test_udp_alone),
         RIGGED(test_json),
         RIGGED(test_no_arguments),
     };

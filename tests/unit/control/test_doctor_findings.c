@@ -44,6 +44,7 @@ static void test_ceiling_by_ports(void **state)
     facts.kernel.ports.n_reserved = 32;
     facts.n_addresses = 1;
     assert_int_equal(ceiling().n_connections, 28200);
+    assert_string_equal(ceiling().limit, "28200 local ports to each of 1 server address");
     facts.kernel.ports = (struct proc_ports){1024, 65535, 0};
     assert_string_equal(ceiling().lift, "more addresses of servers");
     facts.n_addresses = 0; /* UDP alone */

@@ -127,8 +127,14 @@ static void test_tables_and_memory(void **state)
     findings.n = 0;
     facts.kernel.conntrack_count = 17;
     find();
-    expect("conntrack", DOCTOR_WARN, "nf_conntrack_max is 4096, 17 are in use", "2048 connections",
+    expect("conntrack", DOCTOR_NOTE, "nf_conntrack_max is 4096, 17 are in use", "2048 connections",
            "nf_conntrack_max=39144");
+    facts.kernel.conntrack_count = 3500; /* it fills up */
+    findings.n = 0;
+    doctor_find_network(&facts, &findings);
+    expect("conntrack", DOCTOR_WARN, "3500 are in use", "2048 connections",
+           "nf_conntrack_max=39144");
+    facts.kernel.conntrack_count = 17;
     findings.n = 0;
     facts.kernel.conntrack_most = 262144;
     find();

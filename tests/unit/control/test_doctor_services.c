@@ -28,6 +28,10 @@ static void test_troubles(void **state)
     facts.n_services = 3;
     find();
     expect("servers", DOCTOR_BAD, "no server is up: dns", "reset", "lb4ctl show servers");
+    assert_int_equal(findings.list[1].level, DOCTOR_WARN); /* the one does not hide the other */
+    assert_string_equal(findings.list[1].found, "servers are not up: db");
+    assert_true(findings.list[0].is_told && findings.list[1].is_told);
+    assert_int_not_equal(findings.list[2].level, DOCTOR_OK);
     expect("checks", DOCTOR_NOTE, "no check: ntp", "silent", "check tcp");
     expect("single", DOCTOR_NOTE, "single server: dns", "takes over", "backup");
 }
