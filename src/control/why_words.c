@@ -179,14 +179,15 @@ const char *why_reason(const struct foresight *foresight, size_t index, const ch
 {
     const struct foreseen *server = &foresight->servers[index];
     const char *colon = *note ? ": " : "";
+    bool tells = server->standing & PICK_SUSPECT; /* why it is one; of others all is well */
     const char *other = taken && names_another(foresight, server) ? taken : "";
 
     if (server->rank == PICK_RANK_NONE)
         snprintf(text, WHY_TEXT_MAX, "%s%s%s", away_word(server->standing), colon, note);
     else if (server->rank == foresight->best_rank)
-        snprintf(text, WHY_TEXT_MAX, "%s%s%s%s%s", front_word(server->standing),
+        snprintf(text, WHY_TEXT_MAX, "%s%s%s%s%s%s%s", front_word(server->standing),
                  in_rank(foresight, server), *other ? " " : "", other,
-                 fresh_word(foresight, server));
+                 fresh_word(foresight, server), tells && *note ? "; " : "", tells ? note : "");
     else if (is_suspect(server->standing))
         snprintf(text, WHY_TEXT_MAX, "suspect, only if there is nobody above suspicion%s%s", colon,
                  note);
