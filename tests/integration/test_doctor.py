@@ -91,6 +91,16 @@ def test_start_log(start_lb4, desk):
     assert len(told) - sum("running as root" in line for line in told) == len(wanted), told
 
 
+def test_start_log_of_a_rule_without_a_file(start_lb4, desk):
+    """No socket for lb4ctl, so no word of it; the prober tells of servers, nobody else."""
+    dead = f"127.0.0.1:{namespace.take_port()}"
+    lb4 = start_lb4(["-l", LISTEN, "-s", dead, "-s", dead.replace("127.0.0.1", "127.0.0.2"),
+                     "-o", "check tcp interval 50ms timeout 500ms fall 1"])
+    lb4.wait_line("service rule1: no server is up")
+    lb4.wait_line("connections at a time, limited by")
+    assert not [line for line in lb4.lines if "lb4ctl" in line or "lift:" in line], lb4.lines
+
+
 def test_changed_sysctls_are_seen(start_lb4, desk):
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(pools.make(2))

@@ -69,6 +69,10 @@ static void test_states(void **state)
     again();
     assert_int_equal(facts.services[0].n_usable, 0);
     assert_int_equal(facts.services[0].n_lost, 1);
+    backend_set(rig_server(0, 1), PICK_MAINT);
+    backend_clear(rig_server(0, 1), PICK_DRAIN);
+    again();
+    assert_int_equal(facts.services[0].n_lost, 1); /* an operator wished it */
     assert_int_equal(facts.n_dropped_kernel, 3);
     assert_int_equal(facts.n_dropped_full, 4);
     assert_int_equal(facts.n_dropped_limit, 5);

@@ -60,6 +60,8 @@ static void test_ceiling_by_conntrack(void **state)
     assert_int_equal(ceiling().n_connections, 2048);
     assert_non_null(strstr(ceiling().limit, "nf_conntrack_max 4096"));
     assert_string_equal(ceiling().lift, "sysctl -w net.netfilter.nf_conntrack_max=39144");
+    facts.kernel.conntrack_most = 12000; /* a connection has two entries */
+    assert_int_equal(ceiling().n_connections, 6000);
 }
 
 static void test_process(void **state)

@@ -162,6 +162,8 @@ static void test_sessions(void **state)
     assert_non_null(strstr(ask_with("why db 192.0.2.7", 2), "\nThe client has no UDP session"));
     assert_non_null(strstr(ask_with("why db 192.0.2.1", 25),
                            "\nUDP sessions of this host that are not told here: 5.\n"));
+    assert_non_null(strstr(rig.text, " 192.0.2.1:1019 is on b"));
+    assert_null(strstr(rig.text, "192.0.2.1:1020"));
     backend_set(rig_server(0, 1), PICK_DOWN);
     assert_non_null(strstr(ask_with("why db 192.0.2.1", 1),
                            "\nThe UDP session of 192.0.2.1:1000 is on b, which is down: its next "
