@@ -546,3 +546,23 @@ def test_clock_of_the_browser_is_wrong(site, chromium):
     hour = chromium.run("return new Date(lb4.lostMs).getHours()")
     shown = int(re.search(r"(\d\d):\d\d:\d\d", banner)[1])
     assert (shown - hour) % 24 in (3, 4), banner
+
+
+def test_request_that_slept_with_its_tab(site, chromium):
+    """Under way when the machine went to sleep, given up when it woke."""
+    chromium.run("""window.fetch = () => new Promise((_, reject) => {
+        window.wake = () => reject(new TypeError('no')); })""")
+    chromium.wait("return window.wake", what="a request is under way")
+    chromium.run("lb4.askedMs -= 3 * 3600e3; window.wake()")
+    chromium.wait("return lb4.lostMs > 0")
+    assert chromium.run("return Date.now() - lb4.lostMs") < 60_000
+
+
+def test_short_states_are_not_zero_seconds(site, chromium):
+    status = site.status()
+    status["history"] = [
+        {"at_ms": status["now_ms"] - ago, "service": "web", "server": "s1", "state": state,
+         "why": "", "lasted_s": 1} for ago, state in [(1500, "down"), (1000, "up")]]
+    chromium.run("lb4.lines.clear(); lb4.changes.length = 0; lb4.lastChangeMs = 0;" + FEED, status)
+    chromium.wait("return lb4.changes.length >= 2")
+    assert "web/s1 is up, after less than 1 s down" in chromium.text("changes")
