@@ -115,8 +115,8 @@ static void find_backlog(const struct doctor_facts *facts, struct doctor_finding
     struct doctor_finding *finding =
         doctor_add(findings, kernel->somaxconn < FEW_WAITING ? DOCTOR_WARN : DOCTOR_OK, "backlog",
                    "somaxconn is %" PRIu64 ": so many wait at each listening socket, of which a "
-                   "listener has one for each of %zu workers",
-                   kernel->somaxconn, facts->n_workers);
+                   "listener has one for each of %zu worker%s",
+                   kernel->somaxconn, facts->n_workers, facts->n_workers == 1 ? "" : "s");
 
     if (finding->level == DOCTOR_OK)
         return;

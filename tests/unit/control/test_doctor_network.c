@@ -95,6 +95,8 @@ static void test_who_waits(void **state)
     facts.n_workers = 1;
     find();
     assert_null(finding_of("migration"));
+    expect("backlog", DOCTOR_WARN, "one for each of 1 worker", "try again", "somaxconn=4096");
+    assert_null(strstr(finding_of("backlog")->found, "workers"));
 }
 
 static void test_udp(void **state)
