@@ -20,11 +20,14 @@ static void test_text(void **state)
 /* The ceiling of connections says nothing where there are none. */
 static void test_udp_alone(void **state)
 {
+    size_t n_services = rig.conf.n_services;
+
     (void)state;
     rig.conf.n_services = 1;
     for (size_t i = 0; i < rig.conf.services[0].n_listens; i++)
         rig.conf.services[0].listens[i].transport = CONF_UDP;
     rig_ask("doctor");
+    rig.conf.n_services = n_services; /* all of them are freed */
     assert_int_equal(
         strncmp(rig.text, "At most 50 UDP sessions at a time; no service takes TCP.\n", 57), 0);
     assert_null(strstr(rig.text, "\nMore: "));
