@@ -72,11 +72,8 @@ static void finish(struct reply *reply, size_t length_at, bool is_head)
     size_t body_at = length_at + LENGTH_DIGITS + strlen("\r\n\r\n");
     char digits[LENGTH_DIGITS + 1];
 
-    if (reply->is_over) {
-        reply_clear(reply);
-        http_answer_status(500, reply);
+    if (reply->is_over)
         return;
-    }
     snprintf(digits, sizeof(digits), "%*zu", LENGTH_DIGITS, reply->n_bytes - body_at);
     memcpy(reply->bytes + length_at, digits, LENGTH_DIGITS);
     if (is_head)
@@ -91,9 +88,22 @@ static void answer_words(struct reply *reply, unsigned status, const char *words
     finish(reply, length_at, is_head);
 }
 
+static void answer_status(struct reply *reply, unsigned status, bool is_head)
+{
+    answer_words(reply, status, status_words(status), is_head);
+}
+
+/* Without memory for as little as that there is no answer. */
+static void finish_status(struct reply *reply)
+{
+    if (reply->is_over)
+        reply_clear(reply);
+}
+
 void http_answer_status(unsigned status, struct reply *reply)
 {
-    answer_words(reply, status, status_words(status), false);
+    answer_status(reply, status, false);
+    finish_status(reply);
 }
 
 /* --- the pages -------------------------------------------------------------------------------- */
@@ -151,13 +161,13 @@ static void answer_page(const struct snapshot_from *from, const struct page *pag
     finish(reply, length_at, is_head);
 }
 
-void http_answer(const struct snapshot_from *from, const struct http_request *request,
-                 struct reply *reply)
+static void answer(const struct snapshot_from *from, const struct http_request *request,
+                   struct reply *reply)
 {
     const struct page *page = find_page(request->path);
 
     if (request->status != 200)
-        http_answer_status(request->status, reply);
+        answer_status(reply, request->status, request->is_head);
     else if (page)
         answer_page(from, page, request->is_head, reply);
     else if (strcmp(request->path, "/ready") == 0)
@@ -167,4 +177,15 @@ void http_answer(const struct snapshot_from *from, const struct http_request *re
     else
         answer_words(reply, 404, "there are /, /metrics, /status.json, /ready and /ready/SERVICE",
                      request->is_head);
+}
+
+void http_answer(const struct snapshot_from *from, const struct http_request *request,
+                 struct reply *reply)
+{
+    answer(from, request, reply);
+    if (reply->is_over) {
+        reply_clear(reply);
+        answer_status(reply, 500, request->is_head);
+    }
+    finish_status(reply);
 }

@@ -13,7 +13,9 @@
 #include "lb4/control/reply.h"
 #include "lb4/control/snapshot.h"
 
-/* The whole answer, head and body, into an empty reply. The connection ends with it. */
+/* The whole answer, head and body (HEAD: the head alone), into an empty reply. One that finds no
+ * memory, or is too long, is a 500; without memory even for that the reply stays empty. The
+ * connection ends with it. */
 void http_answer(const struct snapshot_from *from, const struct http_request *request,
                  struct reply *reply);
 

@@ -127,11 +127,43 @@ static void test_too_long(void **state)
     assert_int_equal(get("/metrics"), 500);
 }
 
+/* HEAD has no body, whatever the answer is. */
+static void test_head_refused(void **state)
+{
+    const struct http_request request = {.status = 400, .is_head = true, .path = ""};
+
+    (void)state;
+    http_answer(&rig.from, &request, &rig.reply);
+    take();
+    assert_int_equal(strncmp(head + 9, "400 ", 4), 0);
+    assert_string_equal(body, "");
+    assert_int_equal(answer("/nothing", true), 404);
+    assert_string_equal(body, "");
+    reply_fini(&rig.reply);
+    reply_init(&rig.reply, 2000);
+    assert_int_equal(answer("/metrics", true), 500);
+    assert_string_equal(body, "");
+}
+
+/* Not even for a status. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    reply_fini(&rig.reply);
+    reply_init(&rig.reply, 100);
+    http_answer_status(503, &rig.reply);
+    assert_int_equal(rig.reply.n_bytes, 0);
+    assert_false(rig.reply.is_over);
+    http_answer(&rig.from, &(struct http_request){.status = 200, .path = "/metrics"}, &rig.reply);
+    assert_int_equal(rig.reply.n_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RIGGED(test_pages), RIGGED(test_unknown), RIGGED(test_head),
-        RIGGED(test_ready), RIGGED(test_refused), RIGGED(test_too_long),
+        RIGGED(test_pages),     RIGGED(test_unknown),      RIGGED(test_head),
+        RIGGED(test_ready),     RIGGED(test_refused),      RIGGED(test_too_long),
+        RIGGED(test_no_memory), RIGGED(test_head_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
