@@ -38,7 +38,6 @@ struct http_client {
     struct list link; /* on http->clients or http->dead */
     struct source source;
     enum http_state state;
-    bool has_gone;      /* closed both ways: nobody reads */
     uint64_t due_ns;    /* the state's time is over */
     uint64_t answer_ns; /* writing: over, whatever was taken */
     size_t n_sent;      /* of the reply */
@@ -85,8 +84,13 @@ static bool read_request(struct http *http, struct http_client *client)
     struct http_request request;
     size_t room;
     char *to = http_room(&client->request, &room);
-    ssize_t n = receive(client, to, room);
+    ssize_t n;
 
+    if (http->has_answered) {
+        loop_again(http->loop, &client->source);
+        return false;
+    }
+    n = receive(client, to, room);
     if (n < 0)
         return false;
     if (n == 0) {
@@ -94,6 +98,7 @@ static bool read_request(struct http *http, struct http_client *client)
         return false;
     }
     if (http_came(&client->request, (size_t)n, &request)) {
+        http->has_answered = true;
         http_answer(http->from, &request, &client->reply);
         begin_answer(http, client);
     }
@@ -289,6 +294,7 @@ void http_end_turn(struct http *http)
     }
     accept_callers(http);
     reap(http);
+    http->has_answered = false;
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */

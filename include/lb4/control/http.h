@@ -3,10 +3,12 @@
  *
  * One answer for each connection. At most HTTP_CLIENTS at a time, one more is told 503 at once; a
  * request must be there within 5 s; an answer must be taken within 60 s, with progress every 10 s.
- * All I/O is non-blocking, in the loop of the control thread. */
+ * All I/O is non-blocking, in the loop of the control thread; and one answer is written in a turn,
+ * so that signals and operators wait for no more than one, however many ask at once. */
 #ifndef LB4_CONTROL_HTTP_H
 #define LB4_CONTROL_HTTP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +32,7 @@ struct http {
     struct list clients; /* of struct http_client (http.c) */
     struct list dead;    /* closed in this turn: their memory may stand in the batch */
     size_t n_clients;
+    bool has_answered; /* in this turn */
 };
 
 /* Make http_close() harmless on an object that http_open() has not seen yet. */

@@ -315,6 +315,36 @@ static void test_too_many(void **state)
         leave(fds[i]);
 }
 
+static int n_with_answers(const int *fds, int n)
+{
+    int n_found = 0;
+    char byte;
+
+    for (int i = 0; i < n; i++)
+        n_found += recv(fds[i], &byte, 1, MSG_PEEK) == 1;
+    return n_found;
+}
+
+/* Whoever else has something to say to the control thread comes in between. */
+static void test_one_answer_in_a_turn(void **state)
+{
+    int fds[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        fds[i] = enter();
+    for (int i = 0; i < 3; i++)
+        say(fds[i], "GET /metrics HTTP/1.0\r\n\r\n");
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(n_with_answers(fds, 3), i);
+        turn();
+    }
+    for (int i = 0; i < 3; i++)
+        expect(fds[i], "HTTP/1.1 200 ");
+    for (int i = 0; i < 3; i++)
+        leave(fds[i]);
+}
+
 static void test_resets(void **state)
 {
     (void)state;
@@ -355,6 +385,7 @@ int main(void)
         DESKED(test_reader_that_never_reads),
         DESKED(test_reader_that_is_slow),
         DESKED(test_too_many),
+        DESKED(test_one_answer_in_a_turn),
         DESKED(test_resets),
         DESKED(test_address_in_use),
     };
