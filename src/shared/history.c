@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lb4/base/clock.h"
 #include "lb4/shared/reserve.h"
 
 struct history *history_new(void)
@@ -15,12 +16,15 @@ void history_free(struct history *history)
     reserve_release(history, 1, sizeof(struct history));
 }
 
-static uint64_t wall_ms(void)
+/* By the present difference of the two clocks, so that entries of two writers have one order. */
+static uint64_t wall_ms(uint64_t at_ns)
 {
+    uint64_t ago_ns = clock_now_ns() - at_ns;
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return ((uint64_t)now.tv_sec * CLOCK_NS_PER_S + (uint64_t)now.tv_nsec - ago_ns) /
+           CLOCK_NS_PER_MS;
 }
 
 /* The order of memory is that of shared/note.c. */
@@ -32,7 +36,10 @@ void history_append(struct history *history, const struct history_entry *entry)
     uint64_t words[HISTORY_WORDS] = {0};
     struct history_entry copy = *entry;
 
-    copy.at_ms = wall_ms();
+    if (copy.at_ns < history->last_ns)
+        copy.at_ns = history->last_ns;
+    history->last_ns = copy.at_ns;
+    copy.at_ms = wall_ms(copy.at_ns);
     memcpy(words, &copy, sizeof(copy));
     atomic_store_explicit(&cell->sequence, sequence + 1, memory_order_relaxed);
     for (size_t i = 0; i < HISTORY_WORDS; i++)

@@ -12,7 +12,9 @@
 void chronicle_begin(struct probe *probe, uint64_t now_ns);
 
 /* Append an entry if its health (PICK_NEW, PICK_DOWN, PICK_SUSPECT, none of them: the first that
- * fits) is not what it was; the reason is the server's note. */
+ * fits) is not what it was; the reason is the server's note. None for one in maintenance, and none
+ * that it waits for its first probe: who brought it there tells of it. `now_ns` may be that of the
+ * turn, a little before the last change. */
 void chronicle_note(struct history *history, struct probe *probe, uint64_t now_ns);
 
 #endif

@@ -33,6 +33,7 @@ struct history_cell {
 
 struct history {
     _Atomic uint64_t n_ever; /* entries that were ever appended */
+    uint64_t last_ns;        /* at_ns of the last; the writer's own */
     struct history_cell cells[HISTORY_ENTRIES];
 };
 
@@ -40,7 +41,8 @@ struct history {
 struct history *history_new(void);
 void history_free(struct history *history);
 
-/* The entry's at_ms is filled in. Thread: the one writer. */
+/* The entry's at_ms is filled in from at_ns, which is not less than that of the one before. Thread:
+ * the one writer. */
 void history_append(struct history *history, const struct history_entry *entry);
 
 /* Thread: any. The entries that are there have the numbers *ret_first .. *ret_end - 1. */

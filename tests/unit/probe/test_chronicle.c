@@ -94,14 +94,49 @@ static void test_told_by_others(void **state)
     expect(0, 0, "its first probe after maintenance was answered", 1000);
 }
 
+/* Between control's word and the prober's hearing of it: nothing is told twice, nor wrongly. */
+static void test_control_was_first(void **state)
+{
+    (void)state;
+    change(0, PICK_NEW | PICK_MAINT, "-", 2000);
+    change(PICK_MAINT, 0, "-", 2500);
+    assert_int_equal(count(), 0);
+    change(PICK_NEW, PICK_MAINT, "-", 3000);
+    change(PICK_MAINT, PICK_NEW, "-", 3500);
+    assert_int_equal(count(), 0);
+    change(PICK_NEW, 0, "its first probe after maintenance was answered", 4000);
+    assert_int_equal(count(), 1);
+    expect(0, 0, "its first probe after maintenance was answered", 500);
+}
+
+/* It is not up: the operator's wish holds. */
+static void test_drains_and_is_well_again(void **state)
+{
+    (void)state;
+    change(0, PICK_DRAIN | PICK_DOWN, "connection refused", 2000);
+    change(PICK_DOWN, 0, "probes are answered again", 3000);
+    assert_int_equal(count(), 2);
+    expect(0, PICK_DOWN, "connection refused", 1000);
+    expect(1, PICK_DRAIN, "probes are answered again", 1000);
+}
+
+/* A client met it in the turn in which a probe had just said otherwise. */
+static void test_two_in_a_turn(void **state)
+{
+    (void)state;
+    change(0, PICK_DOWN, "connection refused", 2000);
+    change(PICK_DOWN, PICK_SUSPECT, "a client could not reach it", 1900);
+    expect(1, PICK_SUSPECT, "a client could not reach it", 0);
+}
+
 #define PREPARED(test) cmocka_unit_test_setup_teardown(test, prepare, finish)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        PREPARED(test_changes),
-        PREPARED(test_no_change),
-        PREPARED(test_told_by_others),
+        PREPARED(test_changes),           PREPARED(test_no_change),
+        PREPARED(test_told_by_others),    PREPARED(test_two_in_a_turn),
+        PREPARED(test_control_was_first), PREPARED(test_drains_and_is_well_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

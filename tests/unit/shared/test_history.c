@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "lb4/base/clock.h"
+
 enum { N_WRITTEN = 200000 };
 
 static void append(struct history *history, uint64_t number)
@@ -58,7 +60,34 @@ static void test_keeps_the_last(void **state)
         assert_true(history_read(history, i, &entry));
         expect(&entry, i);
     }
-    assert_in_range(entry.at_ms / 1000, time(NULL) - 60, time(NULL) + 1);
+    history_free(history);
+}
+
+static uint64_t wall_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* When it happened, not when it was written down; and never before the last one. */
+static void test_time(void **state)
+{
+    struct history *history = history_new();
+    uint64_t now_ns = clock_now_ns();
+    uint64_t now_ms = wall_ms();
+    struct history_entry entries[3];
+
+    (void)state;
+    append(history, now_ns - 5000 * CLOCK_NS_PER_MS);
+    append(history, now_ns - 1000 * CLOCK_NS_PER_MS);
+    append(history, now_ns - 1500 * CLOCK_NS_PER_MS);
+    for (uint64_t i = 0; i < 3; i++)
+        assert_true(history_read(history, i, &entries[i]));
+    assert_in_range(entries[0].at_ms, now_ms - 5010, now_ms - 4990);
+    assert_in_range(entries[1].at_ms, now_ms - 1010, now_ms - 990);
+    assert_int_equal(entries[2].at_ns, entries[1].at_ns);
     history_free(history);
 }
 
@@ -94,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keeps_the_last),
+        cmocka_unit_test(test_time),
         cmocka_unit_test(test_reads_whole_entries),
     };
 
