@@ -187,6 +187,14 @@ static void add_worker(const struct stats_worker *stats, struct snapshot_process
     ret->pipes_lent += stats_read(&stats->pipes_lent);
 }
 
+static uint64_t wall_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * CLOCK_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
 void snapshot_take_process(const struct snapshot_from *from, struct snapshot_process *ret)
 {
     uint64_t uptime_ns = clock_now_ns() - from->started_ns;
@@ -196,7 +204,7 @@ void snapshot_take_process(const struct snapshot_from *from, struct snapshot_pro
         .n_connections = capacity_used(&from->group->capacity),
         .n_udp_sessions = udp_room_used(&from->group->udp_room),
         .n_descriptors = count_descriptors(),
-        .started_s = (uint64_t)time(NULL) - uptime_ns / CLOCK_NS_PER_S,
+        .started_s = (wall_ns() - uptime_ns) / CLOCK_NS_PER_S,
         .log_dropped = log_dropped_total(),
     };
     for (size_t i = 0; i < from->group->n_workers; i++)

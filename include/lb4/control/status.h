@@ -15,7 +15,7 @@
  *  "history":[{"at_ms":1790000000000,"service":"db","server":"db1","state":"down","why":"...",
  *    "lasted_s":120}]}
  *
- * generation: one more with each reload that changed something. state of a server:
+ * generation: one more with each reload that did not fail. state of a server:
  * snapshot_state(). history: the last changes of state of servers, the oldest first; lasted_s: the
  * state before. active is total without the sum of closed in every document. Thread: control. */
 #ifndef LB4_CONTROL_STATUS_H

@@ -103,11 +103,32 @@ static void test_many_listeners(void **state)
     from->n_listens = n_before;
 }
 
+/* The same second in every reading, wherever in a second lb4 was started and is asked. */
+static void test_start_time(void **state)
+{
+    (void)state;
+    for (uint64_t i = 1; i <= 20; i++) {
+        struct snapshot_process process;
+        struct timespec wall;
+        uint64_t started_ns;
+
+        rig.from.started_ns = clock_now_ns() - i * 100 * CLOCK_NS_PER_MS;
+        clock_gettime(CLOCK_REALTIME, &wall);
+        started_ns = (uint64_t)wall.tv_sec * CLOCK_NS_PER_S + (uint64_t)wall.tv_nsec -
+                     (clock_now_ns() - rig.from.started_ns);
+        snapshot_take_process(&rig.from, &process);
+        if (started_ns % CLOCK_NS_PER_S < 900 * CLOCK_NS_PER_MS &&
+            started_ns % CLOCK_NS_PER_S > 100 * CLOCK_NS_PER_MS)
+            assert_int_equal(process.started_s, started_ns / CLOCK_NS_PER_S);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RIGGED(test_state_words), RIGGED(test_whose_word_counts), RIGGED(test_usable_ones),
-        RIGGED(test_finding),     RIGGED(test_process),           RIGGED(test_many_listeners),
+        RIGGED(test_start_time),     RIGGED(test_state_words), RIGGED(test_whose_word_counts),
+        RIGGED(test_usable_ones),    RIGGED(test_finding),     RIGGED(test_process),
+        RIGGED(test_many_listeners),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
