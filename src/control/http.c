@@ -78,6 +78,18 @@ static ssize_t receive(struct http_client *client, char *to, size_t room)
     return n < 0 && errno != EAGAIN && errno != EWOULDBLOCK ? 0 : n;
 }
 
+/* A page anywhere on the web may lead its reader's browser here, by a name of its own that points
+ * to the loopback ("DNS rebinding"), and would read the answer. */
+static void answer_request(struct http *http, struct http_client *client,
+                           struct http_request *request)
+{
+    if (request->status == 200 && request->is_by_name && http->is_loopback)
+        request->status = 421;
+    http->has_answered = true;
+    http_answer(http->from, request, &client->reply);
+    begin_answer(http, client);
+}
+
 /* True: something was done, go on. */
 static bool read_request(struct http *http, struct http_client *client)
 {
@@ -97,11 +109,8 @@ static bool read_request(struct http *http, struct http_client *client)
         close_client(http, client);
         return false;
     }
-    if (http_came(&client->request, (size_t)n, &request)) {
-        http->has_answered = true;
-        http_answer(http->from, &request, &client->reply);
-        begin_answer(http, client);
-    }
+    if (http_came(&client->request, (size_t)n, &request))
+        answer_request(http, client, &request);
     return true;
 }
 
@@ -320,6 +329,7 @@ int http_open(struct http *http, const struct addr *at, char reterr[static HTTP_
         return fd;
     }
     door_init(&http->door, SOURCE_HTTP_LISTENER, fd);
+    http->is_loopback = addr_is_loopback(at);
     return 0;
 }
 

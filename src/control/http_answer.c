@@ -24,6 +24,7 @@ static const char *status_words(unsigned status)
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
         {413, "Content Too Large"},
+        {421, "Misdirected Request: on the loopback ask for an address, or for localhost"},
         {414, "URI Too Long"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},

@@ -118,6 +118,7 @@ static unsigned take_request_line(char *line, struct http_request *ret, bool *re
 
 struct fields {
     unsigned n_hosts;
+    bool is_by_name;
     bool has_body;
 };
 
@@ -131,17 +132,30 @@ static bool is_blank(char byte)
     return byte == ' ' || byte == '\t';
 }
 
-/* Behind the colon, with blanks around it. */
-static bool take_length(struct line line, size_t at, struct fields *fields)
+/* Behind the colon, without the blanks around it; cuts the line. */
+static const char *cut_value(struct line line, size_t at)
 {
-    uint64_t length;
-
     while (at < line.n && is_blank(line.bytes[at]))
         at++;
     while (line.n > at && is_blank(line.bytes[line.n - 1]))
         line.n--;
     line.bytes[line.n] = '\0';
-    if (number_parse(line.bytes + at, 0, UINT64_MAX, &length) < 0)
+    return line.bytes + at;
+}
+
+/* "name:port", with a dot in the name; "[::1]:80" and "10.0.0.1:80" are addresses. */
+static bool is_dotted_name(const char *host)
+{
+    size_t n_name = strcspn(host, ":");
+
+    return *host != '[' && memchr(host, '.', n_name) && strspn(host, "0123456789.") < n_name;
+}
+
+static bool take_length(const char *text, struct fields *fields)
+{
+    uint64_t length;
+
+    if (number_parse(text, 0, UINT64_MAX, &length) < 0)
         return false;
     fields->has_body |= length > 0;
     return true;
@@ -156,11 +170,14 @@ static bool take_field(struct line line, struct fields *fields)
 
     if (!colon || !is_token(line.bytes, n_name) || !is_value(colon + 1, line.n - n_name - 1))
         return false;
-    if (is_named(line, n_name, "host"))
+    if (is_named(line, n_name, "host")) {
         fields->n_hosts++;
+        fields->is_by_name = is_dotted_name(cut_value(line, n_name + 1));
+    }
     if (is_named(line, n_name, "transfer-encoding"))
         fields->has_body = true;
-    return !is_named(line, n_name, "content-length") || take_length(line, n_name + 1, fields);
+    return !is_named(line, n_name, "content-length") ||
+           take_length(cut_value(line, n_name + 1), fields);
 }
 
 /* --- the head --------------------------------------------------------------------------------- */
@@ -198,6 +215,7 @@ static unsigned judge(struct http_reader *reader, struct http_request *ret)
     while ((line = next_line(reader, &at)).n > 0)
         if (!take_field(line, &fields))
             return 400;
+    ret->is_by_name = fields.is_by_name;
     if (fields.n_hosts > 1 || (needs_host && fields.n_hosts == 0))
         return 400;
     return status == 200 && fields.has_body ? 413 : status;

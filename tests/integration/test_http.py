@@ -87,6 +87,14 @@ def test_requests_by_hand(start_lb4, site, pool, request_bytes, code):
     assert answer.count("HTTP/1.1 ") == 1
 
 
+def test_a_web_page_cannot_read_it(start_lb4, site, pool):
+    """A name of somebody's DNS that points to 127.0.0.1 would make it the same origin."""
+    start(start_lb4, site, pool)
+    assert web.Page(site, "/status.json", headers={"Host": "rebound.example:7"}).status == 421
+    for host in (site, "localhost:80", "lb4", "[::1]:7"):
+        assert web.Page(site, "/status.json", headers={"Host": host}).status == 200
+
+
 # --- ready
 
 def test_ready_tells_of_a_service(start_lb4, site, pool):

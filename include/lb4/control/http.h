@@ -1,5 +1,6 @@
 /* The clients of the HTTP listener: requests in, answers out (control/http_answer.h says what they
- * say). It only tells; nothing can be changed by it, and nobody is asked who he is.
+ * say). It only tells; nothing can be changed by it, and nobody is asked who he is. On a loopback
+ * address a request by a name with a dot gets a 421: it is some web page's.
  *
  * One answer for each connection. At most HTTP_CLIENTS at a time, one more is told 503 at once; a
  * request must be there within 5 s; an answer must be taken within 60 s, with progress every 10 s.
@@ -33,6 +34,7 @@ struct http {
     struct list dead;    /* closed in this turn: their memory may stand in the batch */
     size_t n_clients;
     bool has_answered; /* in this turn */
+    bool is_loopback;  /* the address it listens on */
 };
 
 /* Make http_close() harmless on an object that http_open() has not seen yet. */

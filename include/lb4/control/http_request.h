@@ -16,6 +16,8 @@ struct http_request {
     unsigned status;  /* 200; else 400 malformed, 405 neither GET nor HEAD, 413 with a body, 414
                          line too long, 431 head too long, 505 neither HTTP/1.0 nor 1.1 */
     bool is_head;     /* HEAD */
+    bool is_by_name;  /* Host is a name with a dot, as of the public DNS: neither an address nor of
+                         this  machine's own making */
     const char *path; /* without the query, in the reader's bytes; "" unless status is 200 */
 };
 

@@ -361,6 +361,23 @@ static void test_resets(void **state)
     assert_int_equal(desk.http.n_clients, 0);
 }
 
+/* A name of the public DNS that points to the loopback. */
+static void test_rebound_name(void **state)
+{
+    int fd = enter();
+
+    (void)state;
+    say(fd, "GET /status.json HTTP/1.1\r\nHost: rebound.example:9404\r\n\r\n");
+    expect(fd, "HTTP/1.1 421 Misdirected Request");
+    assert_null(strstr(desk.came, "services"));
+    leave(fd);
+    desk.http.is_loopback = false;
+    fd = enter();
+    say(fd, "GET /ready HTTP/1.1\r\nHost: lb4.example:9404\r\n\r\n");
+    expect(fd, "HTTP/1.1 200 ");
+    leave(fd);
+}
+
 static void test_address_in_use(void **state)
 {
     char text[HTTP_ERROR_MAX];
@@ -387,6 +404,7 @@ int main(void)
         DESKED(test_too_many),
         DESKED(test_one_answer_in_a_turn),
         DESKED(test_resets),
+        DESKED(test_rebound_name),
         DESKED(test_address_in_use),
     };
 

@@ -58,6 +58,36 @@ static void test_answered(void **state)
     expect("GET / HTTP/1.0\r\nContent-Length: 0 \r\n\r\nGET /x", 200, "/");
 }
 
+static void test_host(void **state)
+{
+    static const struct {
+        const char *host;
+        bool is_by_name;
+    } cases[] = {
+        {"", false},
+        {"a", false},
+        {"localhost:9404", false},
+        {"127.0.0.1", false},
+        {"10.0.0.1:80", false},
+        {"[::1]:9404", false},
+        {"[::ffff:1.2.3.4]", false},
+        {"a.example", true},
+        {" evil.example:9404\t", true},
+        {"1.2.3.4.example", true},
+        {"1.example:80", true},
+        {"localhost.", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[100];
+
+        sprintf(text, "GET / HTTP/1.1\r\nHost:%s\r\n\r\n", cases[i].host);
+        expect(text, 200, "/");
+        assert_int_equal(request.is_by_name, cases[i].is_by_name);
+    }
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -158,7 +188,8 @@ static void test_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answered), cmocka_unit_test(test_refused), cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_answered), cmocka_unit_test(test_host),
+        cmocka_unit_test(test_refused),  cmocka_unit_test(test_nul),
         cmocka_unit_test(test_waits),    cmocka_unit_test(test_bounds),
     };
 
