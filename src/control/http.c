@@ -23,8 +23,7 @@
 #include "lb4/control/http_request.h"
 
 enum {
-    STEPS_MAX = 32,                 /* of one client in one turn: 256 KiB of noise; chosen */
-    IGNORED_MAX = 16 * 1024 * 1024, /* bytes thrown away for a client; chosen */
+    STEPS_MAX = 32 /* of one client in one turn: 256 KiB of noise; chosen */
 };
 
 static const uint64_t READ_NS = 5 * 1000000000ull;
@@ -41,7 +40,6 @@ struct http_client {
     uint64_t due_ns;    /* the state's time is over */
     uint64_t answer_ns; /* writing: over, whatever was taken */
     size_t n_sent;      /* of the reply */
-    size_t n_ignored;
     struct reply reply;
     struct http_reader request;
 };
@@ -141,8 +139,7 @@ static bool ignore_rest(struct http *http, struct http_client *client)
 
     if (n < 0)
         return false;
-    client->n_ignored += (size_t)n;
-    if (n > 0 && client->n_ignored < IGNORED_MAX)
+    if (n > 0)
         return true;
     close_client(http, client);
     return false;

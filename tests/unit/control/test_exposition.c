@@ -58,7 +58,7 @@ static void test_labels_that_do_not_fit(void **state)
 
 static void test_histogram(void **state)
 {
-    struct histogram_sum sum = {.counts = {1, 0, 2, [HISTOGRAM_BOUNDS] = 4}, .sum = 2500000001};
+    struct histogram_sum sum = {.counts = {1, 0, 2, [HISTOGRAM_BOUNDS] = 4}, .sum = 2000000001};
 
     (void)state;
     reply_init(&reply, 4096);
@@ -68,7 +68,7 @@ static void test_histogram(void **state)
            "lb4_h_bucket{a=\"1\",le=\"0.01\"} 3\nlb4_h_bucket{a=\"1\",le=\"0.05\"} 3\n"
            "lb4_h_bucket{a=\"1\",le=\"0.1\"} 3\nlb4_h_bucket{a=\"1\",le=\"0.5\"} 3\n"
            "lb4_h_bucket{a=\"1\",le=\"1\"} 3\nlb4_h_bucket{a=\"1\",le=\"10\"} 3\n"
-           "lb4_h_bucket{a=\"1\",le=\"+Inf\"} 7\nlb4_h_sum{a=\"1\"} 2.500000001\n"
+           "lb4_h_bucket{a=\"1\",le=\"+Inf\"} 7\nlb4_h_sum{a=\"1\"} 2.000000001\n"
            "lb4_h_count{a=\"1\"} 7\n");
 }
 

@@ -117,6 +117,74 @@ static void test_numbers(void **state)
     expect("lb4_reloads_total{result=\"failed\"} 4");
 }
 
+/* Each counter has a number of its own, and is told under its own name. */
+static void test_each_its_own(void **state)
+{
+    struct stats_service *stats = &rig.stats.services[0];
+    struct stats_server *server = &rig.stats.servers[0];
+    const struct {
+        stats_counter *counter;
+        const char *series;
+    } cases[] = {
+        {&stats->bytes_in, "lb4_bytes_total{service=\"db\",direction=\"in\"}"},
+        {&stats->bytes_out, "lb4_bytes_total{service=\"db\",direction=\"out\"}"},
+        {&stats->redispatches, "lb4_redispatches_total{service=\"db\"}"},
+        {&stats->session_bytes.sum, "lb4_session_bytes_sum{service=\"db\"}"},
+        {&stats->udp.datagrams_in, "lb4_udp_datagrams_total{service=\"db\",direction=\"in\"}"},
+        {&stats->udp.datagrams_out, "lb4_udp_datagrams_total{service=\"db\",direction=\"out\"}"},
+        {&stats->udp.bytes_in, "lb4_udp_bytes_total{service=\"db\",direction=\"in\"}"},
+        {&stats->udp.bytes_out, "lb4_udp_bytes_total{service=\"db\",direction=\"out\"}"},
+        {&stats->udp.rebinds, "lb4_udp_rebinds_total{service=\"db\"}"},
+        {&stats->udp.sessions, "lb4_udp_sessions_total{service=\"db\"}"},
+        {&server->connections, "lb4_server_connections_total{service=\"db\",server=\"a\"}"},
+        {&server->connect_failures,
+         "lb4_server_connect_failures_total{service=\"db\",server=\"a\"}"},
+        {&rig.prober.checks[0].ok,
+         "lb4_server_checks_total{service=\"db\",server=\"a\",result=\"ok\"}"},
+        {&rig.prober.checks[0].failed,
+         "lb4_server_checks_total{service=\"db\",server=\"a\",result=\"failed\"}"},
+        {&rig.prober.checks[0].unknown,
+         "lb4_server_checks_total{service=\"db\",server=\"a\",result=\"unknown\"}"},
+        {&rig.stats.worker.relayed_splice, "lb4_relay_bytes_total{path=\"splice\"}"},
+        {&rig.stats.worker.relayed_copy, "lb4_relay_bytes_total{path=\"copy\"}"},
+        {&rig.stats.worker.pipes_idle, "lb4_pipes{state=\"idle\"}"},
+        {&rig.stats.worker.pipes_lent, "lb4_pipes{state=\"lent\"}"},
+        {&rig.stats.worker.connections, "lb4_worker_connections_total{worker=\"1\"}"},
+        {&rig.stats.worker.handed_over, "lb4_worker_handed_over_total{worker=\"1\"}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        stats_add(cases[i].counter, 1000 + i);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char line[200];
+
+        snprintf(line, sizeof(line), "%s %zu", cases[i].series, 1000 + i);
+        expect(line);
+    }
+}
+
+/* What only rises is a counter, by its name too. */
+static void test_types(void **state)
+{
+    const char *at = compose();
+    char name[100];
+    char type[20];
+
+    (void)state;
+    while ((at = strstr(at, "# TYPE "))) {
+        bool is_total;
+
+        assert_int_equal(sscanf(at, "# TYPE %99s %19s", name, type), 2);
+        is_total = strcmp(name + strlen(name) - 6, "_total") == 0;
+        if (strcmp(type, "histogram") == 0)
+            assert_true(strstr(name, "_seconds") || strstr(name, "_bytes"));
+        else
+            assert_string_equal(type, is_total ? "counter" : "gauge");
+        at++;
+    }
+}
+
 /* Nobody is woken by a server that was taken out. */
 static void test_a_server_that_has_left(void **state)
 {
@@ -129,10 +197,8 @@ static void test_a_server_that_has_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RIGGED(test_names),
-        RIGGED(test_families),
-        RIGGED(test_numbers),
-        RIGGED(test_a_server_that_has_left),
+        RIGGED(test_names),        RIGGED(test_families), RIGGED(test_numbers),
+        RIGGED(test_each_its_own), RIGGED(test_types),    RIGGED(test_a_server_that_has_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

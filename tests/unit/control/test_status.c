@@ -58,10 +58,16 @@ static void test_numbers(void **state)
     (void)state;
     stats_add(&rig.stats.services[0].connections, 9);
     stats_add(&rig.stats.services[0].closed[CLOSE_IDLE], 2);
+    stats_set(&rig.stats.worker.pipes_idle, 11);
+    stats_set(&rig.stats.worker.pipes_lent, 12);
+    stats_set(&rig.stats.worker.relayed_splice, 13);
+    stats_set(&rig.stats.worker.relayed_copy, 14);
     rig.reload.n_good = 3;
     rig.reload.n_failed = 1;
     expect("\"active\":7,\"total\":9,");
     expect("\"idle\":2,");
+    expect("\"pipes\":{\"idle\":11,\"lent\":12}");
+    expect("\"relay\":{\"splice_bytes\":13,\"copy_bytes\":14}");
     expect("\"generation\":4,");
     expect("\"reloads\":{\"ok\":3,\"failed\":1}");
 }
