@@ -302,10 +302,13 @@ static void test_reader_that_is_slow(void **state)
 static void test_much_noise(void **state)
 {
     static char noise[1 << 19];
-    int fd = enter();
+    const int bytes = sizeof(noise);
+    int fd;
     ssize_t n;
 
     (void)state;
+    setsockopt(desk.http.door.source.fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+    fd = enter();
     memset(noise, 'x', sizeof(noise));
     n = send(fd, noise, sizeof(noise), MSG_NOSIGNAL);
     assert_true(n > 300000);
@@ -328,7 +331,8 @@ static void test_too_many(void **state)
     assert_int_equal(connect(more, &desk.at.sa, addr_length(&desk.at)), 0);
     say(more, "GET /ready HTTP/1.0\r\n\r\n");
     turns(2);
-    expect(more, "HTTP/1.1 503 Service Unavailable\r\n");
+    assert_true(recv(more, desk.came, sizeof(desk.came), 0) > 0);
+    assert_int_equal(strncmp(desk.came, "HTTP/1.1 503 Service Unavailable\r\n", 34), 0);
     assert_int_equal(recv(more, desk.came, 1, 0), 0); /* an end, no reset */
     close(more);
     assert_int_equal(desk.http.n_clients, HTTP_CLIENTS);
