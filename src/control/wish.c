@@ -197,29 +197,30 @@ static void tell(struct command_call *call, const struct command_target *target,
 }
 
 static void record(struct command_call *call, const struct command_target *target,
-                   const struct snapshot_server *before)
+                   struct history_entry *entry)
 {
-    struct history_entry entry = {.at_ns = clock_now_ns(),
-                                  .lasted_ns = before->since_s * CLOCK_NS_PER_S,
-                                  .standing = backend_standing(target->backend)};
-
     if (!call->from->wishes)
         return;
-    snprintf(entry.service, sizeof(entry.service), "%s", target->service->name);
-    snprintf(entry.server, sizeof(entry.server), "%s", target->backend->name);
-    note_read(&target->backend->wish, entry.why);
-    history_append(call->from->wishes, &entry);
+    snprintf(entry->service, sizeof(entry->service), "%s", target->service->name);
+    snprintf(entry->server, sizeof(entry->server), "%s", target->backend->name);
+    note_read(&target->backend->wish, entry->why);
+    history_append(call->from->wishes, entry);
 }
 
+/* What history gets is taken before the prober hears of it, which may have an answer at once. */
 static void set_wish(struct command_call *call, const struct command_target *target,
                      enum wish before, enum wish wish)
 {
     struct snapshot_server snapshot;
+    struct history_entry entry;
 
     snapshot_take_server(call->from, target->service, target->backend, &snapshot);
     store(target, before, wish);
+    entry = (struct history_entry){.at_ns = clock_now_ns(),
+                                   .lasted_ns = snapshot.since_s * CLOCK_NS_PER_S,
+                                   .standing = backend_standing(target->backend)};
     tell(call, target, before, wish);
-    record(call, target, &snapshot);
+    record(call, target, &entry);
 }
 
 static enum command_result change(struct command_call *call, enum wish wish)
