@@ -1,8 +1,8 @@
 """The session's namespace, the binary under test, and fixtures that start lb4.
 
 Environment: LB4 = the binary (default build/release/lb4 of this repository), LB4_TEST_FULL=1 = long
-matrices whole, LB4_TEST_HTTP=1 = every lb4 has an HTTP listener, and what /metrics says at the end
-of a test must be what its log says, LB4_SANITIZED=1 = the binary is slow and fat: no bounds on memory and time.
+matrices whole, LB4_TEST_HTTP=0 = no HTTP listener, where else every lb4 has one and what /metrics
+says at the end of a test must be what its log says, LB4_SANITIZED=1 = the binary is slow and fat: no bounds on memory and time.
 """
 import os
 import pathlib

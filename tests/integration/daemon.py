@@ -46,7 +46,8 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(n))
 os.execv(sys.argv[2 + n], sys.argv[2 + n:])
 """
 
-IS_SCRAPED = os.environ.get("LB4_TEST_HTTP", "") not in ("", "0")
+IS_SCRAPED = os.environ.get("LB4_TEST_HTTP", "1") not in ("", "0")
+HTTP_LINE = re.compile(r"^\s*http ", re.M)
 IS_SANITIZED = os.environ.get("LB4_SANITIZED", "") not in ("", "0")
 
 
@@ -61,10 +62,12 @@ class Usage:
 class Daemon:
     """One lb4. `args` are its arguments, `config` the text of a file for -c; `wrapper` is a command
     to start it under, e.g. ["strace", ...]. `uid` None = stay who we are. `passed`: sockets for it
-    to find, as a service manager passes them."""
+    to find, as a service manager passes them. `is_scraped`: it gets an HTTP listener, and what
+    /metrics says at the end must be what its log says."""
 
     def __init__(self, binary, args=(), config=None, *, splice=True, uid=LB4_UID, nofile=None,
-                 wrapper=(), env=None, passed=(), reads_log=True, stderr=subprocess.PIPE, debug=True):
+                 wrapper=(), env=None, passed=(), reads_log=True, stderr=subprocess.PIPE,
+                 debug=True, is_scraped=IS_SCRAPED):
         self.lines = []
         self.closed = collections.defaultdict(list)
         self.changed = threading.Condition()
@@ -76,8 +79,8 @@ class Daemon:
         self.directory = None
         self.http = None
         self.scraped = None
-        if IS_SCRAPED and "http" not in str(config) + str(args):
-            args, config = self.add_http(list(args), config)
+        if is_scraped:
+            args = [*self.http_words(args, config), *args]
         command = [*wrapper]
         descriptors = [getattr(sock, "fileno", lambda sock=sock: sock)() for sock in passed]
         if descriptors:
@@ -102,14 +105,14 @@ class Daemon:
             self.reader = threading.Thread(target=self.read_log, daemon=True)
             self.reader.start()
 
-    def add_http(self, args, config):
-        """An HTTP listener, for a look at the counters at the end."""
-        if config is None and "-l" not in args:
-            return args, config
+    def http_words(self, args, config):
+        """An HTTP listener, for a look at the counters at the end; as an argument it outlives
+        reloads. None for one that has its own."""
+        words = [str(word) for word in args]
+        if any(HTTP_LINE.search(text) for text in [config or "", *words]):
+            return []
         self.http = web.take_address()
-        if config is None:
-            return ["-o", f"http {self.http}", *args], config
-        return args, f"{config}\nhttp {self.http}\n"
+        return ["-o", f"http {self.http}"]
 
     def write_config(self, text):
         self.directory = tempfile.TemporaryDirectory(prefix="lb4-test-")

@@ -44,9 +44,10 @@ def expect_refusal(lb4, *words):
 
 
 def listeners_of(lb4):
-    """Listening TCP sockets that the process holds."""
+    """Listening TCP sockets that the process holds, but that of HTTP."""
     done = subprocess.run(["ss", "-Htlnp"], capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if f"pid={lb4.pid}," in line]
+    return [line for line in done.stdout.splitlines()
+            if f"pid={lb4.pid}," in line and line.split()[3] != lb4.http]
 
 
 def test_all_workers_serve_from_one_socket(start_lb4, server, port, splice):

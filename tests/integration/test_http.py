@@ -268,7 +268,8 @@ def test_descriptors_are_in_the_budget(start_lb4, site, pool):
     lb4 = start(start_lb4, site, pool, nofile=200)
     limit = web.status(site)["connections_limit"]
     lb4.finish()
-    lb4 = start_lb4(["-w", "2"], config=pools.config(LISTEN, pool.texts, CHECK), nofile=200)
+    lb4 = start_lb4(["-w", "2"], config=pools.config(LISTEN, pool.texts, CHECK), nofile=200,
+                   is_scraped=False)
     line = lb4.wait_line(r"maxconn \d+, limited by RLIMIT_NOFILE 200")
     assert limit == int(line.split("maxconn ")[1].split(",")[0]) - 18 / 2
 

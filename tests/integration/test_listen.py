@@ -124,7 +124,7 @@ def test_ipv4_to_ipv6_and_back(start_lb4):
 
 def test_a_range_keeps_the_port_that_was_asked_for(start_lb4):
     """One rule for 11 ports, a server without a port, one set of counters."""
-    first = namespace.take_ports(11)
+    first = namespace.take_ports(12)
     with contextlib.ExitStack() as stack:
         pool = [stack.enter_context(servers.EchoServer(host="127.0.0.2", port=first + i))
                 for i in range(11)]
