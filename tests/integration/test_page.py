@@ -13,6 +13,7 @@ import urllib.request
 import pytest
 
 import browser
+import daemon
 import conftest
 import namespace
 import servers
@@ -27,6 +28,7 @@ BINARY = pathlib.Path(os.environ.get("LB4", conftest.ROOT / "build/release/lb4")
 PICTURES = BINARY.parent / "results" / "page"
 
 pytestmark = [pytest.mark.serial,
+              pytest.mark.skipif(daemon.IS_SANITIZED, reason="the page is the same in any build"),
               pytest.mark.skipif(not browser.is_there(), reason="chromium is not installed")]
 
 # What the page shows, and the document that it shows, of one moment.
