@@ -24,7 +24,7 @@ static const char RIG_CONF[] = "service db {\n"
                                "    server a [2001:db8::1]:80\n"
                                "}\n";
 
-enum { RIG_LINE_MAX = 200 };
+enum { RIG_LINE_MAX = 200, RIG_REPLY_MAX = 256 * 1024 };
 
 static struct rig {
     struct conf conf;
@@ -77,7 +77,7 @@ static inline int rig_prepare(void **state)
                                       .started_ns = clock_now_ns(),
                                       .state = "running",
                                       .is_ready = true};
-    reply_init(&rig.reply, 60000);
+    reply_init(&rig.reply, RIG_REPLY_MAX);
     rig.call = (struct command_call){.from = &rig.from, .reply = &rig.reply, .uid = 1000};
     return 0;
 }

@@ -3,7 +3,7 @@
 #include "command_rig.h"
 
 static char head[4096];
-static char body[60000];
+static char body[RIG_REPLY_MAX];
 
 /* Apart, after a look at what holds for every answer. */
 static void take(void)

@@ -58,13 +58,23 @@ static inline int sockets_listen(struct addr *ret_at)
     return fd;
 }
 
-/* An address that refuses. */
+/* An address that refuses, another one each time. Its port is below those that the kernel gives out
+ * by itself, lest a test that runs beside this one is given it. */
 static inline struct addr sockets_closed_port(void)
 {
-    struct addr at;
+    static uint16_t n_given;
+    uint16_t first = (uint16_t)(getpid() * 31 % 20000);
 
-    close(sockets_listen(&at));
-    return at;
+    for (;;) {
+        struct addr at = sockets_loopback((uint16_t)(10000 + (first + n_given++) % 20000));
+        int fd = sock_listen(&at, &(struct sock_listen_options){0});
+
+        assert_true(n_given < 20000);
+        if (fd < 0)
+            continue;
+        close(fd);
+        return at;
+    }
 }
 
 static inline short sockets_wait(int fd, short events)
