@@ -475,6 +475,12 @@ def converse(sock, count):
         servers.ask(sock, bytes(1000))
 
 
+def hang_up(desk, sock):
+    """While there is a way for the end of it to be told."""
+    sock.close()
+    servers.wait_until(lambda: not desk.json("show", "connections"), what="its end")
+
+
 def test_round_trips_of_the_server_leg(start_lb4, desk):
     with slow_link.SlowLink(delay_s=0.02) as link, contextlib.ExitStack() as stack:
         echo = stack.enter_context(link.neighbour.run(servers.EchoServer, "v4", slow_link.THERE))
@@ -487,6 +493,7 @@ def test_round_trips_of_the_server_leg(start_lb4, desk):
         assert leg(row, "client")[1] == 0
         (shown,) = rows(desk.do("top", "--interval", "200ms"), "CLIENT")
         assert re.fullmatch(r"[2-9]\dms|\d\d\dms", shown[9]), shown
+        hang_up(desk, sock)
 
 
 def test_round_trips_and_losses_of_the_client_leg(start_lb4, desk):
@@ -500,6 +507,7 @@ def test_round_trips_and_losses_of_the_client_leg(start_lb4, desk):
         assert leg(row, "client")[0] >= 20000, row
         assert leg(row, "client")[1] >= link.n_dropped - 1 > 0, (row, link.n_dropped)
         assert leg(row, "server")[0] < 15000 and leg(row, "server")[1] == 0, row
+        hang_up(desk, sock)
 
 
 # --- what it costs
