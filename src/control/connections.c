@@ -47,14 +47,44 @@ static long begin_sweep(struct command_call *call)
 
 /* Number 0: somebody else's sweep is under way, and ours has its turn after it; or it is too early
  * for ours. */
-static enum command_result await_sweep(struct command_call *call)
+enum command_result connections_begin(struct command_call *call,
+                                      const struct connections_sweep *sweep)
 {
-    long number = call->now_ns < call->wait.begin_ns ? 0 : begin_sweep(call);
+    long number = call->now_ns < call->wait.begin_ns ? 0 : sweep->begin(call);
 
     if (number < 0)
         return command_fail(call, "%s: no memory", call->words[0]);
     call->wait.number = (uint64_t)number;
     return COMMAND_WAITS;
+}
+
+enum command_result connections_follow(struct command_call *call,
+                                       const struct connections_sweep *sweep)
+{
+    struct sweeper *sweeper = call->from->sweeper;
+    enum command_result result;
+
+    if (call->wait.number == 0)
+        return call->now_ns < call->wait.until_ns
+                   ? connections_begin(call, sweep)
+                   : command_fail(call, "another sweep over all connections goes on; try again");
+    sweeper_go_on(sweeper, (long)call->wait.number, call->now_ns);
+    if (!sweeper_is_over(sweeper, (long)call->wait.number))
+        return COMMAND_WAITS;
+    if (!sweeper_has_result(sweeper, (long)call->wait.number))
+        return command_fail(call, "its result was given up; try again");
+    result = sweep->answer(call);
+    sweeper_release(sweeper);
+    return result;
+}
+
+static enum command_result answer(struct command_call *call);
+
+static const struct connections_sweep own_sweep = {begin_sweep, answer};
+
+static enum command_result await_sweep(struct command_call *call)
+{
+    return connections_begin(call, &own_sweep);
 }
 
 /* --- show connections ------------------------------------------------------------------------- */
@@ -345,21 +375,7 @@ static enum command_result answer(struct command_call *call)
 
 enum command_result connections_check(struct command_call *call)
 {
-    struct sweeper *sweeper = call->from->sweeper;
-    enum command_result result;
-
-    if (call->wait.number == 0)
-        return call->now_ns < call->wait.until_ns
-                   ? await_sweep(call)
-                   : command_fail(call, "another sweep over all connections goes on; try again");
-    sweeper_go_on(sweeper, (long)call->wait.number, call->now_ns);
-    if (!sweeper_is_over(sweeper, (long)call->wait.number))
-        return COMMAND_WAITS;
-    if (!sweeper_has_result(sweeper, (long)call->wait.number))
-        return command_fail(call, "its result was given up; try again");
-    result = answer(call);
-    sweeper_release(sweeper);
-    return result;
+    return connections_follow(call, &own_sweep);
 }
 
 /* --- rebalance -------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 
 #include "lb4/conf/endpoint.h"
 #include "lb4/conf/print.h"
+#include "lb4/control/connections.h"
 #include "lb4/control/sweeper.h"
 #include "lb4/control/table.h"
 #include "lb4/control/why_words.h"
@@ -306,16 +307,17 @@ static bool read_client(const char *word, struct addr *ret)
     return true;
 }
 
-/* Number 0: somebody else's sweep is under way, and ours has its turn after it. */
-static enum command_result await_list(struct command_call *call)
+static long begin_list(struct command_call *call)
 {
-    long number = sweeper_list(call->from->sweeper);
-
-    if (number < 0)
-        return command_fail(call, "why: no memory");
-    call->wait.number = (uint64_t)number;
-    return COMMAND_WAITS;
+    return sweeper_list(call->from->sweeper);
 }
+
+static enum command_result answer_with_sessions(struct command_call *call)
+{
+    return answer(call, true);
+}
+
+static const struct connections_sweep sweep = {begin_list, answer_with_sessions};
 
 enum command_result why_run(struct command_call *call)
 {
@@ -332,25 +334,11 @@ enum command_result why_run(struct command_call *call)
                             "10.0.0.9:51234, 2001:db8::9, [2001:db8::9]:51234",
                             call->words[2]);
     if (call->from->sweeper && service_plan(service)->transports & CONF_UDP)
-        return await_list(call);
+        return connections_begin(call, &sweep);
     return answer(call, false);
 }
 
 enum command_result why_check(struct command_call *call)
 {
-    struct sweeper *sweeper = call->from->sweeper;
-    enum command_result result;
-
-    if (call->wait.number == 0)
-        return call->now_ns < call->wait.until_ns
-                   ? await_list(call)
-                   : command_fail(call, "another sweep over all connections goes on; try again");
-    sweeper_go_on(sweeper, (long)call->wait.number, call->now_ns);
-    if (!sweeper_is_over(sweeper, (long)call->wait.number))
-        return COMMAND_WAITS;
-    if (!sweeper_has_result(sweeper, (long)call->wait.number))
-        return command_fail(call, "its result was given up; try again");
-    result = answer(call, true);
-    sweeper_release(sweeper);
-    return result;
+    return connections_follow(call, &sweep);
 }
