@@ -137,12 +137,35 @@ int sock_accept(int listener_fd, struct addr *ret_peer)
     return fd;
 }
 
+int sock_bind_source(int fd, const struct addr *source, const struct addr *to)
+{
+    struct addr at;
+
+    if (!source || source->sa.sa_family == AF_UNSPEC)
+        return 0;
+    if (source->sa.sa_family != to->sa.sa_family)
+        return -EADDRNOTAVAIL;
+    at = *source;
+    addr_set_port(&at, 0);
+    set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    return bind(fd, &at.sa, addr_length(&at)) < 0 ? -errno : 0;
+}
+
 int sock_connect(const struct addr *to, int *ret_fd)
 {
+    return sock_connect_from(NULL, to, ret_fd);
+}
+
+int sock_connect_from(const struct addr *source, const struct addr *to, int *ret_fd)
+{
     scope_close int fd = open_tcp(to->sa.sa_family);
+    int rc;
 
     if (fd < 0)
         return fd;
+    rc = sock_bind_source(fd, source, to);
+    if (rc < 0)
+        return rc;
     set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (connect(fd, &to->sa, addr_length(to)) < 0 && errno != EINPROGRESS)
         return -errno;

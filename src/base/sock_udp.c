@@ -112,12 +112,19 @@ int sock_udp_adopt(int fd, int buffer_bytes)
 
 int sock_udp_connect(const struct addr *to)
 {
+    return sock_udp_connect_from(NULL, to);
+}
+
+int sock_udp_connect_from(const struct addr *source, const struct addr *to)
+{
     scope_close int fd = open_udp(to->sa.sa_family);
     int rc;
 
     if (fd < 0)
         return fd;
     rc = clear_df(fd, to->sa.sa_family);
+    if (rc == 0)
+        rc = sock_bind_source(fd, source, to);
     if (rc < 0)
         return rc;
     set_int(fd, IPPROTO_UDP, UDP_GRO, 1);

@@ -50,6 +50,14 @@ int sock_accept(int listener_fd, struct addr *ret_peer);
  * -ENETUNREACH, -EADDRNOTAVAIL, -EMFILE ... */
 int sock_connect(const struct addr *to, int *ret_fd);
 
+/* The same from an address of ours, whose port does not count; NULL or AF_UNSPEC: from any. The
+ * local port is chosen by the connect (IP_BIND_ADDRESS_NO_PORT, ip(7)). -EADDRNOTAVAIL also if the
+ * address is not this machine's, or of another family than `to`. */
+int sock_connect_from(const struct addr *source, const struct addr *to, int *ret_fd);
+
+/* Bind as said there, before a connect; for UDP, too. Returns 0 or -errno. */
+int sock_bind_source(int fd, const struct addr *source, const struct addr *to);
+
 /* The address that the socket is bound to, that the client of an accepted one asked for. Returns 0
  * or -errno. */
 int sock_local(int fd, struct addr *ret);

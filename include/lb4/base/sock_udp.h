@@ -37,6 +37,8 @@ int sock_udp_adopt(int fd, int buffer_bytes);
  * error, told once (FAULTS.md K16). -EADDRNOTAVAIL also when no local port is left: unlike TCP, all
  * UDP sockets of a machine share one ip_local_port_range. -ENETUNREACH, -EMFILE ... */
 int sock_udp_connect(const struct addr *to);
+/* From an address of ours, as sock_connect_from(). */
+int sock_udp_connect_from(const struct addr *source, const struct addr *to);
 
 /* Datagrams that the kernel had to drop at this socket since its birth, above all for want of
  * buffer; wraps at 2^32. One system call (SO_MEMINFO). The same number as SO_RXQ_OVFL tells with
