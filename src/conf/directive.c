@@ -15,11 +15,13 @@ static const struct directive directives[] = {
      "listen tcp|udp|both ADDRESS"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
      "balance leastconn|roundrobin|source|random"},
-    {"check", NULL, SECTION_SERVICE, 1, 16, false, true, directive_check,
+    {"check", NULL, SECTION_SERVICE, 1, 32, false, true, directive_check,
      "check none, or check tcp [interval 1ms..365d] [timeout 1ms..365d] [fall 1..100] [rise "
      "1..100] "
-     "[fast 1ms..INTERVAL] [port 1..65535]; over UDP also: check dns NAME, check send TEXT expect "
-     "TEXT"},
+     "[fast 1ms..INTERVAL] [port 1..65535] [jitter 0..50] [address IP] [source IP]; in the place "
+     "of "
+     "tcp: http /PATH [status 100..599] [host NAME], send TEXT expect TEXT, redis [role "
+     "master|replica], postgres, mysql, dns NAME"},
     {"tries", NULL, SECTION_SERVICE, 1, 1, false, false, directive_tries, "tries 1..100"},
     {"timeout", "connect", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false,
      directive_timeout, "timeout connect 1ms..365d"},

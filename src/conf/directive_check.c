@@ -1,165 +1,25 @@
-/* check KIND ARGUMENTS OPTIONS: judged whole. Of the kinds `none` and `tcp` are built, and for
- * services that listen on UDP only `send` and `dns`, which shows at the end of the block. */
-#include <stdlib.h>
+/* check KIND ARGUMENTS OPTIONS: judged whole. Of the kinds `exec` is not built. */
 #include <string.h>
 
 #include "lb4/base/number.h"
 #include "lb4/conf/check.h"
 #include "lb4/conf/directive.h"
+#include "lb4/conf/memory.h"
 #include "lb4/conf/value.h"
 
-enum { STATUS_MIN = 100, STATUS_MAX = 599, PORT_MAX = 65535 };
+enum { PORT_MAX = 65535 };
 
-enum check_kind {
-    CHECK_NONE,
-    CHECK_TCP,
-    CHECK_HTTP,
-    CHECK_SEND,
-    CHECK_REDIS,
-    CHECK_POSTGRES,
-    CHECK_MYSQL,
-    CHECK_DNS,
-    CHECK_EXEC
-};
+/* In the order of kind_words. */
+static const enum conf_check_kind kinds[] = {
+    CONF_CHECK_NONE,  CONF_CHECK_TCP,      CONF_CHECK_HTTP,  CONF_CHECK_SEND,
+    CONF_CHECK_REDIS, CONF_CHECK_POSTGRES, CONF_CHECK_MYSQL, CONF_CHECK_DNS};
+
+enum { KIND_EXEC = sizeof(kinds) / sizeof(kinds[0]) };
 
 static const char *const kind_words[] = {"none",     "tcp",   "http", "send", "redis",
                                          "postgres", "mysql", "dns",  "exec", NULL};
 
-static bool word_is(const struct lex_line *line, size_t i, const char *text)
-{
-    return i < line->n_words && strcmp(line->words[i].text, text) == 0;
-}
-
-static bool require(struct reader *reader, const struct lex_line *line, size_t i, const char *what)
-{
-    if (i < line->n_words)
-        return true;
-    reader_error(reader, line, line->n_words - 1, "check: an argument is missing: %s", what);
-    return false;
-}
-
-static bool require_path(struct reader *reader, const struct lex_line *line, const char *what)
-{
-    char quote[CONF_QUOTE_MAX];
-
-    if (!require(reader, line, 2, what))
-        return false;
-    if (line->words[2].text[0] == '/' && strlen(line->words[2].text) == line->words[2].n_bytes)
-        return true;
-    reader_error(reader, line, 2, "check: %s must begin with '/': %s",
-                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), what);
-    return false;
-}
-
-/* "200" or "200-399" */
-static bool judge_status(struct reader *reader, const struct lex_line *line, size_t i)
-{
-    char first[8] = "";
-    char quote[CONF_QUOTE_MAX];
-    const char *text;
-    const char *last;
-    uint64_t from;
-    uint64_t to;
-
-    if (!require(reader, line, i, "status 200-399"))
-        return false;
-    text = line->words[i].text;
-    last = strchr(text, '-');
-    if (strcspn(text, "-") < sizeof(first))
-        memcpy(first, text, strcspn(text, "-"));
-    if (number_parse(first, STATUS_MIN, STATUS_MAX, &from) == 0 &&
-        number_parse(last ? last + 1 : first, from, STATUS_MAX, &to) == 0)
-        return true;
-    reader_error(reader, line, i, "status: %s is not a range in %d..%d, such as 200-399",
-                 conf_quote(text, line->words[i].n_bytes, quote), STATUS_MIN, STATUS_MAX);
-    return false;
-}
-
-static bool judge_http(struct reader *reader, const struct lex_line *line, size_t *ret_next)
-{
-    bool has_status = word_is(line, 3, "status");
-
-    *ret_next = has_status ? 5 : 3;
-    return require_path(reader, line, "check http /path [status 200-399]") &&
-           (!has_status || judge_status(reader, line, 4));
-}
-
-static bool judge_text(struct reader *reader, const struct lex_line *line, size_t i, size_t min)
-{
-    size_t n = line->words[i].n_bytes;
-
-    if (n >= min && n <= CONF_TEXT_MAX)
-        return true;
-    reader_error(reader, line, i, "%s: a text of %zu bytes, accepted: %zu..%d",
-                 line->words[i - 1].text, n, min, CONF_TEXT_MAX);
-    return false;
-}
-
-/* To expect nothing in particular is fine: then any answer will do. */
-static bool judge_send(struct reader *reader, const struct lex_line *line, size_t *ret_next)
-{
-    static const char *const expect[] = {"expect", NULL};
-    size_t choice;
-
-    *ret_next = 5;
-    return require(reader, line, 4, "check send TEXT expect TEXT") &&
-           value_choice(reader, line, 3, expect, &choice) && judge_text(reader, line, 2, 1) &&
-           judge_text(reader, line, 4, 0);
-}
-
-static bool judge_redis(struct reader *reader, const struct lex_line *line, size_t *ret_next)
-{
-    static const char *const roles[] = {"master", "replica", NULL};
-    bool has_role = word_is(line, 2, "role");
-    size_t choice;
-
-    *ret_next = has_role ? 4 : 2;
-    return !has_role || (require(reader, line, 3, "role master|replica") &&
-                         value_choice(reader, line, 3, roles, &choice));
-}
-
-static bool judge_dns(struct reader *reader, const struct lex_line *line, size_t *ret_next)
-{
-    struct endpoint name;
-    char reason[ENDPOINT_ERROR_MAX];
-    char quote[CONF_QUOTE_MAX];
-
-    *ret_next = 3;
-    if (!require(reader, line, 2, "check dns NAME"))
-        return false;
-    if (endpoint_parse(line->words[2].text, &name, reason) && name.kind == ENDPOINT_HOST &&
-        name.first_port == 0)
-        return true;
-    reader_error(reader, line, 2, "check dns: %s is not a host name of at most %d bytes",
-                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), CONF_HOST_MAX);
-    return false;
-}
-
-/* The words that belong to the kind; *ret_next is the first option. */
-static bool judge_kind(struct reader *reader, const struct lex_line *line, enum check_kind kind,
-                       size_t *ret_next)
-{
-    *ret_next = 2;
-    switch (kind) {
-    case CHECK_NONE:
-    case CHECK_TCP:
-    case CHECK_POSTGRES:
-    case CHECK_MYSQL:
-        break;
-    case CHECK_HTTP:
-        return judge_http(reader, line, ret_next);
-    case CHECK_SEND:
-        return judge_send(reader, line, ret_next);
-    case CHECK_REDIS:
-        return judge_redis(reader, line, ret_next);
-    case CHECK_DNS:
-        return judge_dns(reader, line, ret_next);
-    case CHECK_EXEC:
-        *ret_next = 3;
-        return require_path(reader, line, "check exec /path/to/program");
-    }
-    return true;
-}
+/* --- options ---------------------------------------------------------------------------------- */
 
 enum check_option {
     OPTION_INTERVAL,
@@ -167,8 +27,14 @@ enum check_option {
     OPTION_FALL,
     OPTION_RISE,
     OPTION_FAST,
-    OPTION_PORT
+    OPTION_PORT,
+    OPTION_JITTER,
+    OPTION_ADDRESS,
+    OPTION_SOURCE,
+    N_OPTIONS
 };
+
+static const char *const address_forms[] = {"10.0.0.5", "2001:db8::5", NULL};
 
 static const struct value_option options[] = {
     [OPTION_INTERVAL] = {.word = "interval", .kind = VALUE_DURATION},
@@ -177,10 +43,13 @@ static const struct value_option options[] = {
     [OPTION_RISE] = {.word = "rise", .kind = VALUE_NUMBER, .range = {1, CONF_COUNT_MAX}},
     [OPTION_FAST] = {.word = "fast", .kind = VALUE_DURATION},
     [OPTION_PORT] = {.word = "port", .kind = VALUE_NUMBER, .range = {1, PORT_MAX}},
-    {.word = NULL},
+    [OPTION_JITTER] = {.word = "jitter", .kind = VALUE_NUMBER, .range = {0, CONF_JITTER_MAX}},
+    [OPTION_ADDRESS] = {.word = "address", .kind = VALUE_WORD, .choices = address_forms},
+    [OPTION_SOURCE] = {.word = "source", .kind = VALUE_WORD, .choices = address_forms},
+    [N_OPTIONS] = {.word = NULL},
 };
 
-/* `first` is the first of the options, each of which is a word and a value. */
+/* Not a range of the table, as it depends on the interval. */
 static bool judge_fast(struct reader *reader, const struct lex_line *line, size_t first,
                        const struct conf_check *check)
 {
@@ -189,17 +58,57 @@ static bool judge_fast(struct reader *reader, const struct lex_line *line, size_
 
     if (check->fast_ms <= interval_ms)
         return true;
-    while (!word_is(line, first, options[OPTION_FAST].word))
+    while (strcmp(line->words[first].text, options[OPTION_FAST].word) != 0)
         first += 2;
     reader_error(reader, line, first + 1, "fast: %.40s is outside 1ms..%s, the interval",
                  line->words[first + 1].text, number_format_duration(interval_ms, interval));
     return false;
 }
 
+/* An address without a port, if the option is there (`i` > 0). */
+static bool read_address(struct reader *reader, const struct lex_line *line, size_t i,
+                         struct addr *ret)
+{
+    char quote[CONF_QUOTE_MAX];
+    struct endpoint endpoint;
+    char unused[ENDPOINT_ERROR_MAX];
+    const char *reason = "not an address without a port";
+
+    if (i == 0)
+        return true;
+    if (addr_parse(line->words[i].text, ret) == 0 && endpoint_can_connect(ret, &reason))
+        return true;
+    if (line->words[i].text[0] == '[' && endpoint_parse(line->words[i].text, &endpoint, unused) &&
+        endpoint.first_port == 0 && endpoint_can_connect(&endpoint.addr, &reason)) {
+        *ret = endpoint.addr;
+        return true;
+    }
+    reader_error(reader, line, i, "%s: %s: %s; accepted: 10.0.0.5, 2001:db8::5",
+                 line->words[i - 1].text,
+                 conf_quote(line->words[i].text, line->words[i].n_bytes, quote), reason);
+    return false;
+}
+
+static bool read_addresses(struct reader *reader, const struct lex_line *line,
+                           const uint64_t values[static N_OPTIONS], struct conf_check *ret)
+{
+    if (!read_address(reader, line, (size_t)values[OPTION_ADDRESS], &ret->address) ||
+        !read_address(reader, line, (size_t)values[OPTION_SOURCE], &ret->source))
+        return false;
+    if (!values[OPTION_ADDRESS] || !values[OPTION_SOURCE] ||
+        ret->address.sa.sa_family == ret->source.sa.sa_family)
+        return true;
+    reader_error(reader, line, (size_t)values[OPTION_SOURCE],
+                 "source: an IPv%d address cannot reach 'address', which is IPv%d",
+                 ret->source.sa.sa_family == AF_INET ? 4 : 6,
+                 ret->address.sa.sa_family == AF_INET ? 4 : 6);
+    return false;
+}
+
 static bool read_options(struct reader *reader, const struct lex_line *line, size_t first,
                          struct conf_check *ret)
 {
-    uint64_t values[VALUE_OPTIONS_MAX] = {0};
+    uint64_t values[VALUE_OPTIONS_MAX] = {[OPTION_JITTER] = UINT64_MAX};
 
     if (!value_options(reader, line, first, options, values))
         return false;
@@ -209,40 +118,19 @@ static bool read_options(struct reader *reader, const struct lex_line *line, siz
     ret->rise = (uint32_t)values[OPTION_RISE];
     ret->fast_ms = values[OPTION_FAST];
     ret->port = (uint16_t)values[OPTION_PORT];
-    return judge_fast(reader, line, first, ret);
+    ret->has_jitter = values[OPTION_JITTER] != UINT64_MAX;
+    ret->jitter = ret->has_jitter ? (uint32_t)values[OPTION_JITTER] : 0;
+    return judge_fast(reader, line, first, ret) && read_addresses(reader, line, values, ret);
 }
 
-static bool store_text(struct reader *reader, const struct lex_line *line, size_t i, char **ret,
-                       size_t *ret_n)
-{
-    const struct lex_word *word = &line->words[i];
+/* --- the directive ---------------------------------------------------------------------------- */
 
-    *ret = malloc(word->n_bytes + 1);
-    if (!*ret) {
-        reader_error(reader, line, 0, "out of memory");
-        return false;
-    }
-    memcpy(*ret, word->text, word->n_bytes + 1);
-    *ret_n = word->n_bytes;
-    return true;
-}
-
-static void store_check(struct reader *reader, const struct lex_line *line, enum check_kind kind,
-                        struct conf_check *check)
+static bool read_exec(struct reader *reader, const struct lex_line *line)
 {
-    if (kind == CHECK_SEND || kind == CHECK_DNS) {
-        check->kind = kind == CHECK_DNS ? CONF_CHECK_DNS : CONF_CHECK_SEND;
-        reader->udp_check = (struct reader_claim){kind_words[kind], reader_place(reader, line, 1)};
-        if (!store_text(reader, line, 2, &check->send, &check->n_send))
-            return;
-    } else if (kind == CHECK_TCP) {
-        check->kind = CONF_CHECK_TCP;
-    } else if (kind != CHECK_NONE) {
-        reader_refuse(reader, line, 1);
-    }
-    if (kind == CHECK_SEND)
-        store_text(reader, line, 4, &check->expect, &check->n_expect);
-    reader_service(reader)->check = *check;
+    struct conf_check check = {.kind = CONF_CHECK_NONE};
+
+    return directive_check_path(reader, line, "check exec /path/to/program") &&
+           read_options(reader, line, 3, &check);
 }
 
 void directive_check(struct reader *reader, const struct lex_line *line)
@@ -253,12 +141,19 @@ void directive_check(struct reader *reader, const struct lex_line *line)
 
     if (!value_choice(reader, line, 1, kind_words, &kind))
         return;
-    if (kind == CHECK_NONE && line->n_words > 2) {
+    if (kind == KIND_EXEC) {
+        if (read_exec(reader, line))
+            reader_refuse(reader, line, 1);
+        return;
+    }
+    check.kind = kinds[kind];
+    if (check.kind == CONF_CHECK_NONE && line->n_words > 2) {
         reader_error(reader, line, 2, "check none takes no options");
         return;
     }
-    if (!judge_kind(reader, line, (enum check_kind)kind, &next) ||
-        !read_options(reader, line, next, &check))
-        return;
-    store_check(reader, line, (enum check_kind)kind, &check);
+    if (directive_check_kind(reader, line, &check, &next) &&
+        read_options(reader, line, next, &check))
+        reader_service(reader)->check = check;
+    else
+        conf_free_check(&check);
 }

@@ -30,12 +30,21 @@ void conf_free_servers(struct conf_service *service)
     service->n_servers = 0;
 }
 
+void conf_free_check(struct conf_check *check)
+{
+    free(check->send);
+    free(check->expect);
+    free(check->host);
+    check->send = NULL;
+    check->expect = NULL;
+    check->host = NULL;
+}
+
 void conf_free(struct conf *conf)
 {
     for (size_t i = 0; i < conf->n_services; i++) {
         free(conf->services[i].listens);
-        free(conf->services[i].check.send);
-        free(conf->services[i].check.expect);
+        conf_free_check(&conf->services[i].check);
         conf_free_servers(&conf->services[i]);
     }
     free(conf->services);

@@ -108,6 +108,61 @@ static bool is_undecided(const struct conf_service *service)
            service->servers[0].host && (conf_transports(service) & CONF_TCP);
 }
 
+enum { BINARY_MIN = 64 }; /* bytes; chosen: short ones are easier to read as texts */
+
+static bool is_mostly_binary(const char *text, size_t n_bytes)
+{
+    size_t n_binary = 0;
+
+    if (n_bytes <= BINARY_MIN)
+        return false;
+    for (size_t i = 0; i < n_bytes; i++)
+        n_binary += (unsigned char)text[i] < 0x20 || (unsigned char)text[i] >= 0x7f;
+    return n_binary > n_bytes / 2;
+}
+
+/* Digits where they are shorter, so that the longest texts fit on a line, and where the text would
+ * be taken for the word that announces what follows. */
+static void print_text(const char *word, const char *text, size_t n_bytes, FILE *stream)
+{
+    bool is_announcement = (n_bytes == 3 && memcmp(text, "hex", 3) == 0) ||
+                           (n_bytes == 5 && memcmp(text, "regex", 5) == 0);
+
+    if (!is_mostly_binary(text, n_bytes) && !is_announcement) {
+        print_quoted(word, text, n_bytes, stream);
+        return;
+    }
+    fprintf(stream, "%s hex ", word);
+    for (size_t i = 0; i < n_bytes; i++)
+        fprintf(stream, "%02x", (unsigned char)text[i]);
+}
+
+static void print_http(const struct conf_check *check, FILE *stream)
+{
+    print_quoted("    check http", check->send, check->n_send, stream);
+    fprintf(stream, " status %u-%u", check->status_min, check->status_max);
+    if (check->host)
+        print_quoted(" host", check->host, strlen(check->host), stream);
+}
+
+static void print_host(const char *word, const struct addr *addr, FILE *stream)
+{
+    char text[ADDR_TEXT_MAX];
+    char *port;
+
+    if (addr->sa.sa_family == AF_UNSPEC)
+        return;
+    addr_format(addr, text);
+    port = strrchr(text, ':');
+    fprintf(stream, " %s %.*s", word, (int)(port - text), text);
+}
+
+static const char *const role_words[] = {
+    [CONF_ROLE_ANY] = "",
+    [CONF_ROLE_MASTER] = " role master",
+    [CONF_ROLE_REPLICA] = " role replica",
+};
+
 static void print_check_kind(const struct conf_check *check, FILE *stream)
 {
     switch (check->kind) {
@@ -116,9 +171,24 @@ static void print_check_kind(const struct conf_check *check, FILE *stream)
     case CONF_CHECK_TCP:
         fputs("    check tcp", stream);
         break;
+    case CONF_CHECK_HTTP:
+        print_http(check, stream);
+        break;
     case CONF_CHECK_SEND:
-        print_quoted("    check send", check->send, check->n_send, stream);
-        print_quoted(" expect", check->expect, check->n_expect, stream);
+        print_text("    check send", check->send, check->n_send, stream);
+        if (check->is_regex)
+            print_quoted(" expect regex", check->expect, check->n_expect, stream);
+        else
+            print_text(" expect", check->expect, check->n_expect, stream);
+        break;
+    case CONF_CHECK_REDIS:
+        fprintf(stream, "    check redis%s", role_words[check->role]);
+        break;
+    case CONF_CHECK_POSTGRES:
+        fputs("    check postgres", stream);
+        break;
+    case CONF_CHECK_MYSQL:
+        fputs("    check mysql", stream);
         break;
     case CONF_CHECK_DNS:
         fprintf(stream, "    check dns %s", check->send);
@@ -146,6 +216,10 @@ static void print_check(const struct conf_service *service, FILE *stream)
             number_format_duration(check->fast_ms, fast));
     if (check->port != 0)
         fprintf(stream, " port %u", check->port);
+    if (check->has_jitter)
+        fprintf(stream, " jitter %u", check->jitter);
+    print_host("address", &check->address, stream);
+    print_host("source", &check->source, stream);
     fputc('\n', stream);
 }
 

@@ -72,11 +72,12 @@ static void judge_claims(struct reader *reader, const struct conf_service *servi
         conf_report_error(reader->report, &reader->udp_words[i].place,
                           "%s: the service has no UDP listener; add: listen udp ADDRESS:PORT",
                           reader->udp_words[i].word);
-    if (reader->udp_check.word && (transports & CONF_TCP))
-        conf_report_error(reader->report, &reader->udp_check.place,
-                          "check: '%s' is not in this version for a service that listens on TCP, "
-                          "accepted there: none, tcp",
-                          reader->udp_check.word);
+    if (reader->tcp_check.word && !(transports & CONF_TCP))
+        conf_report_error(
+            reader->report, &reader->tcp_check.place,
+            "%s: a text of 0 bytes is no datagram, accepted in a service that listens "
+            "on UDP only: 1..%d",
+            reader->tcp_check.word, CONF_TEXT_MAX);
 }
 
 void reader_close_block(struct reader *reader)
@@ -120,7 +121,7 @@ void reader_open_service(struct reader *reader, const struct lex_line *line, siz
     reader->accepts = SECTION_SERVICE;
     reader->seen_in_service = 0;
     reader->n_udp_words = 0;
-    reader->udp_check.word = NULL;
+    reader->tcp_check.word = NULL;
 }
 
 /* Bit of a directive in seen_outside for the block `defaults`, which may come once: rows are fewer

@@ -180,7 +180,7 @@ static bool option_value(struct reader *reader, const struct lex_line *line, siz
         if (option->kind == VALUE_NUMBER)
             snprintf(range, sizeof(range), "%" PRIu64 "..%" PRIu64, option->range.min,
                      option->range.max);
-        else if (option->kind == VALUE_CHOICE)
+        else if (option->kind == VALUE_CHOICE || option->kind == VALUE_WORD)
             value_join(option->choices, range, sizeof(range));
         reader_error(reader, line, i - 1, "%s: a value is missing: %s", option->word, range);
         return false;
@@ -196,6 +196,9 @@ static bool option_value(struct reader *reader, const struct lex_line *line, siz
         if (!value_choice(reader, line, i, option->choices, &choice))
             return false;
         *ret = choice;
+        break;
+    case VALUE_WORD:
+        *ret = i;
         break;
     }
     return true;

@@ -1,19 +1,23 @@
 #include "lb4/probe/attempt.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/probe/converse.h"
 #include "lb4/probe/datagram.h"
-
-/* What a server may say to a probe before it is hung up on, a reset or not; chosen: far beyond any
- * greeting. */
-enum { ATTEMPT_DRAIN_MAX = 64 * 1024 };
 
 void attempt_init(struct attempt *attempt, const struct service_check *check, bool is_local)
 {
     *attempt = (struct attempt){.check = check, .is_local = is_local};
     source_init(&attempt->source, SOURCE_PROBE, -1);
+}
+
+static void drop_talk(struct attempt *attempt)
+{
+    free(attempt->talk);
+    attempt->talk = NULL;
 }
 
 static enum health_outcome outcome_of(int error)
@@ -30,6 +34,25 @@ static enum health_outcome fail(struct attempt *attempt, int error)
     return outcome_of(error);
 }
 
+static bool talks(const struct service_check *check)
+{
+    switch (check->kind) {
+    case CONF_CHECK_HTTP:
+    case CONF_CHECK_REDIS:
+    case CONF_CHECK_POSTGRES:
+    case CONF_CHECK_MYSQL:
+        return true;
+    case CONF_CHECK_SEND:
+    case CONF_CHECK_DNS:
+        return !check->is_udp;
+    case CONF_CHECK_AUTO:
+    case CONF_CHECK_NONE:
+    case CONF_CHECK_TCP:
+        break;
+    }
+    return false;
+}
+
 /* The socket is the attempt's from here on. */
 static int listen_to(struct attempt *attempt, struct loop *loop, int fd, enum loop_trigger trigger)
 {
@@ -37,24 +60,48 @@ static int listen_to(struct attempt *attempt, struct loop *loop, int fd, enum lo
     return loop_add(loop, &attempt->source, trigger);
 }
 
+static int talk_new(struct attempt *attempt, const struct addr *to)
+{
+    if (!talks(attempt->check))
+        return 0;
+    attempt->talk = malloc(sizeof(*attempt->talk));
+    if (!attempt->talk)
+        return -ENOMEM;
+    talk_begin(attempt->talk, attempt->check);
+    attempt->talk->server = *to;
+    return 0;
+}
+
+/* "Cannot assign requested address" may also be that no port is left. */
+static int tell_source(struct attempt *attempt, int error)
+{
+    const struct addr *source = &attempt->check->source;
+
+    if (error == -EADDRNOTAVAIL && source->sa.sa_family != AF_UNSPEC && !sock_is_local(source))
+        attempt->reason = "the source address of its check is not this machine's";
+    return error;
+}
+
 static int start_connect(struct attempt *attempt, struct loop *loop, const struct addr *to)
 {
     int fd;
-    int error = sock_connect(to, &fd);
+    int error = talk_new(attempt, to);
 
+    if (!error)
+        error = tell_source(attempt, sock_connect_from(&attempt->check->source, to, &fd));
     if (error)
         return error;
     attempt->state = ATTEMPT_CONNECTING;
     return listen_to(attempt, loop, fd, LOOP_EDGE);
 }
 
-static int start_dialogue(struct attempt *attempt, struct loop *loop, const struct addr *to)
+static int start_asking(struct attempt *attempt, struct loop *loop, const struct addr *to)
 {
     int fd = datagram_open(attempt, to);
     int error;
 
     if (fd < 0)
-        return fd;
+        return tell_source(attempt, fd);
     attempt->state = ATTEMPT_ASKING;
     error = listen_to(attempt, loop, fd, LOOP_LEVEL);
     return error ? error : datagram_ask(attempt);
@@ -67,11 +114,12 @@ bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr
 
     attempt->error = 0;
     attempt->reason = NULL;
-    attempt->n_drained = 0;
+    attempt->waiting = "";
+    attempt->n_heard = 0;
     attempt->watches = watches;
     attempt->has_strays = false;
-    error = attempt_is_dialogue(attempt->check) ? start_dialogue(attempt, loop, to)
-                                                : start_connect(attempt, loop, to);
+    error =
+        attempt->check->is_udp ? start_asking(attempt, loop, to) : start_connect(attempt, loop, to);
     if (error)
         *ret_outcome = fail(attempt, -error);
     return !error;
@@ -83,14 +131,14 @@ static void drain(struct attempt *attempt)
 {
     char bytes[4096];
 
-    while (attempt->n_drained < ATTEMPT_DRAIN_MAX) {
+    while (attempt->n_heard < ATTEMPT_HEAR_MAX) {
         ssize_t n = recv(attempt->source.fd, bytes, sizeof(bytes), 0);
 
         if (n < 0 && sock_would_block(errno))
             return;
         if (n <= 0)
             break;
-        attempt->n_drained += (uint32_t)n;
+        attempt->n_heard += (uint32_t)n;
     }
     attempt_close(attempt);
 }
@@ -103,7 +151,7 @@ static int take_result(struct attempt *attempt, uint32_t bits)
 
     /* Linux says so only after the handshake (before it, a reset is ECONNREFUSED): it had accepted.
      * Whether its reset comes before our look or after must make no difference. */
-    if (sock_error_is_reset(error) && (!attempt->watches || sock_has_input(fd)))
+    if (sock_error_is_reset(error) && ((!attempt->watches && !attempt->talk) || sock_has_input(fd)))
         error = 0;
     if (error == 0 && attempt->is_local && sock_is_self_connected(fd)) {
         /* Nobody listens there but the connect itself (K15). Closed with a FIN it would stay in
@@ -114,11 +162,16 @@ static int take_result(struct attempt *attempt, uint32_t bits)
     return error;
 }
 
-enum health_outcome attempt_settle(struct attempt *attempt)
+static void take_leave(struct attempt *attempt)
 {
     attempt->state = ATTEMPT_LINGERING;
     shutdown(attempt->source.fd, SHUT_WR);
     drain(attempt);
+}
+
+enum health_outcome attempt_settle(struct attempt *attempt)
+{
+    take_leave(attempt);
     return HEALTH_OK;
 }
 
@@ -137,6 +190,22 @@ static bool watch(struct attempt *attempt, enum health_outcome *ret_outcome)
     return true;
 }
 
+/* The verdict of a conversation, or not yet. What the reason points to goes with the talk. */
+static bool end_talk(struct attempt *attempt, int error, enum health_outcome *ret_outcome)
+{
+    if (error && sock_would_block(error))
+        return false;
+    if (error && error != -EBADMSG) {
+        *ret_outcome = fail(attempt, -error);
+        return true;
+    }
+    drop_talk(attempt);
+    take_leave(attempt);
+    attempt->error = -error;
+    *ret_outcome = error ? HEALTH_FAILED : HEALTH_OK;
+    return true;
+}
+
 static bool end_connect(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome)
 {
     int error = take_result(attempt, bits);
@@ -144,6 +213,10 @@ static bool end_connect(struct attempt *attempt, uint32_t bits, enum health_outc
     if (error) {
         *ret_outcome = fail(attempt, error);
         return true;
+    }
+    if (attempt->talk) {
+        attempt->state = ATTEMPT_TALKING;
+        return end_talk(attempt, converse_open(attempt), ret_outcome);
     }
     if (attempt->watches) {
         attempt->state = ATTEMPT_WATCHING;
@@ -153,7 +226,7 @@ static bool end_connect(struct attempt *attempt, uint32_t bits, enum health_outc
     return true;
 }
 
-static bool end_dialogue(struct attempt *attempt, enum health_outcome *ret_outcome)
+static bool end_asking(struct attempt *attempt, enum health_outcome *ret_outcome)
 {
     int error = datagram_hear(attempt);
 
@@ -178,7 +251,9 @@ bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcom
     case ATTEMPT_WATCHING:
         return watch(attempt, ret_outcome);
     case ATTEMPT_ASKING:
-        return end_dialogue(attempt, ret_outcome);
+        return end_asking(attempt, ret_outcome);
+    case ATTEMPT_TALKING:
+        return end_talk(attempt, converse(attempt), ret_outcome);
     case ATTEMPT_LINGERING:
         drain(attempt);
         return false;
@@ -190,7 +265,7 @@ bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcom
  * own. An error of the send itself is no news, as the first question is on its way. */
 bool attempt_repeat(struct attempt *attempt, enum health_outcome *ret_outcome)
 {
-    if (end_dialogue(attempt, ret_outcome))
+    if (end_asking(attempt, ret_outcome))
         return true;
     datagram_ask(attempt);
     return false;
@@ -200,11 +275,17 @@ enum health_outcome attempt_give_up(struct attempt *attempt)
 {
     if (attempt->has_strays)
         attempt->reason = "no answer to the query, only other datagrams";
+    if (attempt->talk)
+        attempt->waiting =
+            attempt->state == ATTEMPT_TALKING ? " waiting for the answer" : " connecting";
+    if (attempt->state == ATTEMPT_TALKING)
+        converse_keep_reason(attempt, talk_give_up(attempt->talk));
     return fail(attempt, ETIMEDOUT);
 }
 
 void attempt_close(struct attempt *attempt)
 {
     loop_close(&attempt->source);
+    drop_talk(attempt);
     attempt->state = ATTEMPT_IDLE;
 }

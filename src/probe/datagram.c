@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <netinet/udp.h>
-#include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
 #include "lb4/probe/dialogue_dns.h"
+#include "lb4/probe/dialogue_send.h"
 
 enum {
     HEARD_MAX = 16
@@ -23,7 +23,7 @@ static uint8_t heard[65536];
 
 int datagram_open(struct attempt *attempt, const struct addr *to)
 {
-    int fd = sock_udp_connect(to);
+    int fd = sock_udp_connect_from(&attempt->check->source, to);
     int off = 0;
 
     if (fd < 0)
@@ -63,9 +63,7 @@ int datagram_ask(const struct attempt *attempt)
 
 static enum dialogue_verdict judge_text(struct attempt *attempt, size_t n_heard)
 {
-    const struct service_check *check = attempt->check;
-
-    if (check->n_expect == 0 || memmem(heard, n_heard, check->expect, check->n_expect))
+    if (dialogue_send_matches(attempt->check, heard, n_heard))
         return DIALOGUE_GOOD;
     attempt->reason = "unexpected answer";
     return DIALOGUE_WRONG;

@@ -132,3 +132,48 @@ enum dialogue_verdict dialogue_dns_judge(const struct dialogue_dns_query *query,
     *ret_reason = wrong;
     return DIALOGUE_WRONG;
 }
+
+/* --- over TCP --------------------------------------------------------------------------------- */
+
+enum {
+    LENGTH_BYTES = 2,
+    TCP_ID = 0x6c34 /* any: who is not the server cannot send on a connection */
+};
+
+enum talk_step dialogue_dns_open(struct talk *talk)
+{
+    struct dialogue_dns_query query;
+
+    dialogue_dns_build(&query, talk->check->send, talk->check->n_send, TCP_ID);
+    if (query.n_bytes == 0)
+        return talk_wrong(talk, "there is no query for this name");
+    talk->out_buffer[0] = (uint8_t)(query.n_bytes >> 8);
+    talk->out_buffer[1] = (uint8_t)query.n_bytes;
+    memcpy(talk->out_buffer + LENGTH_BYTES, query.bytes, query.n_bytes);
+    return talk_say(talk, talk->out_buffer, LENGTH_BYTES + query.n_bytes);
+}
+
+/* What is judged of an answer is no longer than the query: the records need not be there yet. */
+enum talk_step dialogue_dns_hear(struct talk *talk)
+{
+    struct dialogue_dns_query query;
+    const char *reason = "DNS answer to another question";
+    size_t n_answer;
+
+    if (talk->n_in < LENGTH_BYTES)
+        return TALK_MORE;
+    dialogue_dns_build(&query, talk->check->send, talk->check->n_send, TCP_ID);
+    n_answer = (size_t)talk->in[0] << 8 | talk->in[1];
+    if (n_answer > query.n_bytes)
+        n_answer = query.n_bytes;
+    if (talk->n_in < LENGTH_BYTES + n_answer)
+        return TALK_MORE;
+    if (dialogue_dns_judge(&query, talk->in + LENGTH_BYTES, n_answer, &reason) == DIALOGUE_GOOD)
+        return TALK_GOOD;
+    return talk_wrong(talk, reason);
+}
+
+enum talk_step dialogue_dns_end(struct talk *talk)
+{
+    return talk_hung_up(talk);
+}

@@ -2,8 +2,8 @@
  *
  *            due, room             answered             FIN, or no more time
  *     idle ------------> connecting --------> lingering --------------------> idle
- *      |  ^            or asking |                                             ^
- *      |  |                  | failed, timed out; any outcome of a dialogue    |
+ *      |  ^            or talking, asking                                      ^
+ *      |  |                  | failed, timed out; any outcome of asking        |
  *      |  |                  +-------------------------------------------------+
  *      |  due, no room
  *      +--------------> waiting (idle, on prober->waiting)
@@ -129,6 +129,7 @@ void prober_arm(struct prober *prober, struct probe *probe)
             due_ns = earlier(due_ns, probe->next_ns);
         break;
     case ATTEMPT_CONNECTING:
+    case ATTEMPT_TALKING:
         due_ns = earlier(due_ns, probe->attempt_by_ns);
         break;
     case ATTEMPT_ASKING:
@@ -255,6 +256,7 @@ static void serve(struct prober *prober, struct probe *probe)
     case ATTEMPT_IDLE:
         break;
     case ATTEMPT_CONNECTING:
+    case ATTEMPT_TALKING:
         if (is_over)
             finish(prober, probe, attempt_give_up(&probe->attempt));
         break;

@@ -29,6 +29,16 @@ size_t prober_count(const struct service_table *services)
     return n;
 }
 
+static struct addr whom_to_ask(const struct backend *backend, const struct service_check *check)
+{
+    bool is_other = check->address.sa.sa_family != AF_UNSPEC;
+    struct addr addr = is_other ? check->address : backend->addr;
+    uint16_t port = addr_port(&backend->addr) ? addr_port(&backend->addr) : check->default_port;
+
+    addr_set_port(&addr, check->port ? check->port : port);
+    return addr;
+}
+
 /* What follows from the check; the attempt is closed. */
 static void aim(struct prober *prober, struct probe *probe)
 {
@@ -36,13 +46,9 @@ static void aim(struct prober *prober, struct probe *probe)
 
     attempt_init(&probe->attempt, check,
                  true); /* any address may become one of ours while we run */
-    schedule_slots_init(&probe->slots, check->interval_ns, probe->backend->stats_index,
-                        prober->random);
-    probe->addr = probe->backend->addr;
-    if (check->port)
-        addr_set_port(&probe->addr, check->port);
-    else if (addr_port(&probe->addr) == 0)
-        addr_set_port(&probe->addr, check->default_port);
+    schedule_slots_init(&probe->slots, check->interval_ns, check->jitter_ns,
+                        probe->backend->stats_index, prober->random);
+    probe->addr = whom_to_ask(probe->backend, check);
 }
 
 /* Its first probe decides alone. */

@@ -118,12 +118,12 @@ static uint64_t add_saturating(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-void schedule_slots_init(struct schedule_slots *slots, uint64_t interval_ns, uint64_t number,
-                         uint64_t phase)
+void schedule_slots_init(struct schedule_slots *slots, uint64_t interval_ns, uint64_t jitter_ns,
+                         uint64_t number, uint64_t phase)
 {
     const uint64_t golden = 0x9e3779b97f4a7c15u; /* 2^64 / 1.618... */
 
-    slots->jitter_ns = interval_ns / 32;
+    slots->jitter_ns = jitter_ns;
     slots->grain_ns = interval_ns / 256 < GRAIN_MAX_NS ? interval_ns / 256 : GRAIN_MAX_NS;
     if (slots->grain_ns == 0)
         slots->grain_ns = 1;

@@ -43,8 +43,9 @@ const char *verdict_duration(uint64_t duration_ns, char text[static VERDICT_DURA
     return text;
 }
 
-/* The words of an error; after `duration_ns`, which a time-out tells. */
-static const char *error_text(int error, uint64_t duration_ns, char text[static REASON_MAX])
+/* The words of an error; after `duration_ns`, which a time-out tells, and what it waited for. */
+static const char *error_text(int error, uint64_t duration_ns, const char *waiting,
+                              char text[static REASON_MAX])
 {
     char after[VERDICT_DURATION_MAX];
 
@@ -58,7 +59,8 @@ static const char *error_text(int error, uint64_t duration_ns, char text[static 
     case ENETUNREACH:
         return "network unreachable";
     case ETIMEDOUT:
-        snprintf(text, REASON_MAX, "timed out after %s", verdict_duration(duration_ns, after));
+        snprintf(text, REASON_MAX, "timed out after %s%s", verdict_duration(duration_ns, after),
+                 waiting);
         return text;
     default:
         return strerror(error);
@@ -74,7 +76,8 @@ static const char *reason_text(const struct probe *probe, uint64_t now_ns,
 
     if (probe->attempt.reason)
         return probe->attempt.reason;
-    return error_text(probe->attempt.error, took_ns < timeout_ns ? took_ns : timeout_ns, text);
+    return error_text(probe->attempt.error, took_ns < timeout_ns ? took_ns : timeout_ns,
+                      probe->attempt.waiting, text);
 }
 
 static const char *outcome_word(enum health_outcome outcome)
@@ -252,7 +255,7 @@ static void log_service(struct prober *prober, const struct probe *probe, uint64
 
         state_event_tell(
             LOG_LEVEL_ERROR, &event, "service %s: no server is up, clients %s", service->name,
-            attempt_is_dialogue(service_plan(service)->check) ? "get no answer" : "are reset");
+            service_plan(service)->transports == CONF_UDP ? "get no answer" : "are reset");
         *told =
             (struct prober_service){.is_told_lost = true, .has_told = true, .lost_told_ns = now_ns};
     }

@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "lb4/base/clock.h"
+#include "lb4/base/pattern.h"
 #include "lb4/base/scope.h"
+
+enum { CHECK_JITTER_PART = 32 }; /* of the interval, where nothing is said; chosen */
 
 void check_free(struct service_check *check)
 {
@@ -13,6 +16,10 @@ void check_free(struct service_check *check)
         return;
     free(check->send);
     free(check->expect);
+    free(check->host);
+    if (check->regex)
+        regfree(check->regex);
+    free(check->regex);
     free(check);
 }
 
@@ -106,9 +113,60 @@ static bool copy_text(const char *text, size_t n_bytes, uint8_t **ret, size_t *r
         return true;
     *ret = malloc(n_bytes + 1);
     *ret_n = n_bytes;
-    if (*ret)
+    if (*ret) {
         memcpy(*ret, text, n_bytes);
+        (*ret)[n_bytes] = '\0';
+    }
     return *ret;
+}
+
+static bool copy_texts(const struct conf_check *from, struct service_check *check)
+{
+    return copy_text(from->send, from->n_send, &check->send, &check->n_send) &&
+           copy_text(from->expect, from->n_expect, &check->expect, &check->n_expect) &&
+           copy_text(from->host, from->host ? strlen(from->host) : 0, &check->host, &check->n_host);
+}
+
+/* It was compiled before, when it was read. */
+static bool compile_regex(const struct conf_check *from, struct service_check *check)
+{
+    char error[PATTERN_ERROR_MAX];
+
+    if (!from->is_regex)
+        return true;
+    check->regex = malloc(sizeof(*check->regex));
+    if (check->regex && pattern_compile(check->regex, from->expect, error))
+        return true;
+    free(check->regex);
+    check->regex = NULL;
+    return false;
+}
+
+/* `send` asks in the way that clients do; one that can be both is told from its kind. */
+static bool speaks_udp(const struct conf_service *from)
+{
+    switch (from->check.kind) {
+    case CONF_CHECK_SEND:
+        return conf_transports(from) == CONF_UDP;
+    case CONF_CHECK_DNS:
+        return conf_transports(from) & CONF_UDP;
+    case CONF_CHECK_AUTO:
+    case CONF_CHECK_NONE:
+    case CONF_CHECK_TCP:
+    case CONF_CHECK_HTTP:
+    case CONF_CHECK_REDIS:
+    case CONF_CHECK_POSTGRES:
+    case CONF_CHECK_MYSQL:
+        break;
+    }
+    return false;
+}
+
+static uint64_t jitter_ns(const struct conf_check *check)
+{
+    uint64_t interval_ns = check->interval_ms * CLOCK_NS_PER_MS;
+
+    return check->has_jitter ? interval_ns / 100 * check->jitter : interval_ns / CHECK_JITTER_PART;
 }
 
 struct service_check *check_new(const struct conf_service *from)
@@ -120,16 +178,22 @@ struct service_check *check_new(const struct conf_service *from)
     *check = (struct service_check){
         .is_probed = conf_is_checked(from),
         .kind = from->check.kind,
+        .is_udp = speaks_udp(from),
+        .status_min = from->check.status_min,
+        .status_max = from->check.status_max,
+        .role = from->check.role,
         .fall = from->check.fall,
         .rise = from->check.rise,
         .interval_ns = from->check.interval_ms * CLOCK_NS_PER_MS,
         .timeout_ns = from->check.timeout_ms * CLOCK_NS_PER_MS,
         .fast_ns = from->check.fast_ms * CLOCK_NS_PER_MS,
+        .jitter_ns = jitter_ns(&from->check),
+        .address = from->check.address,
+        .source = from->check.source,
         .port = from->check.port,
         .default_port = from->n_listens > 0 ? addr_port(&from->listens[0].addr) : 0,
     };
-    if (copy_text(from->check.send, from->check.n_send, &check->send, &check->n_send) &&
-        copy_text(from->check.expect, from->check.n_expect, &check->expect, &check->n_expect))
+    if (copy_texts(&from->check, check) && compile_regex(&from->check, check))
         return check;
     check_free(check);
     return NULL;
@@ -140,14 +204,28 @@ static bool texts_are_equal(const uint8_t *a, size_t n_a, const uint8_t *b, size
     return !a == !b && n_a == n_b && (!a || memcmp(a, b, n_a) == 0);
 }
 
+static bool addrs_are_equal(const struct addr *a, const struct addr *b)
+{
+    return a->sa.sa_family == b->sa.sa_family && (a->sa.sa_family == AF_UNSPEC || addr_equal(a, b));
+}
+
+/* The same questions, judged in the same way. */
+static bool dialogues_are_equal(const struct service_check *a, const struct service_check *b)
+{
+    return a->kind == b->kind && a->is_udp == b->is_udp && a->role == b->role &&
+           a->status_min == b->status_min && a->status_max == b->status_max &&
+           !a->regex == !b->regex && texts_are_equal(a->send, a->n_send, b->send, b->n_send) &&
+           texts_are_equal(a->expect, a->n_expect, b->expect, b->n_expect) &&
+           texts_are_equal(a->host, a->n_host, b->host, b->n_host);
+}
+
 bool check_equal(const struct service_check *a, const struct service_check *b)
 {
-    return a->is_probed == b->is_probed && a->kind == b->kind && a->fall == b->fall &&
-           a->rise == b->rise && a->interval_ns == b->interval_ns &&
-           a->timeout_ns == b->timeout_ns && a->fast_ns == b->fast_ns && a->port == b->port &&
-           a->default_port == b->default_port &&
-           texts_are_equal(a->send, a->n_send, b->send, b->n_send) &&
-           texts_are_equal(a->expect, a->n_expect, b->expect, b->n_expect);
+    return a->is_probed == b->is_probed && a->fall == b->fall && a->rise == b->rise &&
+           a->interval_ns == b->interval_ns && a->timeout_ns == b->timeout_ns &&
+           a->fast_ns == b->fast_ns && a->jitter_ns == b->jitter_ns && a->port == b->port &&
+           a->default_port == b->default_port && addrs_are_equal(&a->address, &b->address) &&
+           addrs_are_equal(&a->source, &b->source) && dialogues_are_equal(a, b);
 }
 
 struct service_plan plan_model(const struct conf_service *from)

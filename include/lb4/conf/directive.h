@@ -38,7 +38,7 @@ struct reader {
     unsigned skip_depth;          /* blocks entered whose content is not judged */
     struct reader_claim udp_words[READER_CLAIMS_MAX]; /* of this service: need a UDP listener */
     size_t n_udp_words;
-    struct reader_claim udp_check; /* a kind of check that needs a service without TCP, or NULL */
+    struct reader_claim tcp_check; /* what a check says that only TCP can have, or NULL */
 };
 
 typedef void directive_fn(struct reader *reader, const struct lex_line *line);
@@ -77,6 +77,12 @@ void directive_tries(struct reader *reader, const struct lex_line *line);
 void directive_timeout(struct reader *reader, const struct lex_line *line);
 /* directive_check.c: */
 void directive_check(struct reader *reader, const struct lex_line *line);
+/* directive_check_kind.c: what belongs to check->kind, from word 2 on; *ret_next is the first word
+ * behind it. false: reported; texts that were stored are the caller's to free. */
+bool directive_check_kind(struct reader *reader, const struct lex_line *line,
+                          struct conf_check *check, size_t *ret_next);
+/* Word 2 begins with '/'; `what` is the form that is accepted. */
+bool directive_check_path(struct reader *reader, const struct lex_line *line, const char *what);
 /* directive_udp.c: */
 void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
 void directive_udp_responses(struct reader *reader, const struct lex_line *line);

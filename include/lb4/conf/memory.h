@@ -13,6 +13,8 @@ void conf_init(struct conf *conf);
 
 /* Free all; `conf` is then as after conf_init(). */
 void conf_free(struct conf *conf);
+/* The texts of a check; it has none then. */
+void conf_free_check(struct conf_check *check);
 
 /* Append one zeroed object and return it, or NULL: no memory. It moves at the next call. */
 struct conf_service *conf_add_service(struct conf *conf);

@@ -77,7 +77,11 @@ static inline bool conf_is_checked(const struct conf_service *service)
     case CONF_CHECK_NONE:
         return false;
     case CONF_CHECK_TCP:
+    case CONF_CHECK_HTTP:
     case CONF_CHECK_SEND:
+    case CONF_CHECK_REDIS:
+    case CONF_CHECK_POSTGRES:
+    case CONF_CHECK_MYSQL:
     case CONF_CHECK_DNS:
         return true;
     }

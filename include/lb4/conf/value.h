@@ -18,18 +18,25 @@ struct value_range {
     uint64_t max;
 };
 
-enum value_kind { VALUE_FLAG, VALUE_NUMBER, VALUE_DURATION, VALUE_CHOICE };
+enum value_kind {
+    VALUE_FLAG,
+    VALUE_NUMBER,
+    VALUE_DURATION,
+    VALUE_CHOICE,
+    VALUE_WORD /* any word: the value is its index in the line, which is never 0 */
+};
 
 /* A word that may follow in any order, with its value: "weight 2", "backup". */
 struct value_option {
     const char *word;
     enum value_kind kind;
     struct value_range range;   /* VALUE_NUMBER */
-    const char *const *choices; /* VALUE_CHOICE, NULL-terminated */
+    const char *const *choices; /* VALUE_CHOICE, NULL-terminated; of VALUE_WORD what is accepted,
+                                   for messages */
     bool is_later;              /* judged, then refused: not in this version */
 };
 
-enum { VALUE_OPTIONS_MAX = 8 };
+enum { VALUE_OPTIONS_MAX = 12 };
 
 bool value_number(struct reader *reader, const struct lex_line *line, size_t i,
                   struct value_range range, uint64_t *ret);

@@ -1,12 +1,16 @@
-/* One probe of one server, from its start to its last descriptor: a TCP connect, or a dialogue of
- * datagrams.
+/* One probe of one server, from its start to its last descriptor: a TCP connect, a conversation
+ * over TCP, or a question by datagram.
  *
- * A dialogue is a question and the first answer to it (probe/datagram.h); it is over with its
- * outcome. Datagrams get lost, and nobody but us would send them again: attempt_repeat() does, once
+ * A conversation (probe/talk.h) begins when the connect has succeeded; its verdict is the outcome.
+ * A server may say ATTEMPT_HEAR_MAX bytes, in any pieces.
+ *
+ * A question by datagram is over with the first answer to it (probe/datagram.h). Datagrams get
+ * lost, and nobody but us would send them again: attempt_repeat() does, once
  * in an attempt (the prober: at half of its time). Rise and fall would forgive a lost one, but not
  * the first probe of all, which decides alone.
  *
- * A connect that succeeded has its outcome at once, but lingers: it sends its FIN, discards what
+ * A connect that succeeded has its outcome at once, and a conversation with its verdict, good or
+ * wrong, but it lingers: it sends its FIN, discards what
  * the server says and waits for the server's FIN, because close(2) with unread input, or input
  * after it, would be answered by a reset, which servers log (FAULTS.md K27). Owned by the prober,
  * used by its thread alone. A server that does not hang up after our FIN is the prober's to close.
@@ -20,12 +24,14 @@
 #include "lb4/base/addr.h"
 #include "lb4/loop/loop.h"
 #include "lb4/probe/health.h"
+#include "lb4/probe/talk.h"
 #include "lb4/shared/service.h"
 
 enum attempt_state {
     ATTEMPT_IDLE,
     ATTEMPT_CONNECTING,
-    ATTEMPT_ASKING,   /* the question of a dialogue was sent */
+    ATTEMPT_ASKING,   /* the question was sent, as a datagram */
+    ATTEMPT_TALKING,  /* connected; there is no verdict yet */
     ATTEMPT_WATCHING, /* connected; a reset without a word would be a failure */
     ATTEMPT_LINGERING /* the outcome was told; it only takes leave */
 };
@@ -33,31 +39,23 @@ enum attempt_state {
 struct attempt {
     struct source source;              /* SOURCE_PROBE */
     const struct service_check *check; /* what is tried; the service's */
-    const char *reason;                /* of a failure, a constant; NULL = `error` says it all */
+    struct talk *talk;                 /* of a conversation, until its verdict; else NULL */
+    const char *reason;  /* of a failure, a constant or reason_text; NULL = `error` says it all */
+    const char *waiting; /* of ETIMEDOUT, a constant: for what, behind "timed out after 1s" */
     enum attempt_state state;
-    int error;          /* errno of a failed one; ETIMEDOUT for one that was given up; EBADMSG for
-                           a wrong answer; 0 = none */
-    uint32_t n_drained; /* bytes that the server said; it is hung up on when they are too many */
-    uint16_t query_id;  /* of a DNS query */
-    bool has_strays;    /* datagrams came that answered nothing */
-    bool is_local;      /* to an address of this machine: it may end up at itself (K15) */
-    bool watches;       /* looks closer: see attempt_start() */
+    int error;         /* errno of a failed one; ETIMEDOUT for one that was given up; EBADMSG for
+                          a wrong answer; 0 = none */
+    uint32_t n_heard;  /* bytes that the server said; it is hung up on when they are too many */
+    uint16_t query_id; /* of a DNS query */
+    bool has_strays;   /* datagrams came that answered nothing */
+    bool is_local;     /* to an address of this machine: it may end up at itself (K15) */
+    bool watches;      /* looks closer: see attempt_start() */
+    char reason_text[TALK_REASON_MAX];
 };
 
-/* Does the probe speak UDP? */
-static inline bool attempt_is_dialogue(const struct service_check *check)
-{
-    switch (check->kind) {
-    case CONF_CHECK_AUTO:
-    case CONF_CHECK_NONE:
-    case CONF_CHECK_TCP:
-        return false;
-    case CONF_CHECK_SEND:
-    case CONF_CHECK_DNS:
-        return true;
-    }
-    return false;
-}
+/* What a server may say to a probe before it is hung up on, a reset or not; chosen: far beyond any
+ * greeting. */
+enum { ATTEMPT_HEAR_MAX = 64 * 1024 };
 
 void attempt_init(struct attempt *attempt, const struct service_check *check, bool is_local);
 
@@ -67,14 +65,15 @@ void attempt_init(struct attempt *attempt, const struct service_check *check, bo
  *
  * `watches`: a connect that succeeds is not enough, the attempt waits for what comes next
  * (ATTEMPT_WATCHING), until it is settled: a reset without a byte fails it, anything else is fine.
- * For servers that are in doubt; of others a connect says enough. */
+ * For servers that are in doubt; of others a connect says enough. A conversation looks close
+ * enough by itself. */
 bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr *to, bool watches,
                    enum health_outcome *ret_outcome);
 
 /* An event of its source. true: the outcome is there now; an attempt gives one outcome only. */
 bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcome *ret_outcome);
 
-/* Ask again, in a dialogue that waits for its answer. true: there is an outcome instead. */
+/* Ask again, by datagram, where the answer is waited for. true: there is an outcome instead. */
 bool attempt_repeat(struct attempt *attempt, enum health_outcome *ret_outcome);
 
 /* One that watches has seen nothing wrong for long enough: HEALTH_OK, and it takes leave. */

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lb4/probe/talk.h"
+
 enum {
     DIALOGUE_DNS_QUERY_MAX = 12 + 255 + 4 /* header, name, type and class: RFC 1035 section 2.3.4 */
 };
@@ -41,5 +43,11 @@ void dialogue_dns_build(struct dialogue_dns_query *query, const uint8_t *name, s
 enum dialogue_verdict dialogue_dns_judge(const struct dialogue_dns_query *query,
                                          const uint8_t *answer, size_t n_answer,
                                          const char **ret_reason);
+
+/* The same over TCP (probe/talk.h), where two bytes of length come before a message (RFC 7766
+ * section 8). The first answer decides. */
+enum talk_step dialogue_dns_open(struct talk *talk);
+enum talk_step dialogue_dns_hear(struct talk *talk);
+enum talk_step dialogue_dns_end(struct talk *talk);
 
 #endif

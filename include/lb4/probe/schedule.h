@@ -36,7 +36,7 @@ void schedule_set(struct schedule *schedule, struct schedule_entry *entry, uint6
 struct schedule_entry *schedule_first(const struct schedule *schedule);
 
 /* The slots of one server: every period from an own offset on. schedule_next_slot() adds a jitter
- * below 1/32 of the interval and rounds up to a grain of 1/256 (8 ms at most), so that one wake-up
+ * and rounds up to a grain of 1/256 (8 ms at most), so that one wake-up
  * serves several servers; the period is shorter by both: never more than an interval from probe to
  * probe. */
 struct schedule_slots {
@@ -48,8 +48,8 @@ struct schedule_slots {
 
 /* `number` counts the servers of the process, `phase` is random, one for the process. Neighbouring
  * numbers lie far apart and any run of them is spread evenly (the golden ratio's multiples). */
-void schedule_slots_init(struct schedule_slots *slots, uint64_t interval_ns, uint64_t number,
-                         uint64_t phase);
+void schedule_slots_init(struct schedule_slots *slots, uint64_t interval_ns, uint64_t jitter_ns,
+                         uint64_t number, uint64_t phase);
 
 /* Up to the next grain, for times that need not be exact. */
 uint64_t schedule_round_up(const struct schedule_slots *slots, uint64_t at_ns);

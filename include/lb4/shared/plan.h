@@ -3,6 +3,7 @@
 #ifndef LB4_SHARED_PLAN_H
 #define LB4_SHARED_PLAN_H
 
+#include <regex.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,15 +16,25 @@
 struct service_check {
     bool is_probed;
     enum conf_check_kind kind;
-    uint8_t *send; /* of a dialogue by datagrams: the service's copies, NULL without one */
+    bool is_udp;   /* the kind speaks UDP to this service's servers */
+    uint8_t *send; /* see struct conf_check; the service's copies, NULL without one */
     uint8_t *expect;
     size_t n_send;
     size_t n_expect;
+    regex_t *regex; /* `expect`, compiled; NULL if it is a plain text */
+    uint8_t *host;
+    size_t n_host;
+    uint16_t status_min;
+    uint16_t status_max;
+    enum conf_role role;
     uint32_t fall;
     uint32_t rise;
     uint64_t interval_ns;
     uint64_t timeout_ns;
     uint64_t fast_ns;
+    uint64_t jitter_ns;
+    struct addr address;   /* AF_UNSPEC = the server's own */
+    struct addr source;    /* AF_UNSPEC = any */
     uint16_t port;         /* 0 = the server's own */
     uint16_t default_port; /* of servers that have none: the first that clients may ask for */
 };

@@ -65,6 +65,7 @@ static inline void rig_check(enum conf_check_kind kind, const char *send, const 
     static uint8_t expect_copy[QUESTION_MAX];
 
     rig.check = (struct service_check){.kind = kind,
+                                       .is_udp = true,
                                        .send = send_copy,
                                        .expect = expect_copy,
                                        .n_send = strlen(send),

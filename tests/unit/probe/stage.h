@@ -69,6 +69,7 @@ static inline struct service *stage_add_service(const char *name, struct service
     service->index = (uint32_t)index;
     stage.checks[index] = check;
     stage.plans[index].check = &stage.checks[index];
+    stage.plans[index].transports = check.is_udp ? CONF_UDP : CONF_TCP;
     service->plan = &stage.plans[index];
     service->is_used = true;
     strcpy(service->name, name);

@@ -83,6 +83,7 @@ static struct service_check ask(enum conf_check_kind kind, const char *send, con
     struct service_check check = stage_check();
 
     check.kind = kind;
+    check.is_udp = true;
     check.send = texts[0];
     check.expect = texts[1];
     check.n_send = strlen(send);

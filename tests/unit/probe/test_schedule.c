@@ -135,7 +135,7 @@ static void probe_times(uint64_t interval_ns, uint64_t number, uint64_t phase, u
     struct schedule_slots slots;
     uint64_t now_ns = 0;
 
-    schedule_slots_init(&slots, interval_ns, number, phase);
+    schedule_slots_init(&slots, interval_ns, interval_ns / 32, number, phase);
     for (;;) {
         uint64_t next_ns = schedule_next_slot(&slots, now_ns, next_random());
 
@@ -184,7 +184,7 @@ static void test_a_few_servers_are_spread_too(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 8; i++)
-        schedule_slots_init(&slots[i], 1600 * MS, i, 0xdeadbeef12345678u);
+        schedule_slots_init(&slots[i], 1600 * MS, 1600 * MS / 32, i, 0xdeadbeef12345678u);
     for (size_t a = 0; a < 8; a++) {
         for (size_t b = 0; b < a; b++) {
             uint64_t apart = slots[a].offset_ns > slots[b].offset_ns
@@ -206,7 +206,7 @@ static void test_never_further_apart_than_the_interval(void **state)
 
         if (run % 2)
             interval_ns = MS + next_random() % (100 * MS);
-        schedule_slots_init(&slots, interval_ns, next_random(), next_random());
+        schedule_slots_init(&slots, interval_ns, interval_ns / 32, next_random(), next_random());
         assert_true(slots.offset_ns < slots.period_ns);
         now_ns = schedule_next_slot(&slots, now_ns, next_random());
         for (int i = 0; i < 200; i++) {
@@ -226,7 +226,7 @@ static void test_slots_stay_where_they_are(void **state)
     struct schedule_slots slots;
 
     (void)state;
-    schedule_slots_init(&slots, 1600 * MS, 5, 77);
+    schedule_slots_init(&slots, 1600 * MS, 1600 * MS / 32, 5, 77);
     for (int i = 0; i < 1000; i++) {
         uint64_t after_ns = next_random() % (1000000 * MS);
         uint64_t next_ns = schedule_next_slot(&slots, after_ns, 0);
@@ -245,9 +245,10 @@ static void test_grain(void **state)
     struct schedule_slots slots;
 
     (void)state;
-    schedule_slots_init(&slots, MS, 0, 0);
+    schedule_slots_init(&slots, MS, MS / 32, 0, 0);
     assert_int_equal(slots.grain_ns, MS / 256);
-    schedule_slots_init(&slots, 365ull * 24 * 3600 * 1000 * MS, 0, 0);
+    schedule_slots_init(&slots, 365ull * 24 * 3600 * 1000 * MS, 365ull * 24 * 3600 * 1000 * MS / 32,
+                        0, 0);
     assert_int_equal(slots.grain_ns, 8 * MS);
     assert_int_equal(schedule_round_up(&slots, 8 * MS + 1), 16 * MS);
 }
@@ -257,7 +258,7 @@ static void test_ends_of_the_clock(void **state)
     struct schedule_slots slots;
 
     (void)state;
-    schedule_slots_init(&slots, 2000 * MS, 1, 0);
+    schedule_slots_init(&slots, 2000 * MS, 2000 * MS / 32, 1, 0);
     assert_true(slots.offset_ns > 0);
     assert_int_equal(schedule_next_slot(&slots, 0, 0), schedule_round_up(&slots, slots.offset_ns));
     assert_int_equal(schedule_next_slot(&slots, slots.offset_ns, 0),
