@@ -26,7 +26,7 @@ static uint64_t bound_of(const char *at)
 
     if (*end != '}' || bound == 0)
         return 1;
-    return bound < PATTERN_REPEATS_MAX ? bound : PATTERN_REPEATS_MAX + 1;
+    return bound <= PATTERN_REPEATS_MAX ? bound : PATTERN_REPEATS_MAX + 1;
 }
 
 static bool is_bounded(const char *text, char reterr[static PATTERN_ERROR_MAX])

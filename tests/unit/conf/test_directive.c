@@ -416,6 +416,80 @@ static void test_udp_checks(void **state)
     conf_text_refuse(in_udp_service("check dns a..b"), "4:12", "not a host name");
 }
 
+static const struct conf_check *check_of(struct conf *conf, const char *line)
+{
+    conf_text_accept(in_service(line), conf);
+    return &conf->services[0].check;
+}
+
+/* Kinds that speak TCP, and what the words of each become. */
+static void test_dialogues(void **state)
+{
+    const struct conf_check *check;
+    struct conf conf;
+
+    (void)state;
+    check = check_of(&conf, "check http /primary port 8008");
+    assert_int_equal(check->kind, CONF_CHECK_HTTP);
+    check_text(check->send, check->n_send, "/primary", 8);
+    assert_null(check->host);
+    assert_int_equal(check->status_min, 200);
+    assert_int_equal(check->status_max, 399);
+    conf_free(&conf);
+    check = check_of(&conf, "check http / status 100-599 host db.example:80 fall 1");
+    assert_string_equal(check->host, "db.example:80");
+    assert_int_equal(check->status_min, 100);
+    assert_int_equal(check->status_max, 599);
+    assert_int_equal(check->fall, 1);
+    conf_free(&conf);
+    check = check_of(&conf, "check send hex 000aFf expect regex \"^(a|b)+\" rise 1");
+    check_text(check->send, check->n_send, "\0\n\xff", 3);
+    check_text(check->expect, check->n_expect, "^(a|b)+", 7);
+    assert_true(check->is_regex);
+    conf_free(&conf);
+    check = check_of(&conf, "check send \"\" expect hex \"\"");
+    check_text(check->send, check->n_send, "", 0);
+    check_text(check->expect, check->n_expect, "", 0);
+    assert_false(check->is_regex);
+    conf_free(&conf);
+    check = check_of(&conf, "check redis");
+    assert_int_equal(check->kind, CONF_CHECK_REDIS);
+    assert_int_equal(check->role, CONF_ROLE_ANY);
+    conf_free(&conf);
+    check = check_of(&conf, "check redis role master");
+    assert_int_equal(check->role, CONF_ROLE_MASTER);
+    conf_free(&conf);
+    check = check_of(&conf, "check redis role replica timeout 2s");
+    assert_int_equal(check->role, CONF_ROLE_REPLICA);
+    assert_int_equal(check->timeout_ms, 2000);
+    conf_free(&conf);
+    check = check_of(&conf, "check dns a.b");
+    assert_int_equal(check->kind, CONF_CHECK_DNS);
+    conf_free(&conf);
+}
+
+static void test_check_addresses(void **state)
+{
+    const struct conf_check *check;
+    struct addr wanted;
+    struct conf conf;
+
+    (void)state;
+    check = check_of(&conf, "check tcp");
+    assert_int_equal(check->address.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(check->source.sa.sa_family, AF_UNSPEC);
+    assert_false(check->has_jitter);
+    conf_free(&conf);
+    check = check_of(&conf, "check mysql address [2001:db8::5] source 2001:db8::6 jitter 0");
+    assert_int_equal(addr_parse("2001:db8::5", &wanted), 0);
+    assert_true(addr_equal(&check->address, &wanted));
+    assert_int_equal(addr_parse("2001:db8::6", &wanted), 0);
+    assert_true(addr_equal(&check->source, &wanted));
+    assert_true(check->has_jitter);
+    assert_int_equal(check->jitter, 0);
+    conf_free(&conf);
+}
+
 static void test_length_of_texts(void **state)
 {
     char line[2048];
@@ -556,7 +630,8 @@ int main(void)
         cmocka_unit_test(test_check_values),       cmocka_unit_test(test_udp_checks),
         cmocka_unit_test(test_length_of_texts),    cmocka_unit_test(test_udp_values),
         cmocka_unit_test(test_server_values),      cmocka_unit_test(test_later),
-        cmocka_unit_test(test_for_operators),
+        cmocka_unit_test(test_for_operators),      cmocka_unit_test(test_dialogues),
+        cmocka_unit_test(test_check_addresses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,6 +173,38 @@ static void test_longest_texts(void **state)
     free(second);
 }
 
+static void test_dialogues(void **state)
+{
+    static const struct {
+        const char *written;
+        const char *printed;
+    } cases[] = {
+        {"check http /x", "    check http \"/x\" status 200-399 interval 2s"},
+        {"check http \"/\\\"\" host h:1 status 204",
+         "    check http \"/\\\"\" status 204-204 host \"h:1\" interval 2s"},
+        {"check send hex 0A0b expect hex ff", "    check send \"\\x0a\\x0b\" expect \"\\xff\" in"},
+        {"check send \"\" expect hex 686578", "    check send \"\" expect hex 686578 interval"},
+        {"check send hex 7265676578 expect hex \"\"",
+         "    check send hex 7265676578 expect \"\" interval"},
+        {"check send x expect regex \"^a\\\\.\\n\"",
+         "    check send \"x\" expect regex \"^a\\\\.\\x0a\" interval"},
+        {"check redis", "    check redis interval"},
+        {"check redis role master", "    check redis role master interval"},
+        {"check redis role replica", "    check redis role replica interval"},
+        {"check postgres port 5433", "    check postgres interval"},
+        {"check mysql", "    check mysql interval"},
+        {"check dns a.b", "    check dns a.b interval"},
+        {"check tcp jitter 0", " fast 500ms jitter 0\n"},
+        {"check tcp source ::1 address 2001:db8::1 jitter 50 port 1",
+         " port 1 jitter 50 address [2001:db8::1] source [::1]\n"},
+        {"check tcp source [fe80::1%lo]", " source [fe80::1%lo]\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        check_round_trip(with("", cases[i].written), cases[i].printed);
+}
+
 static void test_servers(void **state)
 {
     (void)state;
@@ -224,7 +256,7 @@ int main(void)
         cmocka_unit_test(test_every_directive), cmocka_unit_test(test_checks),
         cmocka_unit_test(test_servers),         cmocka_unit_test(test_undecided),
         cmocka_unit_test(test_example),         cmocka_unit_test(test_udp),
-        cmocka_unit_test(test_longest_texts),
+        cmocka_unit_test(test_longest_texts),   cmocka_unit_test(test_dialogues),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,12 +1,8 @@
 #include "lb4/probe/dialogue_dns.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "talker.h"
 
 enum { ID = 0xabcd };
 
@@ -287,6 +283,74 @@ static void test_every_bit_of_the_question_counts(void **state)
     }
 }
 
+/* --- over TCP --------------------------------------------------------------------------------- */
+
+static uint8_t name[] = "ns.example";
+static const struct service_check check = {
+    .kind = CONF_CHECK_DNS, .send = name, .n_send = sizeof(name) - 1};
+
+/* What was asked, as an answer with this code, with `n_more` bytes behind it and `length` before.
+ */
+static size_t answer_tcp(uint8_t answer[static 1024], uint8_t rcode, size_t n_more)
+{
+    size_t n;
+
+    talker_hear(&check, "", 0, 1);
+    n = talker.n_said;
+    memcpy(answer, talker.said, n);
+    memset(answer + n, 0xc0, n_more);
+    n += n_more;
+    answer[0] = (uint8_t)((n - 2) >> 8);
+    answer[1] = (uint8_t)(n - 2);
+    answer[4] |= 0x80;
+    answer[5] = rcode;
+    return n;
+}
+
+static void test_tcp_question(void **state)
+{
+    static const uint8_t wanted[] = "\x01\0\0\1\0\0\0\0\0\0\2ns\7example\0\0\1\0\1";
+
+    (void)state;
+    assert_int_equal(talker_hear(&check, "", 0, 1), TALK_MORE);
+    assert_int_equal(talker.n_said, 2 + 2 + sizeof(wanted) - 1);
+    assert_int_equal(talker.said[0], 0);
+    assert_int_equal(talker.said[1], talker.n_said - 2);
+    assert_memory_equal(talker.said + 4, wanted, sizeof(wanted) - 1);
+}
+
+static void test_tcp_answers(void **state)
+{
+    uint8_t answer[1024];
+    size_t n;
+
+    (void)state;
+    n = answer_tcp(answer, 0, 500);
+    talker_good(&check, answer, n);
+    talker_prefixes(&check, answer, n - 500);
+    n = answer_tcp(answer, 3, 0);
+    talker_good(&check, answer, n);
+    n = answer_tcp(answer, 2, 0);
+    talker_wrong(&check, answer, n, "DNS answer SERVFAIL");
+    answer[1] = 12; /* a bare header */
+    talker_wrong(&check, answer, 14, "DNS answer SERVFAIL");
+    n = answer_tcp(answer, 0, 0);
+    answer[2] ^= 1;
+    talker_wrong(&check, answer, n, "DNS answer to another question");
+    memset(answer, 0, 2);
+    talker_wrong(&check, answer, 2, "DNS answer to another question");
+    talker_junk(&check);
+}
+
+static void test_tcp_bad_name(void **state)
+{
+    uint8_t bad_name[] = "a..b";
+    const struct service_check bad = {.kind = CONF_CHECK_DNS, .send = bad_name, .n_send = 4};
+
+    (void)state;
+    assert_int_equal(talker_hear(&bad, "", 0, 1), TALK_WRONG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +364,9 @@ int main(void)
         cmocka_unit_test(test_truncated_at_every_byte),
         cmocka_unit_test(test_strays),
         cmocka_unit_test(test_every_bit_of_the_question_counts),
+        cmocka_unit_test(test_tcp_question),
+        cmocka_unit_test(test_tcp_answers),
+        cmocka_unit_test(test_tcp_bad_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -295,6 +295,37 @@ static void test_other_check(void **state)
     close(listener);
 }
 
+/* Another address, with the server's port, is asked in its place. */
+static void test_other_address(void **state)
+{
+    const struct sock_listen_options plain = {0};
+    struct service_check check = stage_check();
+    struct addr at;
+    int listener = sockets_listen(&at);
+    struct addr other = at;
+    struct addr peer;
+    int second;
+    int fd;
+
+    (void)state;
+    assert_int_equal(addr_parse("127.0.0.77", &check.address), 0);
+    assert_int_equal(addr_parse("127.0.0.78", &check.source), 0);
+    other.in4.sin_addr = check.address.in4.sin_addr;
+    second = sock_listen(&other, &plain);
+    assert_true(second >= 0);
+    stage_add_server(stage_add_service("one", check), &at);
+    start();
+    sockets_wait(second, POLLIN);
+    fd = sock_accept(second, &peer);
+    assert_true(fd >= 0);
+    assert_true(addr_equal_host(&peer, &check.source));
+    close(fd);
+    assert_int_equal(sock_accept(listener, &peer), -EAGAIN);
+    stage_stop();
+    close(second);
+    close(listener);
+}
+
 static void test_dropped_service_is_forgotten(void **state)
 {
     struct addr nobody = sockets_closed_port();
@@ -329,6 +360,7 @@ int main(void)
         STAGED(test_check_none_and_back),
         STAGED(test_suspect_when_the_check_goes),
         STAGED(test_other_check),
+        STAGED(test_other_address),
         STAGED(test_dropped_service_is_forgotten),
     };
 

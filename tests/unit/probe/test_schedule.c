@@ -268,6 +268,33 @@ static void test_ends_of_the_clock(void **state)
     assert_int_equal(schedule_next_slot(&slots, UINT64_MAX - 1, UINT64_MAX), UINT64_MAX);
 }
 
+/* However much it jitters: no two probes further apart than the interval, none of them at once. */
+static void test_jitter(void **state)
+{
+    const uint64_t interval_ns = 2000 * MS;
+    struct schedule_slots slots;
+
+    (void)state;
+    for (uint64_t percent = 0; percent <= 50; percent += 10) {
+        uint64_t last_ns = 0;
+        uint64_t least_ns = UINT64_MAX;
+        uint64_t most_ns = 0;
+
+        schedule_slots_init(&slots, interval_ns, interval_ns / 100 * percent, 3, 0x1234567u);
+        last_ns = schedule_next_slot(&slots, 0, next_random());
+        for (int i = 0; i < 2000; i++) {
+            uint64_t next_ns = schedule_next_slot(&slots, last_ns, next_random());
+
+            assert_true(next_ns > last_ns && next_ns - last_ns <= interval_ns);
+            least_ns = next_ns - last_ns < least_ns ? next_ns - last_ns : least_ns;
+            most_ns = next_ns - last_ns > most_ns ? next_ns - last_ns : most_ns;
+            last_ns = next_ns;
+        }
+        assert_true(most_ns - least_ns >= interval_ns / 100 * percent);
+        assert_true(percent > 0 || most_ns - least_ns <= 2 * slots.grain_ns);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_slots_stay_where_they_are),
         cmocka_unit_test(test_grain),
         cmocka_unit_test(test_ends_of_the_clock),
+        cmocka_unit_test(test_jitter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,7 +122,7 @@ static void test_checks_differ(void **state)
     struct service_check *first = check_new(&model);
 
     (void)state;
-    for (int i = 0; i <= 10; i++) {
+    for (int i = 0; i <= 18; i++) {
         struct conf_service other = model;
         struct service_check *second;
 
@@ -158,6 +158,31 @@ static void test_checks_differ(void **state)
             other.check.send = NULL;
             other.check.n_send = 0;
             break;
+        case 11:
+            other.check.has_jitter = true;
+            break;
+        case 12:
+            other.check.role = CONF_ROLE_MASTER;
+            break;
+        case 13:
+            other.check.status_min = 200;
+            break;
+        case 14:
+            other.check.status_max = 200;
+            break;
+        case 15:
+            other.check.host = expect;
+            break;
+        case 16:
+            assert_int_equal(addr_parse("127.0.0.1", &other.check.address), 0);
+            break;
+        case 17:
+            assert_int_equal(addr_parse("::1", &other.check.source), 0);
+            break;
+        case 18:
+            other.check.is_regex = true;
+            other.check.expect = expect;
+            break;
         }
         second = check_new(&other);
         assert_int_equal(check_equal(first, second), i == 0);
@@ -168,6 +193,51 @@ static void test_checks_differ(void **state)
     check_free(NULL);
 }
 
+/* By which transport a kind asks follows from what the service listens on. */
+static void test_transports(void **state)
+{
+    static const struct {
+        enum conf_check_kind kind;
+        enum conf_transport transport;
+        bool is_udp;
+    } cases[] = {
+        {CONF_CHECK_SEND, CONF_UDP, true},          {CONF_CHECK_SEND, CONF_TCP, false},
+        {CONF_CHECK_SEND, CONF_TCP_AND_UDP, false}, {CONF_CHECK_DNS, CONF_UDP, true},
+        {CONF_CHECK_DNS, CONF_TCP, false},          {CONF_CHECK_DNS, CONF_TCP_AND_UDP, true},
+        {CONF_CHECK_HTTP, CONF_UDP, false},         {CONF_CHECK_REDIS, CONF_UDP, false},
+        {CONF_CHECK_POSTGRES, CONF_UDP, false},     {CONF_CHECK_MYSQL, CONF_UDP, false},
+        {CONF_CHECK_TCP, CONF_UDP, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct conf_listen listen = {.transport = cases[i].transport};
+        const struct conf_service model = {
+            .listens = &listen, .n_listens = 1, .check = {.kind = cases[i].kind}};
+        struct service_check *check = check_new(&model);
+
+        assert_int_equal(check->is_udp, cases[i].is_udp);
+        check_free(check);
+    }
+}
+
+static void test_jitter(void **state)
+{
+    struct conf_service model = {.check = {.kind = CONF_CHECK_TCP, .interval_ms = 2000}};
+
+    (void)state;
+    for (uint32_t percent = 0; percent <= 51; percent++) {
+        struct service_check *check;
+
+        model.check.has_jitter = percent <= 50;
+        model.check.jitter = percent;
+        check = check_new(&model);
+        assert_int_equal(check->jitter_ns,
+                         percent <= 50 ? percent * 20000000ull : 2000000000ull / 32);
+        check_free(check);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +245,8 @@ int main(void)
         cmocka_unit_test_setup(test_few_seats, setup),
         cmocka_unit_test_setup(test_model_keeps_its_tables, setup),
         cmocka_unit_test(test_checks_differ),
+        cmocka_unit_test(test_transports),
+        cmocka_unit_test(test_jitter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
