@@ -1,6 +1,7 @@
 /* Any bytes as what a server says to a probe over TCP, in pieces of any size. The first byte
  * chooses the check, the second the size of the pieces and whether the server hangs up; the rest is
  * said. */
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
