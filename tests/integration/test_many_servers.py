@@ -1,9 +1,12 @@
 """1,000 servers of which 500 are silent: every one is probed on time, the probes are spread, and
-cost little. Seen in the log, and by the servers themselves."""
+cost little. Seen in the log, and by the servers themselves. The same for checks that talk, to servers
+of which half are hung: they accept, and never answer."""
 import bisect
 import contextlib
 import pathlib
 import re
+import selectors
+import socket
 import statistics
 import time
 
@@ -27,31 +30,79 @@ CPU_BAR = 0.05
 RSS_BAR_BYTES = 32 << 20
 SLACK = 3  # CI shares its processors
 
-pytestmark = [pytest.mark.serial,
-              pytest.mark.skipif(not namespace.has_nft(), reason="nft is not installed")]
+pytestmark = pytest.mark.serial
+
+ANSWERS = {"http": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfine\n", "redis": b"+PONG\r\n"}
+
+
+class Answering(pools.Pool):
+    """Servers that answer whatever they are asked."""
+
+    def __init__(self, addresses, answer):
+        self.answer = answer
+        super().__init__(addresses)
+
+    def accept(self, listener, index):
+        sock, _ = listener.accept()
+        self.accepted_at[index].append(time.monotonic())
+        sock.setblocking(False)
+        self.held.add(sock)
+        self.n_active[index] += 1
+        self.selector.register(sock, selectors.EVENT_READ, (self.read, index))
+
+    def read(self, sock, index):
+        with contextlib.suppress(OSError):
+            if sock.recv(65536):
+                sock.send(self.answer)
+                return
+        self.selector.unregister(sock)
+        self.forget(sock, index)
+
+
+@contextlib.contextmanager
+def hung(port):
+    """Servers as SIGSTOP makes them: the kernel accepts for them, and that is all."""
+    with contextlib.ExitStack() as stack:
+        for host in hosts_of(3, N_SILENT):
+            stack.enter_context(socket.create_server((host, port), backlog=4096))
+        yield
+
+
+def hosts_of(net, count):
+    return [f"127.{net}.{i // 250}.{i % 250 + 1}" for i in range(count)]
+
+
+@pytest.fixture(scope="module", params=["tcp", "http /health", "redis"])
+def check(request):
+    if request.param == "tcp" and not namespace.has_nft():
+        pytest.skip("nft is not installed")
+    if request.param == "redis" and not request.getfixturevalue("is_full"):
+        pytest.skip("in the long form only: http shows the same")
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def live():
+def live(check):
     port = namespace.take_port()
-    hosts = [f"127.2.{i // 250}.{i % 250 + 1}" for i in range(N_LIVE)]
-    with pools.Pool([(host, port) for host in hosts]) as live:
+    addresses = [(host, port) for host in hosts_of(2, N_LIVE)]
+    answer = ANSWERS.get(check.split()[0])
+    with Answering(addresses, answer) if answer else pools.Pool(addresses) as live:
         yield live
 
 
 @pytest.fixture(scope="module")
-def silent():
-    """Addresses whose packets are dropped."""
+def silent(check):
+    """Addresses whose packets are dropped, or of servers that are hung."""
     port = namespace.take_port()
-    with namespace.filtered_port("held", port):
-        yield [f"127.3.{i // 250}.{i % 250 + 1}:{port}" for i in range(N_SILENT)]
+    with namespace.filtered_port("held", port) if check == "tcp" else hung(port):
+        yield [f"{host}:{port}" for host in hosts_of(3, N_SILENT)]
 
 
-def start(start_lb4, live, silent, debug):
+def start(start_lb4, live, silent, check, debug):
     """A daemon that has judged all of them."""
     mixed = [address for pair in zip(live.texts, silent) for address in pair]
     text = pools.config(
-        LISTEN, mixed, f"check tcp interval {INTERVAL_S}s timeout {TIMEOUT_S}s fall 3 rise 2")
+        LISTEN, mixed, f"check {check} interval {INTERVAL_S}s timeout {TIMEOUT_S}s fall 3 rise 2")
     started = time.monotonic()
     lb4 = start_lb4(["-w", "1"], config=text, debug=debug)
     print(f"judged after {time.monotonic() - started:.2f} s")
@@ -107,8 +158,8 @@ def let_pass(seconds):
     time.sleep(seconds)
 
 
-def test_probes_are_on_time_and_spread(start_lb4, live, silent, is_full):
-    lb4 = start(start_lb4, live, silent, debug=True)
+def test_probes_are_on_time_and_spread(start_lb4, live, silent, check, is_full):
+    lb4 = start(start_lb4, live, silent, check, debug=True)
     let_pass(INTERVAL_S)
     n_before, first = len(lb4.lines), time.monotonic()
     let_pass(20 if is_full else 6)
@@ -152,9 +203,9 @@ def check_accepts(live, first, last, is_full):
         assert aligned <= SEEN_SPREAD_BAR
 
 
-def test_the_prober_costs_little(start_lb4, live, silent, is_full):
+def test_the_prober_costs_little(start_lb4, live, silent, check, is_full):
     """Without -v. Clients are served meanwhile, by servers that live."""
-    lb4 = start(start_lb4, live, silent, debug=False)
+    lb4 = start(start_lb4, live, silent, check, debug=False)
     let_pass(INTERVAL_S)
     at_start, started = prober_cpu_s(lb4.pid), time.monotonic()
     let_pass(20 if is_full else 3)
@@ -164,7 +215,11 @@ def test_the_prober_costs_little(start_lb4, live, silent, is_full):
     with contextlib.ExitStack() as stack:
         for _ in range(50):
             client = stack.enter_context(servers.connect(LISTEN))
-            pools.read_name(client)
+            if check == "tcp":
+                pools.read_name(client)
+            else:
+                client.sendall(b"anything")
+                assert client.recv(5) in (b"HTTP/", b"+PONG")
     assert share <= bar(CPU_BAR, is_full)
     if not daemon.IS_SANITIZED:
         assert rss <= RSS_BAR_BYTES
