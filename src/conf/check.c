@@ -276,6 +276,24 @@ static void warn_one_port_probed(const struct conf_service *service, struct conf
                          service->name, addr_port(&first->addr));
 }
 
+/* At run time, as for a name that has such an address, it is our own trouble. */
+static void warn_source(const struct conf_service *service, struct conf_report *report)
+{
+    int family = service->check.source.sa.sa_family;
+
+    if (family == AF_UNSPEC || service->check.address.sa.sa_family != AF_UNSPEC)
+        return;
+    for (size_t i = 0; i < service->n_servers; i++) {
+        const struct conf_server *server = &service->servers[i];
+
+        if (!server->host && server->addr.sa.sa_family != family)
+            conf_report_warn(report, &server->place,
+                             "server '%s' cannot be probed: the source of its check is an IPv%d "
+                             "address",
+                             server->name, family == AF_INET ? 4 : 6);
+    }
+}
+
 static void check_services(const struct conf *conf, const struct listeners tables[2],
                            struct conf_report *report)
 {
@@ -286,6 +304,7 @@ static void check_services(const struct conf *conf, const struct listeners table
         warn_hidden(&tables[1], &conf->services[i], report);
         warn_backups_only(&conf->services[i], report);
         warn_one_port_probed(&conf->services[i], report);
+        warn_source(&conf->services[i], report);
         check_servers(&conf->services[i], tables, &own, report);
     }
     if (own.list)

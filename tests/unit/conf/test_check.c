@@ -216,6 +216,38 @@ static void test_again(void **state)
     conf_free(&conf);
 }
 
+/* Only where a server of the other family would really be asked, and known by its address. */
+static void test_source_of_the_check(void **state)
+{
+    static const struct {
+        const char *check;
+        size_t n_warnings;
+    } cases[] = {
+        {"tcp source 10.0.0.9", 1},
+        {"tcp source 2001:db8::9", 1},
+        {"tcp source 10.0.0.9 address 10.0.0.8", 0},
+        {"tcp address 10.0.0.8", 0},
+        {"tcp", 0},
+    };
+    static struct conf_report report;
+    struct conf conf;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[512];
+
+        snprintf(text, sizeof(text),
+                 "service a {\nlisten tcp :1\nserver s 198.51.100.1:1\nserver t [2001:db8::1]:1\n"
+                 "server u db.example:1\ncheck %s\n}\n",
+                 cases[i].check);
+        assert_int_equal(conf_text_read(text, &conf, &report), 0);
+        assert_int_equal(report.n_warnings, cases[i].n_warnings);
+        if (report.n_warnings > 0)
+            assert_non_null(strstr(report.warnings[0].text, "cannot be probed: the source"));
+        conf_free(&conf);
+    }
+}
+
 static const char *with_http(const char *http, const char *listen)
 {
     static char text[512];
@@ -275,7 +307,7 @@ int main(void)
         cmocka_unit_test(test_names),        cmocka_unit_test(test_hidden_listener),
         cmocka_unit_test(test_many),         cmocka_unit_test(test_backups_only),
         cmocka_unit_test(test_again),        cmocka_unit_test(test_transports),
-        cmocka_unit_test(test_http),
+        cmocka_unit_test(test_http),         cmocka_unit_test(test_source_of_the_check),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
