@@ -10,7 +10,7 @@
 
 void attempt_init(struct attempt *attempt, const struct service_check *check, bool is_local)
 {
-    *attempt = (struct attempt){.check = check, .is_local = is_local};
+    *attempt = (struct attempt){.check = check, .waiting = "", .is_local = is_local};
     source_init(&attempt->source, SOURCE_PROBE, -1);
 }
 

@@ -2,13 +2,17 @@
 
 #include <string.h>
 
-/* REG_STARTEND, an extension of glibc: the bytes need no NUL behind them, and may hold some. */
+/* REG_STARTEND, an extension of glibc: the bytes may hold NULs. They need none behind them either,
+ * but sanitizers take them for a string. */
 static bool matches_regex(const regex_t *regex, const uint8_t *bytes, size_t n_bytes)
 {
+    char text[DIALOGUE_SEND_REGEX_MAX + 1];
     size_t n = n_bytes < DIALOGUE_SEND_REGEX_MAX ? n_bytes : DIALOGUE_SEND_REGEX_MAX;
     regmatch_t whole = {.rm_so = 0, .rm_eo = (regoff_t)n};
 
-    return regexec(regex, (const char *)bytes, 1, &whole, REG_STARTEND) == 0;
+    memcpy(text, bytes, n);
+    text[n] = '\0';
+    return regexec(regex, text, 1, &whole, REG_STARTEND) == 0;
 }
 
 bool dialogue_send_matches(const struct service_check *check, const uint8_t *bytes, size_t n_bytes)

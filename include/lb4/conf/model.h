@@ -71,21 +71,9 @@ static inline unsigned conf_transports(const struct conf_service *service)
  * harm; over UDP there is no question that every server answers. */
 static inline bool conf_is_checked(const struct conf_service *service)
 {
-    switch (service->check.kind) {
-    case CONF_CHECK_AUTO:
+    if (service->check.kind == CONF_CHECK_AUTO)
         return service->n_servers > 1 && (conf_transports(service) & CONF_TCP);
-    case CONF_CHECK_NONE:
-        return false;
-    case CONF_CHECK_TCP:
-    case CONF_CHECK_HTTP:
-    case CONF_CHECK_SEND:
-    case CONF_CHECK_REDIS:
-    case CONF_CHECK_POSTGRES:
-    case CONF_CHECK_MYSQL:
-    case CONF_CHECK_DNS:
-        return true;
-    }
-    return false;
+    return service->check.kind != CONF_CHECK_NONE;
 }
 
 enum conf_log_kind { CONF_LOG_STDERR, CONF_LOG_FILE, CONF_LOG_SYSLOG };
