@@ -262,6 +262,9 @@ static long compare_server(const char *service, const struct conf_server *before
     if (before->weight != after->weight && ++n)
         fprintf(stream, "~ weight %s/%s %u -> %u\n", service, after->name, before->weight,
                 after->weight);
+    if (before->priority != after->priority && ++n)
+        fprintf(stream, "~ priority %s/%s %u -> %u\n", service, after->name, before->priority,
+                after->priority);
     if (before->is_backup != after->is_backup && ++n)
         fprintf(stream, "~ backup %s/%s %s\n", service, after->name,
                 before->is_backup ? "yes -> no" : "no -> yes");

@@ -9,8 +9,8 @@ enum { ACCEPTED_TEXT_MAX = 400, WORD_MAX = 24 };
 
 static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
-    {"server", NULL, SECTION_SERVICE, 2, 9, true, false, directive_server,
-     "server NAME HOST[:PORT] [weight 1..256] [backup]"},
+    {"server", NULL, SECTION_SERVICE, 2, 11, true, false, directive_server,
+     "server NAME HOST[:PORT] [weight 1..256] [priority 1..16] [backup]"},
     {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen,
      "listen tcp|udp|both ADDRESS"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
@@ -53,11 +53,15 @@ static const struct directive directives[] = {
      "maxconn 1..10000000"},
     {"on-down", NULL, SECTION_SERVICE, 1, 2, false, false, directive_on_down,
      "on-down keep|reset|drain 1ms..365d"},
+    {"on-up", NULL, SECTION_SERVICE, 1, 2, false, false, directive_on_up,
+     "on-up keep|reset|drain 1ms..365d"},
+    {"evict", NULL, SECTION_SERVICE, 5, 7, false, false, directive_evict,
+     "evict after 1..10000 failures in 1ms..365d [for 1ms..365d]"},
     {"udp-on-down", NULL, SECTION_SERVICE, 1, 1, false, false, directive_udp_on_down,
      "udp-on-down rebind|keep"},
     {"all-down", NULL, SECTION_SERVICE, 1, 4, false, false, directive_all_down,
      "all-down refuse|any|hold 1ms..365d [max 1..10000000]"},
-    {"slow-start", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_duration,
+    {"slow-start", NULL, SECTION_SERVICE, 1, 1, false, false, directive_slow_start,
      "slow-start 1ms..365d"},
     {"resolve", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_duration,
      "resolve 1ms..365d"},

@@ -139,6 +139,7 @@ void directive_server(struct reader *reader, const struct lex_line *line)
     static const struct value_option options[] = {
         {.word = "weight", .kind = VALUE_NUMBER, .range = {1, CONF_WEIGHT_MAX}},
         {.word = "backup", .kind = VALUE_FLAG},
+        {.word = "priority", .kind = VALUE_NUMBER, .range = {1, CONF_PRIORITY_MAX}},
         {.word = "maxconn", .kind = VALUE_NUMBER, .range = {1, CONF_MAXCONN_MAX}, .is_later = true},
         {.word = "send-proxy", .kind = VALUE_CHOICE, .choices = versions, .is_later = true},
         {.word = NULL},
@@ -157,6 +158,11 @@ void directive_server(struct reader *reader, const struct lex_line *line)
         server.addr = at.addr;
     server.weight = (uint32_t)values[0];
     server.is_backup = values[1] != 0;
+    server.priority = values[2] ? (uint32_t)values[2] : 1;
+    if (server.is_backup && values[2])
+        reader_error(reader, line, 1,
+                     "server: a backup comes after all priorities: give one of "
+                     "'backup' and 'priority'");
     store_server(reader, line, &server, at.kind == ENDPOINT_HOST ? line->words[2].text : NULL);
 }
 

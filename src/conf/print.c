@@ -97,8 +97,10 @@ static void print_server(const struct conf_server *server, FILE *stream)
         fputs(server->host, stream);
     else
         fprintf(stream, "%.*s", (int)(port - text), text);
-    fprintf(stream, "%s weight %u%s\n", addr_port(&server->addr) != 0 ? port : "", server->weight,
-            server->is_backup ? " backup" : "");
+    fprintf(stream, "%s weight %u", addr_port(&server->addr) != 0 ? port : "", server->weight);
+    if (server->priority > 1)
+        fprintf(stream, " priority %u", server->priority);
+    fputs(server->is_backup ? " backup\n" : "\n", stream);
 }
 
 /* Without a `check` line a name decides by how many addresses it will have. */
@@ -247,6 +249,57 @@ static void print_udp(const struct conf_udp *udp, FILE *stream)
         fprintf(stream, "    udp-sessions %u\n", udp->max_sessions);
 }
 
+static void print_farewell(const char *word, const struct conf_farewell *farewell, FILE *stream)
+{
+    switch (farewell->kind) {
+    case CONF_FAREWELL_KEEP:
+        fprintf(stream, "    %s keep\n", word);
+        break;
+    case CONF_FAREWELL_RESET:
+        fprintf(stream, "    %s reset\n", word);
+        break;
+    case CONF_FAREWELL_DRAIN:
+        fprintf(stream, "    %s ", word);
+        print_duration("drain", farewell->drain_ms, stream);
+        break;
+    }
+}
+
+static void print_all_down(const struct conf_service *service, FILE *stream)
+{
+    char text[NUMBER_TEXT_MAX];
+
+    switch (service->all_down) {
+    case CONF_ALL_DOWN_REFUSE:
+        fputs("    all-down refuse\n", stream);
+        break;
+    case CONF_ALL_DOWN_ANY:
+        fputs("    all-down any\n", stream);
+        break;
+    case CONF_ALL_DOWN_HOLD:
+        fprintf(stream, "    all-down hold %s max %u\n",
+                number_format_duration(service->hold_ms, text), service->hold_max);
+        break;
+    }
+}
+
+/* What becomes of clients and connections when servers go down and come back. */
+static void print_down(const struct conf_service *service, FILE *stream)
+{
+    char within[NUMBER_TEXT_MAX];
+    char out[NUMBER_TEXT_MAX];
+
+    print_farewell("on-down", &service->on_down, stream);
+    print_farewell("on-up", &service->on_up, stream);
+    print_all_down(service, stream);
+    if (service->evict.n_failures > 0)
+        fprintf(stream, "    evict after %u failures in %s for %s\n", service->evict.n_failures,
+                number_format_duration(service->evict.within_ms, within),
+                number_format_duration(service->evict.for_ms, out));
+    if (service->slow_start_ms > 0)
+        print_duration("    slow-start", service->slow_start_ms, stream);
+}
+
 /* "" = none. A path may hold anything. */
 static void print_address(const char *word, const char *text, FILE *stream)
 {
@@ -277,6 +330,7 @@ void conf_print_policy(const struct conf_service *service, FILE *stream)
     fprintf(stream, "    balance %s\n", conf_balance_word(service->balance));
     print_check(service, stream);
     fprintf(stream, "    tries %u\n", service->tries);
+    print_down(service, stream);
     print_timeouts(&service->timeouts, stream);
     print_access(&service->access, stream);
     if (conf_transports(service) & CONF_UDP)

@@ -239,6 +239,13 @@ struct service_plan plan_model(const struct conf_service *from)
         .udp_ns = from->timeouts.udp_ms * CLOCK_NS_PER_MS,
         .transports = conf_transports(from),
         .udp = from->udp,
+        .all_down = from->all_down,
+        .hold_ns = from->hold_ms * CLOCK_NS_PER_MS,
+        .hold_max = from->hold_max,
+        .on_down = from->on_down,
+        .on_up = from->on_up,
+        .evict = from->evict,
+        .slow_start_ns = from->slow_start_ms * CLOCK_NS_PER_MS,
         .logs_access = from->access.state == CONF_ACCESS_ON,
         .access_ns = from->access.interval_ms * CLOCK_NS_PER_MS,
     };

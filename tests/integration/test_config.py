@@ -87,6 +87,11 @@ BAD = {
     "workers beyond 64 bits": (at_top("workers 18446744073709551617"), "1:9", "outside 1..256"),
     "workers 0x4": (at_top("workers 0x4"), "1:9", "a number in 1..256"),
     "maxconn 0": (at_top("maxconn 0"), "1:9", "outside 1..10000000"),
+    "priority 17": (in_service("server two 198.51.100.2:80 priority 17"), "4:41",
+                    "17 is outside 1..16"),
+    "evict without a time": (in_service("evict after 5 failures in 10"), "4:31", "1ms..365d"),
+    "on-up without a time": (in_service("on-up drain"), "4:11", "missing: 1ms..365d"),
+    "hold without a time": (in_service("all-down hold"), "4:14", "missing: 1ms..365d"),
     "pipes 4097": (at_top("pipes 4097"), "1:7", "outside 0..4096"),
     "splice maybe": (at_top("splice maybe"), "1:8", "one of: on, off"),
     "drain without a unit": (at_top("drain 30"), "1:7", "1ms..365d; the unit is needed"),
@@ -220,8 +225,8 @@ BAD = {
 NOT_IN_THIS_VERSION = (
     "listen udp unix:/run/x", "listen tcp unix:/run/x", "listen tcp db.example:80",
     "listen tcp :80 accept-proxy from 10.0.0.0/8",
-    "check exec /bin/true", "maxconn 100", "on-down keep", "on-down drain 30s",
-    "all-down hold 30s max 1000", "all-down any", "slow-start 30s",
+    "check exec /bin/true",
+    "maxconn 100",
     "resolve 30s", "allow 10.0.0.0/8", "deny 2001:db8::/32", "limit per-source 100",
     "affinity source 60s",
     "server two 198.51.100.2:80 backup maxconn 10", "server two 198.51.100.2:80 maxconn 10",
@@ -242,6 +247,11 @@ GOOD = {
         "listen tcp :9000-9100\nlisten tcp [::1]:1\nbalance roundrobin\ncheck none\ntries 100\n"
         "timeout connect 1ms\ntimeout half-close 90s\nserver two [2001:db8::1] weight 256\n"
         "server three 198.51.100.3:65535"),
+    "servers that go and come": in_service(
+        "on-down drain 30s\non-up reset\nall-down any\nslow-start 365d\n"
+        "evict after 10000 failures in 1ms for 365d\nserver two 198.51.100.2:80 priority 16\n"
+        "server three 198.51.100.3:80 backup"),
+    "all-down hold": in_service("all-down hold 30s max 1000"),
     "UDP": UDP_SERVICE,
     "UDP and TCP on one port": in_service("listen udp 127.0.0.1:7000\nlisten both :9000-9100\n"
                                           "udp-on-down keep\nudp-responses 0\nudp-sessions 1"),

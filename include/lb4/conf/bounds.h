@@ -8,6 +8,8 @@ enum {
     CONF_NAME_MAX = 64,     /* bytes of a name, without the NUL: [A-Za-z0-9._-]{1,64} */
     CONF_WORKERS_MAX = 256, /* threads */
     CONF_WEIGHT_MAX = 256,  /* of a server */
+    CONF_PRIORITY_MAX = 16, /* of a server; 1 is first */
+    CONF_EVICT_MAX = 10000, /* failures of clients until a server is evicted; chosen */
     CONF_TRIES_MAX = 100,   /* servers tried for one client when connects time out */
     CONF_COUNT_MAX = 100,   /* rise and fall of a check */
     CONF_SERVERS_MAX =

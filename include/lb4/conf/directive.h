@@ -83,6 +83,12 @@ bool directive_check_kind(struct reader *reader, const struct lex_line *line,
                           struct conf_check *check, size_t *ret_next);
 /* Word 2 begins with '/'; `what` is the form that is accepted. */
 bool directive_check_path(struct reader *reader, const struct lex_line *line, const char *what);
+/* directive_down.c: */
+void directive_on_down(struct reader *reader, const struct lex_line *line);
+void directive_on_up(struct reader *reader, const struct lex_line *line);
+void directive_evict(struct reader *reader, const struct lex_line *line);
+void directive_slow_start(struct reader *reader, const struct lex_line *line);
+void directive_all_down(struct reader *reader, const struct lex_line *line);
 /* directive_udp.c: */
 void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
 void directive_udp_responses(struct reader *reader, const struct lex_line *line);
@@ -95,8 +101,6 @@ void directive_access_log(struct reader *reader, const struct lex_line *line);
 void directive_later_number(struct reader *reader, const struct lex_line *line);
 void directive_later_duration(struct reader *reader, const struct lex_line *line);
 void directive_later_network(struct reader *reader, const struct lex_line *line);
-void directive_on_down(struct reader *reader, const struct lex_line *line);
-void directive_all_down(struct reader *reader, const struct lex_line *line);
 
 /* For the engine and the handlers. */
 struct conf_place reader_place(const struct reader *reader, const struct lex_line *line, size_t i);

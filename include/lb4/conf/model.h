@@ -34,11 +34,13 @@ struct conf_listen {
 struct conf_server {
     struct conf_place place;
     char name[CONF_NAME_MAX + 1];
-    struct addr addr; /* port 0 = the port that the client asked for */
-    char *host;       /* a name that is resolved at start: only the port of addr counts until then;
-                         NULL = addr is all. Owned by the conf. */
-    uint32_t weight;  /* 1..CONF_WEIGHT_MAX, default 1 */
-    bool is_backup;   /* serves when no other server is up */
+    struct addr addr;  /* port 0 = the port that the client asked for */
+    char *host;        /* a name that is resolved at start: only the port of addr counts until then;
+                          NULL = addr is all. Owned by the conf. */
+    uint32_t weight;   /* 1..CONF_WEIGHT_MAX, default 1 */
+    uint32_t priority; /* 1..CONF_PRIORITY_MAX, default 1: the others serve when none before it is
+                          up */
+    bool is_backup;    /* serves when no other server is up */
 };
 
 struct conf_service {
@@ -51,6 +53,13 @@ struct conf_service {
     enum conf_balance balance;
     struct conf_check check;
     uint32_t tries; /* 1..CONF_TRIES_MAX, default 3 */
+    enum conf_all_down all_down;
+    uint64_t hold_ms;             /* CONF_ALL_DOWN_HOLD: a client waits so long at most */
+    uint32_t hold_max;            /* ... and so many of them; default 1000 */
+    struct conf_farewell on_down; /* of a server's connections when it goes down */
+    struct conf_farewell on_up;   /* ... of those on others when a better one is back */
+    struct conf_evict evict;
+    uint64_t slow_start_ms; /* 0 = a server that is back has its full share at once */
     struct conf_udp udp;
     struct conf_timeouts timeouts;
     struct conf_access access;

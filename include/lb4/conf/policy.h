@@ -16,6 +16,28 @@ enum conf_balance {
     CONF_BALANCE_RANDOM
 };
 
+/* What clients find when no server of the service is usable. */
+enum conf_all_down {
+    CONF_ALL_DOWN_REFUSE, /* a reset */
+    CONF_ALL_DOWN_ANY,    /* those that are down are tried, in the order of their ranks */
+    CONF_ALL_DOWN_HOLD    /* they wait: conf_service.hold_ms, hold_max */
+};
+
+/* What becomes of the connections that a server has when another state begins. */
+enum conf_farewell_kind { CONF_FAREWELL_KEEP, CONF_FAREWELL_RESET, CONF_FAREWELL_DRAIN };
+
+struct conf_farewell {
+    enum conf_farewell_kind kind;
+    uint64_t drain_ms; /* CONF_FAREWELL_DRAIN: what is left then is reset */
+};
+
+/* A server that so many clients could not reach within a time is taken for down. */
+struct conf_evict {
+    uint32_t n_failures; /* 1..CONF_EVICT_MAX; 0 = never */
+    uint64_t within_ms;
+    uint64_t for_ms; /* default 30 s */
+};
+
 enum conf_check_kind {
     CONF_CHECK_AUTO, /* nothing was written: conf_is_checked() */
     CONF_CHECK_NONE,

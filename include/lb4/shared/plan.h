@@ -53,8 +53,15 @@ struct service_plan {
     uint64_t udp_ns;
     unsigned transports; /* that it listens on: enum conf_transport bits */
     struct conf_udp udp;
-    bool logs_access;   /* a line for each connection and session at its end */
-    uint64_t access_ns; /* ... and each time so much has passed; 0 = not */
+    enum conf_all_down all_down;
+    uint64_t hold_ns;  /* CONF_ALL_DOWN_HOLD */
+    uint32_t hold_max; /* the same */
+    struct conf_farewell on_down;
+    struct conf_farewell on_up;
+    struct conf_evict evict;
+    uint64_t slow_start_ns; /* 0 = none */
+    bool logs_access;       /* a line for each connection and session at its end */
+    uint64_t access_ns;     /* ... and each time so much has passed; 0 = not */
     struct service_check *check;
 };
 

@@ -84,6 +84,9 @@ static void test_lines(void **state)
         /* Servers. */
         {SERVICE(""), SERVICE("server s3 10.0.0.3:80"), "+ server a/s3 10.0.0.3:80\n"},
         {SERVICE("server s0 10.0.0.3:80"), SERVICE(""), "- server a/s0 10.0.0.3:80\n"},
+        {SERVICE("server s3 10.0.0.3:80"),
+         SERVICE("server s3 10.0.0.3:80 priority 2\non-down reset\nslow-start 9s"),
+         "~ on-down of a keep -> reset\n+ slow-start 9s of a\n~ priority a/s3 1 -> 2\n"},
         {SERVICE("server s3 10.0.0.3:80"), SERVICE("server s3 10.0.0.4:81 weight 2 backup"),
          "~ address a/s3 10.0.0.3:80 -> 10.0.0.4:81\n~ weight a/s3 1 -> 2\n"
          "~ backup a/s3 no -> yes\n"},

@@ -182,7 +182,7 @@ static void test_refused_in_service(void **state)
         {"listen tcp :80 accept-proxy", "4:17", "accept-proxy from CIDR"},
         {"listen tcp :80 accept from x", "4:17", "one of: accept-proxy"},
         {"server one 10.0.0.2:80", "4:9", "server 'one' is defined already, at t:3:9"},
-        {"server two", "4:2", "server NAME HOST[:PORT] [weight 1..256] [backup]"},
+        {"server two", "4:2", "server NAME HOST[:PORT] [weight 1..256] [priority 1..16] [backup]"},
         {"server a/b 10.0.0.2:80", "4:9", "1..64 of A-Z a-z"},
         {"server two :80", "4:13", "a server needs a host"},
         {"server two 10.0.0.2:1-2", "4:13", "one port, or none"},
@@ -555,22 +555,48 @@ static void test_server_values(void **state)
     conf_free(&conf);
 }
 
+/* What is said about servers that go down and come back. */
+static void test_down(void **state)
+{
+    struct conf conf;
+
+    (void)state;
+    conf_text_accept(in_service("tries 3"), &conf);
+    assert_int_equal(conf.services[0].on_down.kind, CONF_FAREWELL_KEEP);
+    assert_int_equal(conf.services[0].all_down, CONF_ALL_DOWN_REFUSE);
+    assert_int_equal(conf.services[0].evict.n_failures, 0);
+    assert_int_equal(conf.services[0].slow_start_ms, 0);
+    assert_int_equal(conf.services[0].servers[0].priority, 1);
+    conf_free(&conf);
+    conf_text_accept(
+        in_service("on-down drain 9s\n on-up reset\n all-down hold 5s\n slow-start 2m\n"
+                   " evict after 5 failures in 10s\n"
+                   " server two 10.0.0.2:80 priority 16"),
+        &conf);
+    assert_int_equal(conf.services[0].on_down.kind, CONF_FAREWELL_DRAIN);
+    assert_int_equal(conf.services[0].on_down.drain_ms, 9000);
+    assert_int_equal(conf.services[0].on_up.kind, CONF_FAREWELL_RESET);
+    assert_int_equal(conf.services[0].all_down, CONF_ALL_DOWN_HOLD);
+    assert_int_equal(conf.services[0].hold_ms, 5000);
+    assert_int_equal(conf.services[0].hold_max, 1000);
+    assert_int_equal(conf.services[0].slow_start_ms, 120000);
+    assert_int_equal(conf.services[0].evict.n_failures, 5);
+    assert_int_equal(conf.services[0].evict.within_ms, 10000);
+    assert_int_equal(conf.services[0].evict.for_ms, 30000);
+    assert_int_equal(conf.services[0].servers[1].priority, 16);
+    conf_free(&conf);
+    conf_text_accept(in_service("all-down hold 9s max 7\n evict after 1 failures in 1s for 2s"),
+                     &conf);
+    assert_int_equal(conf.services[0].hold_max, 7);
+    assert_int_equal(conf.services[0].evict.for_ms, 2000);
+    conf_free(&conf);
+}
+
 static void test_later(void **state)
 {
     static const char *const later[] = {
-        "maxconn 1",
-        "on-down keep",
-        "on-down drain 30s",
-        "limit per-source 5",
-        "all-down refuse",
-        "all-down hold 30s",
-        "all-down any",
-        "slow-start 30s",
-        "resolve 30s",
-        "allow 10.0.0.0/8",
-        "deny ::/0",
-        "affinity source 60s",
-        "all-down hold 9s max 1",
+        "maxconn 1",        "limit per-source 5", "resolve 30s",
+        "allow 10.0.0.0/8", "deny ::/0",          "affinity source 60s",
     };
     static const struct {
         const char *line;
@@ -588,6 +614,26 @@ static void test_later(void **state)
         {"all-down hold 1s max 0", "4:23", "outside 1..10000000"},
         {"all-down hold 1s min 0", "4:19", "accepted here: max"},
         {"slow-start 5", "4:13", "the unit is needed"},
+        {"slow-start 0s", "4:13", "outside 1ms..365d"},
+        {"all-down x", "4:11", "one of: refuse, any, hold"},
+        {"all-down any 1s", "4:15", "takes no argument"},
+        {"all-down hold 1s max", "4:19", "a value is missing: 1..10000000"},
+        {"on-up drain", "4:8", "an argument is missing: 1ms..365d"},
+        {"on-up x", "4:8", "one of: keep, reset, drain"},
+        {"on-up reset 1s", "4:14", "takes no argument"},
+        {"evict after 5", "4:2", "evict after 1..10000 failures in 1ms..365d [for 1ms..365d]"},
+        {"evict if 5 failures in 10s", "4:8", "one of: after"},
+        {"evict after 0 failures in 10s", "4:14", "outside 1..10000"},
+        {"evict after 10001 failures in 10s", "4:14", "outside 1..10000"},
+        {"evict after 5 times in 10s", "4:16", "one of: failures"},
+        {"evict after 5 failures within 10s", "4:25", "one of: in"},
+        {"evict after 5 failures in 10", "4:28", "the unit is needed"},
+        {"evict after 5 failures in 10s for", "4:32", "a value is missing: 1ms..365d"},
+        {"evict after 5 failures in 10s for 0s", "4:36", "outside 1ms..365d"},
+        {"evict after 5 failures in 10s or 5s", "4:32", "accepted here: for"},
+        {"server two 10.0.0.2:80 priority 0", "4:34", "outside 1..16"},
+        {"server two 10.0.0.2:80 priority 17", "4:34", "outside 1..16"},
+        {"server two 10.0.0.2:80 priority 2 backup", "4:9", "a backup comes after all priorities"},
         {"resolve 0s", "4:10", "outside 1ms..365d"},
         {"allow 10.0.0.0/33", "4:8", "outside 0..32"},
         {"deny everybody", "4:7", "accepted: 10.0.0.0/8"},
@@ -625,12 +671,19 @@ static void test_for_operators(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accepted),           cmocka_unit_test(test_refused_at_top),
-        cmocka_unit_test(test_refused_in_service), cmocka_unit_test(test_checks),
-        cmocka_unit_test(test_check_values),       cmocka_unit_test(test_udp_checks),
-        cmocka_unit_test(test_length_of_texts),    cmocka_unit_test(test_udp_values),
-        cmocka_unit_test(test_server_values),      cmocka_unit_test(test_later),
-        cmocka_unit_test(test_for_operators),      cmocka_unit_test(test_dialogues),
+        cmocka_unit_test(test_accepted),
+        cmocka_unit_test(test_refused_at_top),
+        cmocka_unit_test(test_refused_in_service),
+        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_check_values),
+        cmocka_unit_test(test_udp_checks),
+        cmocka_unit_test(test_length_of_texts),
+        cmocka_unit_test(test_udp_values),
+        cmocka_unit_test(test_server_values),
+        cmocka_unit_test(test_down),
+        cmocka_unit_test(test_later),
+        cmocka_unit_test(test_for_operators),
+        cmocka_unit_test(test_dialogues),
         cmocka_unit_test(test_check_addresses),
     };
 

@@ -83,6 +83,17 @@ static void test_every_directive(void **state)
     check_round_trip(with("", "balance leastconn"), "    balance leastconn\n");
     check_round_trip(with("", "balance source"), "    balance source\n");
     check_round_trip(with("", "balance random"), "    balance random\n");
+    check_round_trip(with("", ""), "    on-down keep\n    on-up keep\n    all-down refuse\n");
+    check_round_trip(with("", "on-down reset"), "    on-down reset\n");
+    check_round_trip(with("", "on-down drain 90s"), "    on-down drain 90s\n");
+    check_round_trip(with("", "on-up drain 1500ms"), "    on-up drain 1500ms\n");
+    check_round_trip(with("", "on-up reset"), "    on-up reset\n");
+    check_round_trip(with("", "all-down any"), "    all-down any\n");
+    check_round_trip(with("", "all-down hold 5s"), "    all-down hold 5s max 1000\n");
+    check_round_trip(with("", "evict after 5 failures in 10s"),
+                     "    evict after 5 failures in 10s for 30s\n");
+    check_round_trip(with("", "slow-start 30s"), "    slow-start 30s\n");
+    check_round_trip(with("", "server b 198.51.100.2 priority 16"), " weight 1 priority 16\n");
     check_round_trip(with("", "tries 100"), "    tries 100\n");
     check_round_trip(with("", "listen tcp 10.0.0.1:80"), "    listen tcp 10.0.0.1:80\n");
     check_round_trip(with("", "listen tcp [2001:db8::1]:80-90"),
