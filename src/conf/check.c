@@ -65,6 +65,12 @@ static void fill_check(struct conf_check *check)
         check->fast_ms = default_fast_ms(check->interval_ms);
 }
 
+static void fill_queue(struct conf_queue *queue)
+{
+    if (!queue->is_given)
+        *queue = (struct conf_queue){.max = CONF_QUEUE_MAX, .timeout_ms = CONF_QUEUE_TIMEOUT_MS};
+}
+
 static void fill_defaults(struct conf *conf)
 {
     fill_timeouts(&conf->defaults, &built_in_timeouts);
@@ -81,6 +87,7 @@ static void fill_defaults(struct conf *conf)
         if (!service->udp.has_responses)
             service->udp.responses = CONF_UDP_ANY_RESPONSES;
         fill_check(&service->check);
+        fill_queue(&service->queue);
     }
 }
 
@@ -235,6 +242,40 @@ static void warn_backups_only(const struct conf_service *service, struct conf_re
                          "service '%s' has backups only: they serve all the time", service->name);
 }
 
+bool conf_has_limits(const struct conf_service *service)
+{
+    for (size_t i = 0; i < service->n_servers; i++)
+        if (service->servers[i].maxconn > 0)
+            return true;
+    return false;
+}
+
+/* Who waits must be able to: a datagram cannot, and nobody sees an unprobed server come back. */
+static void check_waiting(const struct conf_service *service, struct conf_report *report)
+{
+    bool has_tcp = conf_transports(service) & CONF_TCP;
+    bool holds = service->all_down == CONF_ALL_DOWN_HOLD;
+
+    if (holds && service->n_listens > 0 && !has_tcp)
+        conf_report_error(
+            report, &service->place,
+            "service '%s': all-down hold: only TCP clients can wait; accepted without "
+            "a TCP listener: refuse, any",
+            service->name);
+    else if (holds && !conf_is_checked(service) && service->n_listens > 0)
+        conf_report_error(
+            report, &service->place,
+            "service '%s': all-down hold: with 'check none' nobody would see a server "
+            "come back; accepted with it: refuse, any",
+            service->name);
+    if (service->queue.is_given && !conf_has_limits(service))
+        conf_report_error(
+            report, &service->place,
+            "service '%s': queue: no server has a limit to wait for; add to a server: "
+            "maxconn 1..10000000",
+            service->name);
+}
+
 /* Whom a server was found to be on TCP, it is not told again on UDP. */
 static void check_servers(const struct conf_service *service, const struct listeners tables[2],
                           struct own_addrs *own, struct conf_report *report)
@@ -303,6 +344,7 @@ static void check_services(const struct conf *conf, const struct listeners table
         warn_hidden(&tables[0], &conf->services[i], report);
         warn_hidden(&tables[1], &conf->services[i], report);
         warn_backups_only(&conf->services[i], report);
+        check_waiting(&conf->services[i], report);
         warn_one_port_probed(&conf->services[i], report);
         warn_source(&conf->services[i], report);
         check_servers(&conf->services[i], tables, &own, report);

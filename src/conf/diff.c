@@ -249,6 +249,12 @@ static long write_servers(char sign, const struct conf_service *service,
     return n;
 }
 
+static const char *limit_text(uint32_t maxconn, char text[static ADDR_TEXT_MAX])
+{
+    snprintf(text, ADDR_TEXT_MAX, maxconn ? "%u" : "none", maxconn);
+    return text;
+}
+
 static long compare_server(const char *service, const struct conf_server *before,
                            const struct conf_server *after, FILE *stream)
 {
@@ -265,6 +271,9 @@ static long compare_server(const char *service, const struct conf_server *before
     if (before->priority != after->priority && ++n)
         fprintf(stream, "~ priority %s/%s %u -> %u\n", service, after->name, before->priority,
                 after->priority);
+    if (before->maxconn != after->maxconn && ++n)
+        fprintf(stream, "~ maxconn %s/%s %s -> %s\n", service, after->name,
+                limit_text(before->maxconn, old_text), limit_text(after->maxconn, new_text));
     if (before->is_backup != after->is_backup && ++n)
         fprintf(stream, "~ backup %s/%s %s\n", service, after->name,
                 before->is_backup ? "yes -> no" : "no -> yes");

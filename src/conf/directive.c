@@ -10,7 +10,7 @@ enum { ACCEPTED_TEXT_MAX = 400, WORD_MAX = 24 };
 static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
     {"server", NULL, SECTION_SERVICE, 2, 11, true, false, directive_server,
-     "server NAME HOST[:PORT] [weight 1..256] [priority 1..16] [backup]"},
+     "server NAME HOST[:PORT] [weight 1..256] [priority 1..16] [maxconn 1..10000000] [backup]"},
     {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen,
      "listen tcp|udp|both ADDRESS"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
@@ -61,6 +61,8 @@ static const struct directive directives[] = {
      "udp-on-down rebind|keep"},
     {"all-down", NULL, SECTION_SERVICE, 1, 4, false, false, directive_all_down,
      "all-down refuse|any|hold 1ms..365d [max 1..10000000]"},
+    {"queue", NULL, SECTION_SERVICE, 1, 3, false, false, directive_queue,
+     "queue 0..10000000 [timeout 1ms..365d]"},
     {"slow-start", NULL, SECTION_SERVICE, 1, 1, false, false, directive_slow_start,
      "slow-start 1ms..365d"},
     {"resolve", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_duration,

@@ -140,7 +140,7 @@ void directive_server(struct reader *reader, const struct lex_line *line)
         {.word = "weight", .kind = VALUE_NUMBER, .range = {1, CONF_WEIGHT_MAX}},
         {.word = "backup", .kind = VALUE_FLAG},
         {.word = "priority", .kind = VALUE_NUMBER, .range = {1, CONF_PRIORITY_MAX}},
-        {.word = "maxconn", .kind = VALUE_NUMBER, .range = {1, CONF_MAXCONN_MAX}, .is_later = true},
+        {.word = "maxconn", .kind = VALUE_NUMBER, .range = {1, CONF_MAXCONN_MAX}},
         {.word = "send-proxy", .kind = VALUE_CHOICE, .choices = versions, .is_later = true},
         {.word = NULL},
     };
@@ -158,6 +158,7 @@ void directive_server(struct reader *reader, const struct lex_line *line)
         server.addr = at.addr;
     server.weight = (uint32_t)values[0];
     server.is_backup = values[1] != 0;
+    server.maxconn = (uint32_t)values[3];
     server.priority = values[2] ? (uint32_t)values[2] : 1;
     if (server.is_backup && values[2])
         reader_error(reader, line, 1,

@@ -4,6 +4,7 @@
 
 #include "lb4/base/log_sink.h"
 #include "lb4/base/number.h"
+#include "lb4/conf/check.h"
 
 static void print_auto(const char *word, uint32_t n, bool is_auto, FILE *stream)
 {
@@ -100,6 +101,8 @@ static void print_server(const struct conf_server *server, FILE *stream)
     fprintf(stream, "%s weight %u", addr_port(&server->addr) != 0 ? port : "", server->weight);
     if (server->priority > 1)
         fprintf(stream, " priority %u", server->priority);
+    if (server->maxconn > 0)
+        fprintf(stream, " maxconn %u", server->maxconn);
     fputs(server->is_backup ? " backup\n" : "\n", stream);
 }
 
@@ -107,7 +110,8 @@ static void print_server(const struct conf_server *server, FILE *stream)
 static bool is_undecided(const struct conf_service *service)
 {
     return service->check.kind == CONF_CHECK_AUTO && service->n_servers == 1 &&
-           service->servers[0].host && (conf_transports(service) & CONF_TCP);
+           service->all_down != CONF_ALL_DOWN_HOLD && service->servers[0].host &&
+           (conf_transports(service) & CONF_TCP);
 }
 
 enum { BINARY_MIN = 64 }; /* bytes; chosen: short ones are easier to read as texts */
@@ -300,6 +304,14 @@ static void print_down(const struct conf_service *service, FILE *stream)
         print_duration("    slow-start", service->slow_start_ms, stream);
 }
 
+static void print_queue(const struct conf_queue *queue, FILE *stream)
+{
+    char text[NUMBER_TEXT_MAX];
+
+    fprintf(stream, "    queue %u timeout %s\n", queue->max,
+            number_format_duration(queue->timeout_ms, text));
+}
+
 /* "" = none. A path may hold anything. */
 static void print_address(const char *word, const char *text, FILE *stream)
 {
@@ -331,6 +343,8 @@ void conf_print_policy(const struct conf_service *service, FILE *stream)
     print_check(service, stream);
     fprintf(stream, "    tries %u\n", service->tries);
     print_down(service, stream);
+    if (conf_has_limits(service))
+        print_queue(&service->queue, stream);
     print_timeouts(&service->timeouts, stream);
     print_access(&service->access, stream);
     if (conf_transports(service) & CONF_UDP)

@@ -7,6 +7,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/pattern.h"
 #include "lb4/base/scope.h"
+#include "lb4/conf/check.h"
 
 enum { CHECK_JITTER_PART = 32 }; /* of the interval, where nothing is said; chosen */
 
@@ -242,6 +243,9 @@ struct service_plan plan_model(const struct conf_service *from)
         .all_down = from->all_down,
         .hold_ns = from->hold_ms * CLOCK_NS_PER_MS,
         .hold_max = from->hold_max,
+        .has_limits = conf_has_limits(from),
+        .queue_ns = from->queue.timeout_ms * CLOCK_NS_PER_MS,
+        .queue_max = from->queue.max,
         .on_down = from->on_down,
         .on_up = from->on_up,
         .evict = from->evict,

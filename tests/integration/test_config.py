@@ -216,7 +216,29 @@ BAD = {
         UDP_SERVICE.replace("check none", 'check send "" expect "x"'), "4:16",
         "no datagram, accepted in a service that listens on UDP only: 1..480"),
     "check sends too much": (UDP_SERVICE.replace("check none", f"check send {'x' * 481} expect x"),
-                             "4:16", "accepted: 0..480"),
+    "4:16",
+    "a queue too long",
+    "queue 10000001",
+    "4:11",
+    "outside 0..10000000",
+    "a limit of none",
+    "server two 198.51.100.2:80 maxconn 0",
+    "4:40",
+    "outside 1..10000000",
+    "a queue for nothing",
+    "queue 10",
+    "1:9",
+    "only TCP clients can wait",
+    "1:9",
+    "nobody would see a server come back",
+    "a hold of datagrams",
+    "check none",
+    "all-down hold 30s",
+    "1:9",
+    "no server has a limit to wait for",
+    "a hold that nobody ends",
+    "all-down hold 30s\ncheck none",
+    "accepted: 0..480",
     "two services in a circle": (GOOD_SERVICE.replace("198.51.100.1:80", "127.0.0.1:7001") +
                                  "service b {\n listen tcp :7001\n server x 198.51.100.1:1\n}\n",
                                  "3:12", "our own listener"),
@@ -229,7 +251,6 @@ NOT_IN_THIS_VERSION = (
     "maxconn 100",
     "resolve 30s", "allow 10.0.0.0/8", "deny 2001:db8::/32", "limit per-source 100",
     "affinity source 60s",
-    "server two 198.51.100.2:80 backup maxconn 10", "server two 198.51.100.2:80 maxconn 10",
     "server two 198.51.100.2:80 send-proxy v2", "server two unix:/run/x",
 )
 
@@ -252,6 +273,9 @@ GOOD = {
         "evict after 10000 failures in 1ms for 365d\nserver two 198.51.100.2:80 priority 16\n"
         "server three 198.51.100.3:80 backup"),
     "all-down hold": in_service("all-down hold 30s max 1000"),
+    "limits of servers": in_service(
+        "queue 100 timeout 5s\nserver two 198.51.100.2:80 backup maxconn 10\n"
+        "server three 198.51.100.3:80 maxconn 10000000"),
     "UDP": UDP_SERVICE,
     "UDP and TCP on one port": in_service("listen udp 127.0.0.1:7000\nlisten both :9000-9100\n"
                                           "udp-on-down keep\nudp-responses 0\nudp-sessions 1"),

@@ -11,7 +11,9 @@ enum {
     CONF_PRIORITY_MAX = 16, /* of a server; 1 is first */
     CONF_EVICT_MAX = 10000, /* failures of clients until a server is evicted; chosen */
     CONF_TRIES_MAX = 100,   /* servers tried for one client when connects time out */
-    CONF_COUNT_MAX = 100,   /* rise and fall of a check */
+    CONF_QUEUE_MAX = 1000,  /* clients that wait for a place where nothing else is said; chosen */
+    CONF_QUEUE_TIMEOUT_MS = 5000, /* ... each so long; chosen: a pause, not a hang */
+    CONF_COUNT_MAX = 100,         /* rise and fall of a check */
     CONF_SERVERS_MAX =
         4096, /* of one service; chosen: the roundrobin sequence stays below 2^20 entries */
     CONF_SERVERS_ALL_MAX = 262144, /* of all services together; chosen */

@@ -3,6 +3,8 @@
 #ifndef LB4_CONF_CHECK_H
 #define LB4_CONF_CHECK_H
 
+#include <stdbool.h>
+
 #include "lb4/conf/model.h"
 #include "lb4/conf/report.h"
 
@@ -14,5 +16,8 @@ enum { CONF_CHECK_INTERVAL_MS = 2000 }; /* of a `check` line that names none */
  * behind a wildcard listener.
  * Returns 0, or -EINVAL: the report has errors, from this or from the reading. */
 int conf_check(struct conf *conf, struct conf_report *report);
+
+/* Does a server of it have a limit of its own? */
+bool conf_has_limits(const struct conf_service *service);
 
 #endif

@@ -89,6 +89,8 @@ void directive_on_up(struct reader *reader, const struct lex_line *line);
 void directive_evict(struct reader *reader, const struct lex_line *line);
 void directive_slow_start(struct reader *reader, const struct lex_line *line);
 void directive_all_down(struct reader *reader, const struct lex_line *line);
+/* directive_queue.c: */
+void directive_queue(struct reader *reader, const struct lex_line *line);
 /* directive_udp.c: */
 void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
 void directive_udp_responses(struct reader *reader, const struct lex_line *line);

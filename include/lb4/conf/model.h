@@ -13,6 +13,7 @@
 
 #include "lb4/base/addr.h"
 #include "lb4/conf/bounds.h"
+#include "lb4/conf/log_place.h"
 #include "lb4/conf/policy.h"
 
 /* Where a word stood. `file` is owned by the struct conf, or is the constant "command line". */
@@ -40,6 +41,7 @@ struct conf_server {
     uint32_t weight;   /* 1..CONF_WEIGHT_MAX, default 1 */
     uint32_t priority; /* 1..CONF_PRIORITY_MAX, default 1: the others serve when none before it is
                           up */
+    uint32_t maxconn;  /* connections that it gets at once, 1..CONF_MAXCONN_MAX; 0 = no limit */
     bool is_backup;    /* serves when no other server is up */
 };
 
@@ -56,6 +58,7 @@ struct conf_service {
     enum conf_all_down all_down;
     uint64_t hold_ms;             /* CONF_ALL_DOWN_HOLD: a client waits so long at most */
     uint32_t hold_max;            /* ... and so many of them; default 1000 */
+    struct conf_queue queue;      /* used where a server has a maxconn */
     struct conf_farewell on_down; /* of a server's connections when it goes down */
     struct conf_farewell on_up;   /* ... of those on others when a better one is back */
     struct conf_evict evict;
@@ -75,26 +78,16 @@ static inline unsigned conf_transports(const struct conf_service *service)
     return transports;
 }
 
-/* Are the servers of the service probed? Without a `check` line: if there are several, and the
- * service listens on TCP. With a single one there is nothing to choose, and a probe could only do
- * harm; over UDP there is no question that every server answers. */
+/* Are the servers of the service probed? Without a `check` line: if the service listens on TCP, and
+ * there are several, or clients wait for one to return. With a single one there is nothing to
+ * choose, and a probe could only do harm; no question is answered by every UDP server. */
 static inline bool conf_is_checked(const struct conf_service *service)
 {
     if (service->check.kind == CONF_CHECK_AUTO)
-        return service->n_servers > 1 && (conf_transports(service) & CONF_TCP);
+        return (service->n_servers > 1 || service->all_down == CONF_ALL_DOWN_HOLD) &&
+               (conf_transports(service) & CONF_TCP);
     return service->check.kind != CONF_CHECK_NONE;
 }
-
-enum conf_log_kind { CONF_LOG_STDERR, CONF_LOG_FILE, CONF_LOG_SYSLOG };
-enum { CONF_FACILITY_DAEMON = 3 }; /* RFC 3164 4.1.1 */
-
-/* Where the log goes, and in which form. */
-struct conf_log {
-    enum conf_log_kind kind;
-    bool is_json;
-    int facility;                 /* CONF_LOG_SYSLOG: see log_facility_word() */
-    char path[CONF_FILE_MAX + 1]; /* CONF_LOG_FILE: absolute */
-};
 
 struct conf {
     uint32_t workers;  /* 1..CONF_WORKERS_MAX; 0 = auto: one for each CPU this process may use */

@@ -38,6 +38,13 @@ struct conf_evict {
     uint64_t for_ms; /* default 30 s */
 };
 
+/* Clients that wait for a place on a server, as all have as many connections as they may. */
+struct conf_queue {
+    bool is_given;
+    uint32_t max;        /* so many of them, 0..CONF_MAXCONN_MAX; default 1000 */
+    uint64_t timeout_ms; /* each so long at most; default 5 s */
+};
+
 enum conf_check_kind {
     CONF_CHECK_AUTO, /* nothing was written: conf_is_checked() */
     CONF_CHECK_NONE,

@@ -56,6 +56,9 @@ struct service_plan {
     enum conf_all_down all_down;
     uint64_t hold_ns;  /* CONF_ALL_DOWN_HOLD */
     uint32_t hold_max; /* the same */
+    bool has_limits;   /* a server has a maxconn */
+    uint64_t queue_ns; /* then clients wait so long for a place at most */
+    uint32_t queue_max;
     struct conf_farewell on_down;
     struct conf_farewell on_up;
     struct conf_evict evict;
@@ -68,6 +71,7 @@ struct service_plan {
 /* One server of a plan. */
 struct service_seat {
     struct backend *backend;
+    uint32_t maxconn;     /* 0 = no limit */
     uint32_t weight;      /* that is to count */
     uint32_t conf_weight; /* what the configuration says */
     uint32_t wish;        /* of one that is added: PICK_DRAIN, PICK_MAINT */

@@ -87,6 +87,11 @@ static void test_lines(void **state)
         {SERVICE("server s3 10.0.0.3:80"),
          SERVICE("server s3 10.0.0.3:80 priority 2\non-down reset\nslow-start 9s"),
          "~ on-down of a keep -> reset\n+ slow-start 9s of a\n~ priority a/s3 1 -> 2\n"},
+        {SERVICE("server s3 10.0.0.3:80"), SERVICE("server s3 10.0.0.3:80 maxconn 5"),
+         "+ queue 1000 timeout 5s of a\n~ maxconn a/s3 none -> 5\n"},
+        {SERVICE("server s3 10.0.0.3:80 maxconn 5"),
+         SERVICE("queue 7 timeout 5s\nserver s3 10.0.0.3:80 maxconn 6"),
+         "~ queue of a 1000 timeout 5s -> 7 timeout 5s\n~ maxconn a/s3 5 -> 6\n"},
         {SERVICE("server s3 10.0.0.3:80"), SERVICE("server s3 10.0.0.4:81 weight 2 backup"),
          "~ address a/s3 10.0.0.3:80 -> 10.0.0.4:81\n~ weight a/s3 1 -> 2\n"
          "~ backup a/s3 no -> yes\n"},

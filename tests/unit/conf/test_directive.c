@@ -182,7 +182,8 @@ static void test_refused_in_service(void **state)
         {"listen tcp :80 accept-proxy", "4:17", "accept-proxy from CIDR"},
         {"listen tcp :80 accept from x", "4:17", "one of: accept-proxy"},
         {"server one 10.0.0.2:80", "4:9", "server 'one' is defined already, at t:3:9"},
-        {"server two", "4:2", "server NAME HOST[:PORT] [weight 1..256] [priority 1..16] [backup]"},
+        {"server two", "4:2",
+         "server NAME HOST[:PORT] [weight 1..256] [priority 1..16] [maxconn 1..10000000] [backup]"},
         {"server a/b 10.0.0.2:80", "4:9", "1..64 of A-Z a-z"},
         {"server two :80", "4:13", "a server needs a host"},
         {"server two 10.0.0.2:1-2", "4:13", "one port, or none"},
@@ -200,7 +201,13 @@ static void test_refused_in_service(void **state)
         {"server two 10.0.0.2:80 backup backup", "4:32", "'backup' is given twice"},
         {"server two 10.0.0.2:80 backup 1", "4:32", "unknown word '1'"},
         {"server two 10.0.0.2:80 backup weight 0", "4:39", "outside 1..256"},
-        {"server two 10.0.0.2:80 maxconn 5", "4:25", "'maxconn' is not in this version"},
+        {"server two 10.0.0.2:80 maxconn 10000001", "4:33", "outside 1..10000000"},
+        {"queue", "4:2", "queue 0..10000000 [timeout 1ms..365d]"},
+        {"queue 10000001", "4:8", "outside 0..10000000"},
+        {"queue all", "4:8", "not a number in 0..10000000"},
+        {"queue 5 timeout", "4:10", "a value is missing: 1ms..365d"},
+        {"queue 5 timeout 0s", "4:18", "outside 1ms..365d"},
+        {"queue 5 for 1s", "4:10", "accepted here: timeout"},
         {"server two 10.0.0.2:80 maxconn 0", "4:33", "outside 1..10000000"},
         {"server two 10.0.0.2:80 send-proxy v2", "4:25", "not in this version"},
         {"server two 10.0.0.2:80 send-proxy v3", "4:36", "one of: v1, v2"},
@@ -589,6 +596,17 @@ static void test_down(void **state)
                      &conf);
     assert_int_equal(conf.services[0].hold_max, 7);
     assert_int_equal(conf.services[0].evict.for_ms, 2000);
+    conf_free(&conf);
+    conf_text_accept(in_service("queue 0 timeout 2s\n server two 10.0.0.2:80 maxconn 10000000"),
+                     &conf);
+    assert_int_equal(conf.services[0].queue.max, 0);
+    assert_int_equal(conf.services[0].queue.timeout_ms, 2000);
+    assert_int_equal(conf.services[0].servers[0].maxconn, 0);
+    assert_int_equal(conf.services[0].servers[1].maxconn, 10000000);
+    conf_free(&conf);
+    conf_text_accept(in_service("server two 10.0.0.2:80 maxconn 1"), &conf);
+    assert_int_equal(conf.services[0].queue.max, 1000);
+    assert_int_equal(conf.services[0].queue.timeout_ms, 5000);
     conf_free(&conf);
 }
 

@@ -92,6 +92,11 @@ static void test_every_directive(void **state)
     check_round_trip(with("", "all-down hold 5s"), "    all-down hold 5s max 1000\n");
     check_round_trip(with("", "evict after 5 failures in 10s"),
                      "    evict after 5 failures in 10s for 30s\n");
+    check_round_trip(with("", "server two 10.0.0.2:80 maxconn 7"), "    queue 1000 timeout 5s\n");
+    check_round_trip(with("", "queue 9 timeout 300ms\nserver two 10.0.0.2:80 maxconn 7"),
+                     "    queue 9 timeout 300ms\n");
+    check_round_trip(with("", "server two 10.0.0.2:80 maxconn 7"),
+                     "server two 10.0.0.2:80 weight 1 maxconn 7\n");
     check_round_trip(with("", "slow-start 30s"), "    slow-start 30s\n");
     check_round_trip(with("", "server b 198.51.100.2 priority 16"), " weight 1 priority 16\n");
     check_round_trip(with("", "tries 100"), "    tries 100\n");
