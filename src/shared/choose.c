@@ -77,12 +77,13 @@ static struct pick_load limit_of(const struct search *search)
 static bool search_range(const struct choice *choice, struct search *search, size_t from, size_t to)
 {
     const struct backend_slot *slots = choice->slots;
+    const uint32_t away = PICK_UNUSABLE | (choice->minds_full ? PICK_FULL : 0);
     struct pick_load limit = limit_of(search);
 
     for (size_t at = from; at < to; at++) {
         uint32_t standing = atomic_load_explicit(&slots[at].standing, memory_order_relaxed);
         uint32_t active = atomic_load_explicit(&slots[at].active, memory_order_relaxed);
-        bool is_unusable = standing & PICK_UNUSABLE;
+        bool is_unusable = standing & away;
 
         if (is_unusable | !pick_is_less((struct pick_load){active, standing}, limit))
             continue;
@@ -228,17 +229,17 @@ struct backend *choice_make(struct choice *choice, const struct addr *client)
     return chosen ? chosen : choice_least(choice);
 }
 
-/* A trial is for one client: false = it is another thread's. */
-static bool may_have(struct backend *backend)
+bool choice_may_have(struct backend *backend)
 {
     return !(backend_standing(backend) & PICK_TRIAL) ||
            backend_clear(backend, PICK_TRIAL) & PICK_TRIAL;
 }
 
-struct backend *service_choose(struct service *service, const struct service_client *client)
+struct choice choice_begin(struct service *service, const struct service_client *client)
 {
     const struct service_plan *plan = service_plan(service);
-    struct choice choice = {
+
+    return (struct choice){
         .service = service,
         .plan = plan,
         .slots = service->slots,
@@ -247,9 +248,14 @@ struct backend *service_choose(struct service *service, const struct service_cli
         .random = client->random,
         .spares_fresh = choice_follows_load(plan) && client->random >> 31,
     };
+}
+
+struct backend *service_choose(struct service *service, const struct service_client *client)
+{
+    struct choice choice = choice_begin(service, client);
     struct backend *chosen = choice_make(&choice, client->addr);
 
-    if (chosen && !may_have(chosen))
+    if (chosen && !choice_may_have(chosen))
         chosen = choice_make(&choice, client->addr);
     if (chosen)
         backend_acquire(chosen);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lb4/shared/choice.h"
+#include "lb4/shared/place.h"
 
 static const struct pick_set nobody; /* was tried */
 
@@ -22,11 +23,13 @@ static bool view_init(struct view *view, struct service *service, struct foresig
     atomic_init(&view->ticket, atomic_load_explicit(&service->ticket, memory_order_relaxed));
     view->slots = calloc(plan->n_backends, sizeof(*view->slots));
     view->ret = ret;
-    view->choice = (struct choice){.service = service,
-                                   .plan = plan,
-                                   .slots = view->slots,
-                                   .ticket = &view->ticket,
-                                   .tried = &nobody};
+    view->choice =
+        (struct choice){.service = service,
+                        .plan = plan,
+                        .slots = view->slots,
+                        .ticket = &view->ticket,
+                        .tried = &nobody,
+                        .minds_full = plan->transports & CONF_TCP && place_minds_full(plan)};
     for (size_t i = 0; view->slots && i < plan->n_backends; i++) {
         const struct backend *backend = &service->backends[i];
 
@@ -50,8 +53,8 @@ static void describe(struct view *view)
         server->standing = choice_standing_at(&view->choice, i);
         server->active = choice_load_at(&view->choice, i).active;
         server->rank = choice_rank_at(&view->choice, i);
-        if (server->rank > ret->best_rank)
-            ret->best_rank = server->rank;
+        if (pick_rank(server->standing, false) > ret->best_rank)
+            ret->best_rank = pick_rank(server->standing, false);
     }
     for (size_t i = 0; i < plan->n_sequence; i++)
         ret->servers[plan->sequence[i]].turns++;
@@ -265,6 +268,18 @@ static bool share_all(struct view *view, const struct addr *client)
     return share_out(view, client, 0.5);
 }
 
+/* Whatever the odds are among those that have a place: the client waits for another. */
+static void find_full(struct view *view, const struct addr *client)
+{
+    struct foresight *ret = view->ret;
+
+    if (!ret->plan->has_limits || !(ret->plan->transports & CONF_TCP))
+        return;
+    ret->is_full = place_must_wait(&view->choice, choice_make(&view->choice, client));
+    for (size_t i = 0; ret->is_full && i < ret->n; i++)
+        ret->servers[i].odds = 0;
+}
+
 int service_foresee(struct service *service, const struct addr *client, struct foresight *ret)
 {
     const struct service_plan *plan = service_plan(service);
@@ -279,6 +294,7 @@ int service_foresee(struct service *service, const struct addr *client, struct f
         describe(&view);
         queue_up(&view, client);
         is_whole = share_all(&view, client);
+        find_full(&view, client);
     }
     for (size_t i = 0; is_whole && i < ret->n; i++)
         ret->n_likely += ret->servers[i].odds > 0;

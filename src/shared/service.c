@@ -112,6 +112,7 @@ void service_retire(struct service *service)
         backend->state = BACKEND_GONE;
     }
     service->is_gone = true;
+    waiting_wake_all(service);
 }
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -163,6 +164,7 @@ struct service *service_table_add(struct service_table *table, const char *name)
         return NULL;
     }
     udp_room_set_limit(&service->udp_room, UINT32_MAX);
+    service->waiting = (struct waiting){.crew = table->crew};
     snprintf(service->name, sizeof(service->name), "%s", name);
     service->is_used = true;
     if (index == table->n_services)
@@ -208,7 +210,8 @@ static int table_open(struct service_table *table)
     *table = (struct service_table){0};
     table->services = reserve_memory(SERVICE_TABLE_MAX, sizeof(*table->services));
     table->by_number = reserve_memory(SERVICE_STATS_MAX, sizeof(struct backend *));
-    return table->services && table->by_number ? 0 : -ENOMEM;
+    table->crew = calloc(1, sizeof(*table->crew));
+    return table->services && table->by_number && table->crew ? 0 : -ENOMEM;
 }
 
 int service_table_init(struct service_table *table, const struct conf *conf)
@@ -229,5 +232,6 @@ void service_table_fini(struct service_table *table)
             service_table_drop(table, &table->services[i]);
     reserve_release(table->services, SERVICE_TABLE_MAX, sizeof(*table->services));
     reserve_release(table->by_number, SERVICE_STATS_MAX, sizeof(struct backend *));
+    free(table->crew);
     *table = (struct service_table){0};
 }

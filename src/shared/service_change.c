@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/shared/place.h"
+
 /* --- prepare ---------------------------------------------------------------------------------- */
 
 /* The present check goes on if nothing about it changes, as the prober's attempts point to it. */
@@ -114,6 +116,7 @@ static int take_seat(struct service_table *table, struct service *service,
     seat->weight = server->weight;
     seat->conf_weight = server->weight;
     seat->is_backup = server->is_backup;
+    seat->maxconn = server->maxconn;
     if (seat->backend) {
         if (seat->backend->conf_weight == server->weight)
             seat->weight = backend_weight(seat->backend);
@@ -202,6 +205,7 @@ int service_prepare_weight(struct service *service, const struct backend *backen
             (struct service_seat){.backend = seated,
                                   .weight = seated == backend ? weight : backend_weight(seated),
                                   .conf_weight = seated->conf_weight,
+                                  .maxconn = backend_limit(seated),
                                   .is_backup = backend_standing(seated) & PICK_BACKUP};
     }
     ret->plan = plan_new(plan, ret->seats, ret->n_seats);
@@ -278,6 +282,7 @@ void service_commit(struct service_change *change)
         struct service_seat *seat = &change->seats[i];
 
         seat->backend->conf_weight = seat->conf_weight;
+        place_set_limit(service, seat->backend, seat->maxconn);
         if (seat->backend->state == BACKEND_SERVING)
             backend_configure(seat->backend, seat_standing(seat));
     }
@@ -292,6 +297,9 @@ void service_activate(struct service_change *change)
 {
     admit_added(change);
     retire_left_out(change);
+    for (size_t i = 0; i < change->n_seats; i++)
+        place_review(change->service, change->seats[i].backend);
+    waiting_wake_all(change->service);
 }
 
 void service_change_fini(struct service_table *table, struct service_change *change)

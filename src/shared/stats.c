@@ -108,6 +108,7 @@ void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t
     for (size_t i = 0; i < n_blocks; i++) {
         add_service(&blocks[i].services[index], ret);
         add_udp(&blocks[i].services[index].udp, &ret->udp);
+        stats_add_waiting(&blocks[i].services[index].waiting, &ret->waiting);
     }
 }
 

@@ -5,12 +5,12 @@
  * array of the service, so that a look at 1,000 servers is a look at 125 cache lines. Neither
  * moves, so threads may hold pointers; a place is used again only after shared/service.h says so.
  *
- * `active` is the number of connections that chose this server, those still connecting too; one
- * backend_acquire() at the choice, one backend_release() at the end. `standing` (enum
- * pick_standing) has a writer for each flag, hence read-modify-write: workers set PICK_SUSPECT,
- * PICK_DOUBT and PICK_PROVEN; the prober clears them, and owns PICK_DOWN and PICK_FRESH; the prober
- * sets PICK_TRIAL, and the worker whose client gets it clears it; control sets PICK_NEW, and the
- * prober clears it with its first verdict; control owns the others and the weight. */
+ * `active` is the number of connections that chose this server, those still connecting too;
+ * shared/place.h takes and gives back. `standing` (enum pick_standing) has a writer for each flag,
+ * hence read-modify-write: workers set PICK_SUSPECT, PICK_DOUBT and PICK_PROVEN; the prober clears
+ * them, and owns PICK_DOWN and PICK_FRESH; the prober sets PICK_TRIAL, and the worker whose client
+ * gets it clears it; control sets PICK_NEW, and the prober clears it with its first verdict;
+ * PICK_FULL is place.h's; control owns the others and the weight. */
 #ifndef LB4_SHARED_BACKEND_H
 #define LB4_SHARED_BACKEND_H
 
@@ -39,15 +39,15 @@ enum backend_state {                  /* what control makes of a place */
 struct backend {
     /* Constant while the place is taken, but for the era and the notes. */
     struct backend_slot *slot;
-    uint32_t index;       /* in its service, and in its slots */
-    uint32_t stats_index; /* in stats_block.servers and the prober's counters */
-    bool is_local;        /* an address of this machine: a connect may end up at itself */
-    _Atomic uint32_t era; /* written by the prober */
-    struct addr addr;     /* port 0: the port that the client asked for */
-    struct note health;   /* the prober's last word about it */
-    struct note wish;     /* the operator's; control writes it, since 0 = no wish */
+    uint32_t index;           /* in its service, and in its slots */
+    uint32_t stats_index;     /* in stats_block.servers and the prober's counters */
+    bool is_local;            /* an address of this machine: a connect may end up at itself */
+    _Atomic uint32_t era;     /* written by the prober */
+    _Atomic uint32_t maxconn; /* written by control, for shared/place.h; 0 = no limit */
+    struct addr addr;         /* port 0: the port that the client asked for */
+    struct note health;       /* the prober's last word about it */
+    struct note wish;         /* the operator's; control writes it, since 0 = no wish */
     char name[CONF_NAME_MAX + 1];
-
     /* Control's own. */
     enum backend_state state;
     uint32_t conf_weight;            /* what the configuration says; the slot has what counts */

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lb4/shared/choose.h"
 #include "lb4/shared/service.h"
 
 struct choice {
@@ -20,6 +21,7 @@ struct choice {
     const struct pick_set *tried;
     uint32_t random;
     bool spares_fresh;
+    bool minds_full; /* passes over PICK_FULL, as a TCP client must */
 };
 
 /* How good a server is, or the one found so far. */
@@ -41,9 +43,11 @@ static inline uint32_t choice_standing_at(const struct choice *choice, size_t in
 
 static inline uint32_t choice_rank_at(const struct choice *choice, size_t index)
 {
-    if (pick_set_has(choice->tried, index))
+    uint32_t standing = choice_standing_at(choice, index);
+
+    if (pick_set_has(choice->tried, index) || (standing & PICK_FULL && choice->minds_full))
         return PICK_RANK_NONE;
-    return pick_rank(choice_standing_at(choice, index), choice->spares_fresh);
+    return pick_rank(standing, choice->spares_fresh);
 }
 
 static inline struct pick_load choice_load_at(const struct choice *choice, size_t index)
@@ -67,6 +71,12 @@ enum {
     CHOICE_REJECTIONS_MAX = 16
 }; /* draws for one server under random; chosen: 1 in 65,536
       choices gives up where half is usable */
+
+/* For a client, of the service's own slots and tickets, that does not mind full servers. */
+struct choice choice_begin(struct service *service, const struct service_client *client);
+
+/* A trial is for one client: false = it is another thread's. */
+bool choice_may_have(struct backend *backend);
 
 /* The least loaded of the best rank; one of several, each with the same odds. NULL: there is none.
  */

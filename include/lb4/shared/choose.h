@@ -15,7 +15,8 @@ struct service_client {
 };
 
 /* Choose a server of the best rank (pick.h) that was not tried, by the policy of the service, and
- * take a place on it: the caller owes one backend_release(). NULL: no server is usable, or all
+ * take a place on it, full or not: the caller owes one place_give_back(). TCP clients are for
+ * place_take() (place.h). NULL: no server is usable, or all
  * usable ones were tried. Thread: any worker. */
 struct backend *service_choose(struct service *service, const struct service_client *client);
 

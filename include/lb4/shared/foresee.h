@@ -31,6 +31,7 @@ struct foresight {
     size_t n;
     uint32_t best_rank; /* of all */
     uint32_t n_likely;  /* servers with odds above 0 */
+    bool is_full;       /* a TCP client's servers have no place for it */
 };
 
 /* 4,096 servers take about a millisecond. Returns 0 or -ENOMEM. Thread: control. */

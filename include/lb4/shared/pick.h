@@ -12,7 +12,8 @@
 /* A server's standing, one word: its weight, and what keeps clients away from it. No flag = a
  * primary in good health. */
 enum pick_standing {
-    PICK_WEIGHT_MASK = 0xffff,
+    PICK_WEIGHT_MASK = 0x1ff,
+    PICK_FULL = 1 << 14,    /* has as many connections as it may; for TCP clients only, place.h */
     PICK_BACKUP = 1 << 16,  /* configured: serves when no primary is up */
     PICK_DOWN = 1 << 17,    /* by probes: not usable */
     PICK_SUSPECT = 1 << 18, /* a client's connect failed, no probe has answered since */

@@ -21,6 +21,7 @@
 #include "lb4/shared/backend.h"
 #include "lb4/shared/plan.h"
 #include "lb4/shared/udp_room.h"
+#include "lb4/shared/waiting.h"
 
 enum {
     /* Places, twice what a configuration may name: the other half is for those that are gone but
@@ -40,6 +41,7 @@ struct service {
     uint32_t index;           /* in stats_block.services and in the workers' notes */
     struct udp_room udp_room; /* for its sessions, over all workers */
     char name[CONF_NAME_MAX + 1];
+    struct waiting waiting; /* clients that do */
 
     /* Control's own. */
     size_t n_places;   /* that were ever taken */
@@ -55,12 +57,21 @@ struct service_table {
     size_t n_backends;          /* numbers (stats_index) below may be taken */
     struct backend **by_number; /* SERVICE_STATS_MAX; NULL = free */
     size_t first_free;          /* no number below is free */
+    struct waiting_crew *crew;  /* workers, whose clients may wait */
 };
 
 /* The present plan, for the rest of this turn. Acquire: what control wrote into it is seen. */
 static inline const struct service_plan *service_plan(const struct service *service)
 {
     return atomic_load_explicit(&service->plan, memory_order_acquire);
+}
+
+/* Do its clients wait for a server, or for a place on one? */
+static inline bool service_may_wait(const struct service *service)
+{
+    const struct service_plan *plan = service_plan(service);
+
+    return plan->all_down == CONF_ALL_DOWN_HOLD || plan->has_limits;
 }
 
 /* Of the place `index`, below n_backends of a plan. */

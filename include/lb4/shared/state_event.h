@@ -16,7 +16,8 @@
 struct state_event {
     const char *service;
     const char *server; /* NULL: the service as a whole */
-    const char *state;  /* a word: up down suspect new drain maint ready flapping unknown */
+    const char *state;  /* a word: up down suspect new drain maint ready flapping unknown;
+                           of a service also holding released */
     const char *why;    /* NULL: the state and the sentence say it all */
     uint64_t lasted_ns; /* the state before; 0 = not known, or none */
 };

@@ -14,6 +14,7 @@
 #include "lb4/shared/counter.h"
 #include "lb4/shared/histogram.h"
 #include "lb4/shared/stats_udp.h"
+#include "lb4/shared/stats_waiting.h"
 #include "lb4/shared/stats_worker.h"
 
 /* Why a connection ended: the vocabulary of log, counters and tests. The first cause wins. */
@@ -48,6 +49,7 @@ struct stats_service {
     struct histogram session_ns;    /* of connections that ended, from accept to end */
     struct histogram session_bytes; /* of the same, both directions together */
     struct stats_udp udp;
+    struct stats_waiting waiting;
 };
 
 struct stats_server {
@@ -88,6 +90,7 @@ struct stats_service_sum {
     struct histogram_sum session_ns;
     struct histogram_sum session_bytes;
     struct stats_udp_sum udp;
+    struct stats_waiting_sum waiting;
 };
 
 struct stats_server_sum {

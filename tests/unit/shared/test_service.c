@@ -191,8 +191,8 @@ static void test_out_of_memory(void **state)
             assert_null(table.services);
             service_table_fini(&table);
         }
-        /* serving, seats, check, plan; weights, turns, sequence; servers, walks, entries */
-        assert_int_equal(n, policy == CONF_BALANCE_LEASTCONN ? 4 : 7);
+        /* crew, serving, seats, check, plan; weights, turns, sequence; servers, walks, entries */
+        assert_int_equal(n, policy == CONF_BALANCE_LEASTCONN ? 5 : 8);
         service_table_fini(&table);
     }
 }
