@@ -216,6 +216,7 @@ static void set_wish(struct command_call *call, const struct command_target *tar
 
     snapshot_take_server(call->from, target->service, target->backend, &snapshot);
     store(target, before, wish);
+    waiting_wake_all(target->service);
     entry = (struct history_entry){.at_ns = clock_now_ns(),
                                    .lasted_ns = snapshot.since_s * CLOCK_NS_PER_S,
                                    .standing = backend_standing(target->backend)};

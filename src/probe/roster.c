@@ -143,6 +143,7 @@ static void start_over(struct prober *prober, struct probe *probe)
     schedule_set(&prober->schedule, &probe->entry, UINT64_MAX);
     backend_exonerate(probe->backend);
     backend_clear(probe->backend, PICK_DOWN | PICK_FRESH | PICK_NEW | PICK_DOUBT | PICK_PROVEN);
+    waiting_wake_all(probe->service);
     begin_probe(prober, probe_init(prober, probe->service, probe->backend));
     probe->told_health = told_health;
     probe->told_ns = told_ns;

@@ -52,6 +52,7 @@ static void unspare(struct probe *probe, uint64_t now_ns)
     probe->cleared_ns = now_ns;
     backend_exonerate(probe->backend);
     backend_clear(probe->backend, PICK_DOUBT);
+    waiting_wake_all(probe->service);
 }
 
 /* All clients at once would be too many for a look: if it is still silent, each who comes before
@@ -70,6 +71,7 @@ void trust_unmark(struct probe *probe, uint64_t now_ns)
     }
     backend_set(probe->backend, PICK_TRIAL);
     probe->unmark_ns = now_ns + TRIAL_NS;
+    waiting_wake_all(probe->service);
 }
 
 void trust_prove(struct probe *probe, uint64_t now_ns)

@@ -15,6 +15,7 @@ static const uint64_t FRESH_NS = 2 * 1000000000ull; /* a server that came back g
                                                        connections show in the load */
 
 enum {
+    SEEN_BY_CLIENTS = PICK_UNUSABLE | PICK_SUSPECT | PICK_TRIAL, /* a choice depends on these */
     REASON_MAX = 128,
     UNKNOWN_TOLD = 3 /* in a row, before it is worth a line; chosen */
 };
@@ -231,6 +232,13 @@ static void log_report(const struct probe *probe, enum health_report report,
     }
 }
 
+static const char *fate_word(const struct service_plan *plan)
+{
+    if (plan->all_down == CONF_ALL_DOWN_HOLD)
+        return "wait";
+    return plan->transports == CONF_UDP ? "get no answer" : "are reset";
+}
+
 /* Servers that flap would fill the log here, too: the loss of all is told once in a hold. */
 static void log_service(struct prober *prober, const struct probe *probe, uint64_t hold_ns,
                         uint64_t now_ns)
@@ -253,9 +261,8 @@ static void log_service(struct prober *prober, const struct probe *probe, uint64
         const struct state_event event = {
             .service = service->name, .state = "down", .why = "no server is up"};
 
-        state_event_tell(
-            LOG_LEVEL_ERROR, &event, "service %s: no server is up, clients %s", service->name,
-            service_plan(service)->transports == CONF_UDP ? "get no answer" : "are reset");
+        state_event_tell(LOG_LEVEL_ERROR, &event, "service %s: no server is up, clients %s",
+                         service->name, fate_word(service_plan(service)));
         *told =
             (struct prober_service){.is_told_lost = true, .has_told = true, .lost_told_ns = now_ns};
     }
@@ -459,6 +466,7 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
     enum health_report report = health_take(&probe->health, &rules, outcome, is_suspect, now_ns);
     bool has_turned = probe->health.is_usable != before.is_usable;
     bool was_new = probe->is_new;
+    uint32_t standing = backend_standing(probe->backend) & SEEN_BY_CLIENTS;
 
     count(&prober->checks[probe->backend->stats_index], outcome);
     log_outcome(probe, outcome, now_ns);
@@ -475,4 +483,6 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
         log_service(prober, probe, health_hold_ns(&rules), now_ns);
     admit(probe, outcome);
     verdict_note_judged(prober, probe);
+    if ((backend_standing(probe->backend) & SEEN_BY_CLIENTS) != standing)
+        waiting_wake_all(probe->service);
 }

@@ -166,7 +166,8 @@ uint64_t access_next_due_ns(const struct access *access)
 
 static uint64_t connect_end_ns(const struct conn *conn, uint64_t now_ns)
 {
-    bool is_connected = conn->state != CONN_CONNECTING && conn->connected_ns != 0;
+    bool is_connected =
+        conn->state != CONN_CONNECTING && conn->state != CONN_WAITING && conn->connected_ns != 0;
 
     return is_connected ? conn->connected_ns : now_ns;
 }
@@ -182,8 +183,9 @@ void access_note_conn(struct access_line *line, const struct conn *conn, uint64_
     line->values[SERVICE].text = conn->service->name;
     line->values[SERVER].text = conn->backend ? conn->backend->name : NULL;
     line->values[LISTENER].addr = NULL;
-    line->values[QUEUE].number = 0;
-    line->values[CONNECT].number = connect_end_ns(conn, now_ns) - conn->accepted_ns;
+    line->values[QUEUE].number = parking_waited_ns(conn, now_ns);
+    line->values[CONNECT].number =
+        connect_end_ns(conn, now_ns) - conn->accepted_ns - line->values[QUEUE].number;
     line->values[TOTAL].number = now_ns - conn->accepted_ns;
     line->values[IN].number = conn->up.n_received;
     line->values[OUT].number = conn->down.n_received;

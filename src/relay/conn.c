@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/shared/place.h"
 
 static void side_init(struct flow_side *side, enum source_kind kind, int fd)
 {
@@ -46,8 +47,10 @@ struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
     flow_init(&conn->down);
     deadline_init(&conn->deadline);
     deadline_init(&conn->tick);
+    list_init(&conn->parked);
     conn->service = service;
     conn->accepted_ns = relay->loop->now_ns;
+    conn->arrival = relay->n_arrived++;
     conn->peer = *peer;
     live_append(relay, conn);
     access_begin(&relay->access.tcp, service, &conn->tick, conn->accepted_ns);
@@ -60,7 +63,7 @@ void conn_drop_server(struct conn *conn)
 {
     loop_close(&conn->server.source);
     if (conn->backend)
-        backend_release(conn->backend);
+        place_give_back(conn->service, conn->backend);
     conn->backend = NULL;
 }
 
@@ -99,6 +102,8 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     if (conn->reason == CLOSE_NONE)
         conn->reason = reason;
     access_note_conn(&line, conn, relay->loop->now_ns);
+    if (conn->state == CONN_WAITING)
+        parking_leave(relay, conn, WAITING_TURNED_AWAY);
     flow_fini(&conn->up, &relay->flow);
     flow_fini(&conn->down, &relay->flow);
     side_close(&conn->server, ending);

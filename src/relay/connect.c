@@ -3,7 +3,6 @@
 #include <errno.h>
 
 #include "lb4/base/sock.h"
-#include "lb4/shared/choose.h"
 
 static const uint64_t SPURNED_NS = 1000 * 1000000ull; /* chosen: some round trips, and far less than
                                                          a server's own log-in time-out */
@@ -95,16 +94,46 @@ static int begin(struct tcp_relay *relay, struct conn *conn)
     return 0;
 }
 
-enum connect_result connect_next(struct tcp_relay *relay, struct conn *conn)
+enum place_result connect_find(struct tcp_relay *relay, struct conn *conn, struct backend **ret)
+{
+    const struct service_client client = {
+        .addr = &conn->peer, .tried = &conn->tried, .random = next_random(relay)};
+
+    return place_take(conn->service, &client, ret);
+}
+
+bool connect_has_left(const struct conn *conn)
+{
+    return conn->client.has_hangup && !sock_has_input(conn->client.source.fd);
+}
+
+/* No server for it now. It waits for a place among those it may have; or, if trouble of its servers
+ * is the reason, for one that comes back: nothing of it was read, so it has lost nothing but time.
+ */
+static enum connect_result find_nobody(struct tcp_relay *relay, struct conn *conn,
+                                       enum place_result found)
+{
+    enum waiting_for what = found == PLACE_FULL ? WAITING_PLACE : WAITING_SERVER;
+
+    if (!service_may_wait(conn->service))
+        return give_up(relay, conn, failure_reason(conn));
+    if (connect_has_left(conn))
+        return give_up(relay, conn, CLOSE_CLIENT_FIN);
+    if (what == WAITING_PLACE || waiting_is_lost(conn->service)) {
+        if (parking_enter(relay, conn, what))
+            return CONNECT_WAITS;
+        if (parking_is_open(relay, conn->service, what))
+            stats_add(&service_stats(relay, conn)->waiting.refused, 1);
+    }
+    return give_up(relay, conn, what == WAITING_PLACE ? CLOSE_LIMIT : failure_reason(conn));
+}
+
+enum connect_result connect_taken(struct tcp_relay *relay, struct conn *conn)
 {
     for (;;) {
-        const struct service_client client = {
-            .addr = &conn->peer, .tried = &conn->tried, .random = next_random(relay)};
+        enum place_result found;
         int error;
 
-        conn->backend = service_choose(conn->service, &client);
-        if (!conn->backend)
-            return give_up(relay, conn, failure_reason(conn));
         if (conn->connect_error)
             stats_add(&service_stats(relay, conn)->redispatches, 1);
         if (conn->n_tries < UINT16_MAX)
@@ -114,7 +143,17 @@ enum connect_result connect_next(struct tcp_relay *relay, struct conn *conn)
             return CONNECT_PENDING;
         if (leave_server(relay, conn, -error))
             return give_up(relay, conn, CLOSE_ERROR);
+        found = connect_find(relay, conn, &conn->backend);
+        if (found != PLACE_TAKEN)
+            return find_nobody(relay, conn, found);
     }
+}
+
+enum connect_result connect_next(struct tcp_relay *relay, struct conn *conn)
+{
+    enum place_result found = connect_find(relay, conn, &conn->backend);
+
+    return found == PLACE_TAKEN ? connect_taken(relay, conn) : find_nobody(relay, conn, found);
 }
 
 static enum connect_result try_next(struct tcp_relay *relay, struct conn *conn, int error)
@@ -178,7 +217,9 @@ enum connect_result connect_on_timeout(struct tcp_relay *relay, struct conn *con
         return try_next(relay, conn, ETIMEDOUT);
     if (leave_server(relay, conn, ETIMEDOUT))
         return give_up(relay, conn, CLOSE_ERROR);
-    return give_up(relay, conn, CLOSE_CONNECT_FAILED);
+    if (conn->client.error)
+        return give_up(relay, conn, conn->reason);
+    return find_nobody(relay, conn, PLACE_NOBODY);
 }
 
 /* The client may have asked for it, with nonsense: reason to look, not to judge. */

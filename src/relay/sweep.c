@@ -10,6 +10,8 @@ static const char *state_word(const struct conn *conn)
     switch (conn->state) {
     case CONN_CONNECTING:
         return "connecting";
+    case CONN_WAITING:
+        return "waiting";
     case CONN_RELAYING:
         return conn->is_half_closed ? "half_closed" : "open";
     case CONN_RESETTING:

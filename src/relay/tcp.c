@@ -17,6 +17,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/sock.h"
 #include "lb4/relay/connect.h"
+#include "lb4/relay/resume.h"
 #include "lb4/shared/reserve.h"
 
 static const uint64_t LINGER_NS = 10 * 1000000ull;        /* chosen: DESIGN 10-20 ms */
@@ -62,23 +63,30 @@ static int adopt_access(struct tcp_relay *relay, const struct service *service)
 int tcp_relay_adopt(struct tcp_relay *relay, const struct service *service)
 {
     const struct service_plan *plan = service_plan(service);
+    bool holds = plan->all_down == CONF_ALL_DOWN_HOLD;
     struct deadline_set *set = &relay->deadlines;
     struct conn_timeouts timeouts = {
         .connect = deadline_set_list(set, plan->connect_ns, 0),
         .idle = deadline_set_list(set, plan->idle_ns, deadline_slack_ns(plan->idle_ns)),
         .half_close =
             deadline_set_list(set, plan->half_close_ns, deadline_slack_ns(plan->half_close_ns)),
+        .hold = holds ? deadline_set_list(set, plan->hold_ns, 0) : NULL,
+        .queue = plan->has_limits ? deadline_set_list(set, plan->queue_ns, 0) : NULL,
     };
 
-    bool is_whole = timeouts.connect && timeouts.idle && timeouts.half_close;
+    bool is_whole = timeouts.connect && timeouts.idle && timeouts.half_close &&
+                    !holds == !timeouts.hold && !plan->has_limits == !timeouts.queue;
     const struct conn_timeouts *left = is_whole ? &relay->timeouts[service->index] : &timeouts;
 
     deadline_list_leave(left->connect);
     deadline_list_leave(left->idle);
     deadline_list_leave(left->half_close);
+    deadline_list_leave(left->hold);
+    deadline_list_leave(left->queue);
     if (!is_whole)
         return -ENOMEM;
     relay->timeouts[service->index] = timeouts;
+    resume_soon(relay);
     return adopt_access(relay, service);
 }
 
@@ -116,6 +124,8 @@ int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services
     if (!error)
         error = access_init(&relay->access);
     if (!error)
+        error = parking_init(&relay->parking);
+    if (!error)
         error = fixed_init(relay);
     return error ? error : timeouts_init(relay, services);
 }
@@ -125,6 +135,7 @@ void tcp_relay_fini(struct tcp_relay *relay)
     flow_context_fini(&relay->flow);
     deadline_set_fini(&relay->deadlines);
     access_fini(&relay->access);
+    parking_fini(&relay->parking);
     reserve_release(relay->timeouts, SERVICE_TABLE_MAX, sizeof(*relay->timeouts));
     relay->timeouts = NULL;
 }
@@ -275,6 +286,7 @@ static void connect_step(struct tcp_relay *relay, struct conn *conn, enum connec
 {
     switch (result) {
     case CONNECT_PENDING:
+    case CONNECT_WAITS:
     case CONNECT_FAILED:
         break;
     case CONNECT_DONE:
@@ -295,6 +307,11 @@ void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const 
         loop_add(relay->loop, &conn->client.source, LOOP_EDGE)) {
         conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
         return;
+    }
+    if (service_may_wait(service)) {
+        conn->waiting_era = waiting_era(&service->waiting);
+        if (waiting_is_any(&service->waiting) && resume_queue_up(relay, conn))
+            return;
     }
     connect_step(relay, conn, connect_next(relay, conn));
 }
@@ -321,6 +338,9 @@ void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits
         if (conn->client.error && conn->reason == CLOSE_NONE)
             client_gone(relay, conn);
         break;
+    case CONN_WAITING:
+        resume_on_client(relay, conn);
+        break;
     case CONN_RELAYING:
     case CONN_RESETTING:
         progress(relay, conn);
@@ -343,6 +363,7 @@ void tcp_on_server(struct tcp_relay *relay, struct source *source, uint32_t bits
         flow_side_note(&conn->server, bits);
         progress(relay, conn);
         break;
+    case CONN_WAITING:
     case CONN_CLOSED:
         break;
     }
@@ -358,6 +379,9 @@ static void conn_expired(struct tcp_relay *relay, struct conn *conn)
             connect_step(relay, conn, connect_next(relay, conn));
         else
             connect_step(relay, conn, connect_on_timeout(relay, conn));
+        break;
+    case CONN_WAITING:
+        resume_on_timeout(relay, conn);
         break;
     case CONN_RELAYING:
         conn_close(relay, conn, conn->is_half_closed ? CLOSE_HALF_CLOSE : CLOSE_IDLE,
@@ -393,6 +417,7 @@ void tcp_expire(struct tcp_relay *relay)
 
     while ((deadline = deadline_set_expire(&relay->deadlines, &at, relay->loop->told_ns)))
         conn_expired(relay, container_of(deadline, struct conn, deadline));
+    resume_look(relay);
     expire_young(relay);
     access_expire(&relay->access, relay->loop->now_ns);
 }
@@ -406,6 +431,8 @@ uint64_t tcp_next_due_ns(const struct tcp_relay *relay)
 {
     uint64_t due_ns = deadline_set_earliest(&relay->deadlines, access_next_due_ns(&relay->access));
 
+    if (relay->parking.look_ns < due_ns)
+        due_ns = relay->parking.look_ns;
     if (relay->young != &relay->live) {
         uint64_t old_ns = container_of(relay->young, struct conn, link)->accepted_ns + YOUNG_NS;
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lb4/base/sock_udp.h"
+#include "lb4/shared/place.h"
 
 static const char *const end_words[] = {
     [UDP_END_IDLE] = "idle",   [UDP_END_RESPONSES] = "responses", [UDP_END_EVICTED] = "evicted",
@@ -106,7 +107,7 @@ int udp_session_bind(struct udp_relay *relay, struct udp_session *session, struc
     }
     close_socket(relay, session, old.fd);
     if (session->backend) {
-        backend_release(session->backend);
+        place_give_back(session->service, session->backend);
         stats_add(&udp_stats(relay, session->service)->rebinds, 1);
     } else {
         stats_add(&udp_stats(relay, session->service)->sessions, 1);
@@ -195,7 +196,7 @@ void udp_session_close(struct udp_relay *relay, struct udp_session *session, enu
     access_note_session(&line, session, end_words[reason], relay->loop->now_ns);
     close_socket(relay, session, source_take_fd(&session->source));
     if (session->backend) {
-        backend_release(session->backend);
+        place_give_back(session->service, session->backend);
         stats_add(&udp_stats(relay, session->service)->ended, 1);
         access_say(&line);
     }

@@ -11,6 +11,7 @@
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
 #include "lb4/shared/choose.h"
+#include "lb4/shared/place.h"
 
 /* splitmix64, as in connect.c */
 static uint32_t next_random(struct udp_relay *relay)
@@ -56,7 +57,7 @@ static int bind_to(struct udp_relay *relay, struct udp_session *session, struct 
         return 0;
     if (fd >= 0)
         close(fd);
-    backend_release(backend);
+    place_give_back(session->service, backend);
     return error;
 }
 

@@ -6,6 +6,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
+#include "lb4/relay/resume.h"
 #include "lb4/shared/reserve.h"
 #include "lb4/worker/accept.h"
 
@@ -80,6 +81,7 @@ static int worker_init(struct worker *worker, const struct worker_group_options 
     error = tcp_relay_init(&worker->relay, options->services, &options->relay);
     if (error)
         return error;
+    waiting_crew_join(options->services->crew, &worker->mailbox, worker->relay.parking.marks);
     source_init(&worker->mailbox_source, SOURCE_MAILBOX, worker->mailbox.event_fd);
     error = loop_add(&worker->loop, &worker->mailbox_source, LOOP_LEVEL);
     return error ? error : listeners_add(worker);
@@ -135,6 +137,7 @@ int worker_group_init(struct worker_group *group, size_t n_workers,
                                    .listeners = options->listeners};
     capacity_init(&group->capacity, options->maxconn);
     udp_room_init(&group->udp_room, options->udp_sessions);
+    options->services->crew->n = 0;
     error = group_alloc(group, n_workers);
     for (size_t i = 0; !error && i < n_workers; i++)
         error = worker_init(&group->workers[i], options);
@@ -164,6 +167,7 @@ static void start_draining(struct worker *worker)
     if (worker->is_draining)
         return;
     worker->is_draining = true;
+    resume_start_draining(&worker->relay);
     for (size_t i = 0; i < worker->n_listeners; i++)
         accept_close(worker, &worker->listeners[i]);
     udp_side_start_draining(&worker->udp);
@@ -229,6 +233,8 @@ static void on_mailbox(struct worker *worker)
         worker_take_change(worker);
     if (requests & MAILBOX_SWEEP)
         take_sweep(worker);
+    if (requests & MAILBOX_WAITING)
+        resume_woken(&worker->relay);
     if (requests & MAILBOX_RESET)
         worker->is_resetting = true;
     if (requests & MAILBOX_UDP_ROOM)

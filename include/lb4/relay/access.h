@@ -6,8 +6,9 @@
  *
  * (one line); of a UDP session with " transport=udp datagrams_in=1 datagrams_out=1" at its end.
  *    listener     the address and port that the client asked for
- *    queue_ms     until a server was looked for; 0 in this version, nobody waits
- *    connect_ms   until the server was connected, or the last one given up: all tries together
+ *    queue_ms     that the client has waited for a server, or a place on one; 0 over UDP
+ *    connect_ms   beside that until the server was connected, or the last one given up: all tries
+ *                 together
  *    tries        servers that were asked
  *    in, out      bytes that the client, the server has sent
  * Where the service wants none, the end of each is a debug line.

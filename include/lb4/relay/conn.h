@@ -2,7 +2,7 @@
  * all connections of one worker share.
  *
  * A connection belongs to one worker from its accept to its end. It owns both sockets, one place on
- * its server (backend_acquire) and one of maxconn; conn_close() is the only end and gives all of
+ * its server (shared/place.h) and one of maxconn; conn_close() is the only end and gives all of
  * them back, once. The memory stays until conn_reap(), as the running batch may still name it. */
 #ifndef LB4_RELAY_CONN_H
 #define LB4_RELAY_CONN_H
@@ -18,6 +18,8 @@
 #include "lb4/relay/access.h"
 #include "lb4/relay/flow.h"
 #include "lb4/relay/meter.h"
+#include "lb4/relay/parking.h"
+#include "lb4/relay/timeouts.h"
 #include "lb4/shared/capacity.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
@@ -25,6 +27,7 @@
 
 enum conn_state {
     CONN_CONNECTING, /* to a server; nothing of the client's has been read */
+    CONN_WAITING,    /* for a server; the same, and there is no server's socket */
     CONN_RELAYING,
     CONN_RESETTING, /* one side has failed: deliver what it had sent, then reset the other */
     CONN_CLOSED     /* on relay->dead */
@@ -44,30 +47,27 @@ struct conn {
     struct deadline deadline; /* connect, idle, half-close, or the next look at a reset; by state */
     struct deadline tick;     /* the next access line of one that lives long */
     struct list link;         /* relay->live in order of accept, then relay->dead */
+    struct list parked;       /* CONN_WAITING: in its room */
     struct service *service;
     struct backend *backend; /* NULL: no place is held */
     struct pick_set tried;   /* until the first byte has moved */
     uint64_t accepted_ns;
-    uint64_t connected_ns; /* CONN_CONNECTING: when the connect began */
+    uint64_t connected_ns; /* CONN_CONNECTING, CONN_WAITING: when that began */
+    uint64_t waited_ns;    /* before that */
     uint64_t reset_by_ns;  /* CONN_RESETTING: deliver until then */
     struct addr peer;
-    uint32_t n_timeouts; /* connects that timed out */
-    uint32_t era;        /* of the server, before the connect (shared/backend.h) */
-    int connect_error;   /* errno of the last failed connect, 0 = none */
-    uint16_t asked_port; /* that the client connected to */
-    uint16_t n_tries;    /* servers that were asked; stays at the last it can hold */
+    uint32_t n_timeouts;  /* connects that timed out */
+    uint32_t era;         /* of the server, before the connect (shared/backend.h) */
+    uint32_t waiting_era; /* of the service, before any server was tried (shared/waiting.h) */
+    int connect_error;    /* errno of the last failed connect, 0 = none */
+    uint32_t arrival;     /* which of the worker's connections it is, in order; wraps */
+    uint16_t asked_port;  /* that the client connected to */
+    uint16_t n_tries;     /* servers that were asked; stays at the last it can hold */
     enum conn_state state : 8;
+    enum waiting_for waits_for : 8;
     enum close_reason reason : 8; /* why it is ending; CLOSE_NONE while nothing says so */
     bool is_half_closed : 1;      /* one FIN has been passed on */
     struct meter meter;           /* when operators look */
-};
-
-/* The deadlines of one service: lists are shared by equal durations, the connection's state tells
- * which one is meant. */
-struct conn_timeouts {
-    struct deadline_list *connect;
-    struct deadline_list *idle;
-    struct deadline_list *half_close;
 };
 
 /* What the connections of one worker share. Embedded in the worker, used by its thread alone. */
@@ -87,9 +87,11 @@ struct tcp_relay {
     struct deadline_list *at_once;     /* what has to wait for the end of the turn */
     struct deadline_list *reset_after; /* the longest that a reset waits */
     struct conn_timeouts *timeouts;    /* by service->index */
+    struct parking parking;
     struct access access;
     uint64_t random; /* where ties of a choice are broken */
     uint32_t n_live;
+    uint32_t n_arrived;
 };
 
 /* What tcp_relay_init() needs beside. */

@@ -8,15 +8,24 @@
 #include <stdint.h>
 
 #include "lb4/relay/conn.h"
+#include "lb4/shared/place.h"
 
 enum connect_result {
     CONNECT_PENDING, /* a connect is under way, its deadline runs */
     CONNECT_DONE,    /* conn->server is connected; the caller starts to relay */
+    CONNECT_WAITS,   /* no server can be had now: the client is parked (relay/parking.h) */
     CONNECT_FAILED   /* no server is left: the connection is closed, with a reset to the client */
 };
 
 /* Choose a server and begin. Never CONNECT_DONE. */
 enum connect_result connect_next(struct tcp_relay *relay, struct conn *conn);
+
+/* The choice alone, and the rest alone: conn->backend is the server, with a place taken. */
+enum place_result connect_find(struct tcp_relay *relay, struct conn *conn, struct backend **ret);
+enum connect_result connect_taken(struct tcp_relay *relay, struct conn *conn);
+
+/* Has the client ended without a byte that a server could answer? */
+bool connect_has_left(const struct conn *conn);
 
 /* An event of the server's socket while connecting. */
 enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn, uint32_t bits);

@@ -29,6 +29,9 @@ struct rig {
     size_t n_fds;     /* of this process before the rig was opened */
 };
 
+/* What a test wants to be different about the service. */
+static void (*rig_adjust)(struct conf_service *service);
+
 /* One service over these servers, in turn, so that the first connection goes to the first. */
 static inline void rig_open(struct rig *rig, const struct addr *servers, size_t n,
                             uint32_t max_pipes)
@@ -51,6 +54,8 @@ static inline void rig_open(struct rig *rig, const struct addr *servers, size_t 
         conf_servers[i].addr = servers[i];
         conf_servers[i].weight = 1;
     }
+    if (rig_adjust)
+        rig_adjust(&service);
     memset(rig, 0, sizeof(*rig));
     rig->n_fds = sockets_count_fds();
     assert_int_equal(service_table_init(&rig->services, &conf), 0);
