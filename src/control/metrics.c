@@ -39,6 +39,11 @@ static const struct family service_families[] = {
      OF_SERVICE(stats.connections)},
     {"lb4_redispatches_total", "counter", "Connects that went on to another server.",
      OF_SERVICE(stats.redispatches)},
+    {"lb4_queue_active", "gauge", "Clients that wait for a server, or for a place on one.",
+     OF_SERVICE(stats.waiting.active)},
+    {"lb4_queue_total", "counter", "Clients that began to wait.", OF_SERVICE(stats.waiting.begun)},
+    {"lb4_queue_refused_total", "counter", "Clients that could not wait: too many did.",
+     OF_SERVICE(stats.waiting.refused)},
     {"lb4_service_servers", "gauge", "Servers of the configuration.", OF_SERVICE(n_servers)},
     {"lb4_service_servers_usable", "gauge", "Servers that take new clients now.",
      OF_SERVICE(n_usable)},
@@ -119,6 +124,24 @@ static void write_closed(const struct rows *rows, struct reply *reply)
             exposition_label(reason, sizeof(reason), "reason",
                              close_reason_word((enum close_reason)k));
             exposition_sample(reply, "lb4_closed_total", row->labels, reason, row->stats.closed[k]);
+        }
+    }
+}
+
+static void write_waits(const struct rows *rows, struct reply *reply)
+{
+    exposition_family(reply, "lb4_queue_ended_total", "counter",
+                      "Clients that waited, by outcome.");
+    for (size_t i = 0; i < rows->n_services; i++) {
+        const struct row_service *row = &rows->services[i];
+
+        for (size_t k = 0; k < WAITING_ENDS; k++) {
+            char outcome[64] = "";
+
+            exposition_label(outcome, sizeof(outcome), "outcome",
+                             waiting_end_word((enum waiting_end)k));
+            exposition_sample(reply, "lb4_queue_ended_total", row->labels, outcome,
+                              row->stats.waiting.ended[k]);
         }
     }
 }
@@ -312,6 +335,7 @@ static void write_rows(const struct rows *rows, struct reply *reply)
 {
     write_services(rows, service_families, N_FAMILIES(service_families), false, reply);
     write_closed(rows, reply);
+    write_waits(rows, reply);
     write_directions(rows, reply);
     write_services(rows, udp_families, N_FAMILIES(udp_families), true, reply);
     write_dropped(rows, reply);

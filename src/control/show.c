@@ -46,6 +46,7 @@ static void add_service(struct table *table, const struct snapshot_service *serv
     table_number(table, stats->bytes_out + stats->udp.bytes_out);
     table_number(table, stats->udp.active);
     table_number(table, stats->udp.sessions);
+    table_number(table, stats->waiting.active);
     if (table_json_field(table, "closed_by_reason"))
         append_reasons(table->reply, stats);
 }
@@ -53,8 +54,8 @@ static void add_service(struct table *table, const struct snapshot_service *serv
 enum command_result show_services(struct command_call *call)
 {
     static const char *const columns[] = {
-        "service", "listeners", "policy",    "servers_up", "servers",   "active", "total",
-        "closed",  "bytes_in",  "bytes_out", "udp_active", "udp_total", NULL};
+        "service", "listeners", "policy",    "servers_up", "servers",   "active",  "total",
+        "closed",  "bytes_in",  "bytes_out", "udp_active", "udp_total", "waiting", NULL};
     const struct service_table *services = call->from->services;
     struct snapshot_service service;
     struct table table;
@@ -89,6 +90,7 @@ static void add_server(struct table *table, const struct snapshot_server *server
     table_number(table, server->stats.checks_ok);
     table_number(table, server->stats.checks_failed);
     table_number(table, server->stats.checks_unknown);
+    table_number(table, server->maxconn);
     if (table_json_field(table, "health"))
         reply_json_string(table->reply, server->health);
 }
@@ -146,6 +148,7 @@ enum command_result show_servers(struct command_call *call)
                                           "checks_ok",
                                           "checks_failed",
                                           "checks_unknown",
+                                          "maxconn",
                                           NULL};
     const struct service_table *services = call->from->services;
     const char *word = call->n_words > 2 ? call->words[2] : NULL;

@@ -12,6 +12,7 @@
 #include "lb4/conf/print.h"
 #include "lb4/control/reload.h"
 #include "lb4/control/report.h"
+#include "lb4/shared/place.h"
 
 /* --- services --------------------------------------------------------------------------------- */
 
@@ -138,6 +139,7 @@ void snapshot_take_server(const struct snapshot_from *from, const struct service
     ret->weight = standing & PICK_WEIGHT_MASK;
     ret->is_backup = standing & PICK_BACKUP;
     ret->active = backend_active(backend);
+    ret->maxconn = backend_limit(backend);
     take_notes(backend, standing, ret);
     report_sum_server(&sources, backend, &ret->stats);
 }

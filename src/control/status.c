@@ -99,6 +99,7 @@ static void put_server(const struct snapshot_server *server, struct reply *reply
     put_text(reply, "why", server->why);
     put_number(reply, "weight", server->weight);
     put_flag(reply, "backup", server->is_backup);
+    put_number(reply, "maxconn", server->maxconn);
     put_number(reply, "active", server->active);
     put_number(reply, "total", server->stats.connections);
     put_number(reply, "connect_failures", server->stats.connect_failures);
@@ -164,6 +165,17 @@ static void put_udp(const struct stats_udp_sum *udp, struct reply *reply)
     close_with(reply, "}},");
 }
 
+static void put_waiting(const struct stats_waiting_sum *waiting, struct reply *reply)
+{
+    reply_text(reply, "\"waiting\":{");
+    put_number(reply, "active", waiting->active);
+    put_number(reply, "total", waiting->begun);
+    put_number(reply, "refused", waiting->refused);
+    for (size_t i = 0; i < WAITING_ENDS; i++)
+        put_number(reply, waiting_end_word((enum waiting_end)i), waiting->ended[i]);
+    close_with(reply, "},");
+}
+
 static void put_service(const struct snapshot_from *from, const struct service *service,
                         struct reply *reply)
 {
@@ -183,6 +195,7 @@ static void put_service(const struct snapshot_from *from, const struct service *
     put_number(reply, "bytes_out", snapshot.stats.bytes_out);
     put_number(reply, "redispatches", snapshot.stats.redispatches);
     put_closed(&snapshot.stats, reply);
+    put_waiting(&snapshot.stats.waiting, reply);
     put_udp(&snapshot.stats.udp, reply);
     put_servers(from, service, reply);
     reply_text(reply, "},");

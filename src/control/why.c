@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lb4/base/clock.h"
+#include "lb4/base/number.h"
 #include "lb4/conf/endpoint.h"
 #include "lb4/conf/print.h"
 #include "lb4/control/connections.h"
@@ -15,6 +17,7 @@
 static const uint64_t TURN_NS = 5 * 1000000000ull; /* as in connections.c */
 
 enum {
+    FATE_MAX = 96,         /* "A connection would wait up to 365d; 10000000 of 10000000 wait." */
     WHO_MAX = 64,          /* "none of 4096 servers takes clients" */
     NAMED_MAX = 8,         /* servers that a sentence names; chosen */
     SENTENCE_MAX = 1024,   /* bytes with the NUL: NAMED_MAX names and some words */
@@ -73,9 +76,40 @@ static const char *what_comes(const struct why *why)
     return why->foresight.plan->transports & CONF_TCP ? "connection" : "session";
 }
 
+/* What becomes of a connection for which there is no server, or no place on one. */
+static const char *connection_fate(const struct why *why, char text[static FATE_MAX])
+{
+    const struct service_plan *plan = why->foresight.plan;
+    const struct waiting *waiting = &why->service->waiting;
+    enum waiting_for what = why->foresight.is_full ? WAITING_PLACE : WAITING_SERVER;
+    uint32_t max = why->foresight.is_full                 ? plan->queue_max
+                   : plan->all_down == CONF_ALL_DOWN_HOLD ? plan->hold_max
+                                                          : 0;
+    uint64_t ns = why->foresight.is_full ? plan->queue_ns : plan->hold_ns;
+    uint32_t n = waiting_count(waiting, what);
+    char time[NUMBER_TEXT_MAX];
+
+    if (max == 0)
+        return "A connection is reset.";
+    if (n >= max)
+        snprintf(text, FATE_MAX, "A connection is reset, as %u of %u wait.", n, max);
+    else
+        snprintf(text, FATE_MAX, "A connection would wait up to %s; %u of %u wait.",
+                 number_format_duration(ns / CLOCK_NS_PER_MS, time), n, max);
+    return text;
+}
+
+static void say_full(struct why *why)
+{
+    char fate[FATE_MAX];
+
+    say(why, "All servers are full. %s", connection_fate(why, fate));
+}
+
 static void say_nobody(struct why *why)
 {
     unsigned transports = why->foresight.plan->transports;
+    char fate[FATE_MAX];
 
     size_t n = snapshot_n_servers(why->service);
     char who[WHO_MAX] = "the only server takes no clients";
@@ -83,7 +117,7 @@ static void say_nobody(struct why *why)
     if (n != 1)
         snprintf(who, sizeof(who), "none of %zu servers takes clients", n);
     say(why, "Nobody would be taken: %s. %s%s%s", who,
-        transports & CONF_TCP ? "A connection is reset." : "",
+        transports & CONF_TCP ? connection_fate(why, fate) : "",
         transports == CONF_TCP_AND_UDP ? " " : "",
         transports & CONF_UDP ? "A datagram is dropped." : "");
 }
@@ -128,12 +162,18 @@ static void say_before(struct why *why)
     if (why->foresight.plan->transports & CONF_TCP && limit > 0 &&
         capacity_used(&from->group->capacity) >= limit)
         say(why, "lb4 holds its most of %u connections: a client waits until one ends.", limit);
+    if (why->foresight.n_likely > 0 && waiting_is_any(&why->service->waiting))
+        say(why, "Clients wait for servers, and are served first: %u.",
+            waiting_count(&why->service->waiting, WAITING_SERVER) +
+                waiting_count(&why->service->waiting, WAITING_PLACE));
 }
 
 static void say_choice(struct why *why)
 {
     say_before(why);
-    if (why->foresight.n_likely == 0)
+    if (why->foresight.is_full)
+        say_full(why);
+    else if (why->foresight.n_likely == 0)
         say_nobody(why);
     else if (why->foresight.n_likely == 1)
         say_certain(why);

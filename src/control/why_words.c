@@ -182,7 +182,10 @@ const char *why_reason(const struct foresight *foresight, size_t index, const ch
     bool tells = server->standing & PICK_SUSPECT; /* why it is one; of others all is well */
     const char *other = taken && names_another(foresight, server) ? taken : "";
 
-    if (server->rank == PICK_RANK_NONE)
+    if (server->standing & PICK_FULL && server->odds <= 0 && !(server->standing & PICK_UNUSABLE))
+        snprintf(text, WHY_TEXT_MAX, "full: it has %u connections, as many as it may",
+                 server->active);
+    else if (server->rank == PICK_RANK_NONE)
         snprintf(text, WHY_TEXT_MAX, "%s%s%s", away_word(server->standing), colon, note);
     else if (server->rank == foresight->best_rank)
         snprintf(text, WHY_TEXT_MAX, "%s%s%s%s%s%s%s", front_word(server->standing),

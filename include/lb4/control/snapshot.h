@@ -65,7 +65,8 @@ struct snapshot_server {
     char why[SNAPSHOT_WHY_MAX];
     uint32_t weight;
     bool is_backup;
-    uint32_t active; /* connections and UDP sessions */
+    uint32_t active;  /* connections and UDP sessions */
+    uint32_t maxconn; /* of them at once; 0 = no limit */
     struct stats_server_sum stats;
 };
 

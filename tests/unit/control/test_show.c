@@ -14,12 +14,14 @@ static void test_services(void **state)
     stats_add(&rig.stats.services[0].udp.bytes_in, 1);
     stats_add(&rig.stats.services[0].udp.sessions, 4);
     stats_add(&rig.stats.services[0].udp.ended, 1);
+    stats_add(&rig.stats.services[0].waiting.begun, 5);
+    stats_add(&rig.stats.services[0].waiting.ended[WAITING_SERVED], 3);
     backend_set(rig_server(0, 1), PICK_DOWN);
     rig_expect("show services",
                "service\tlisteners\tpolicy\tservers_up\tservers\tactive\ttotal\tclosed\tbytes_in\t"
-               "bytes_out\tudp_active\tudp_total\n"
-               "db\ttcp/:5432,both/127.0.0.1:53-54\tleastconn\t1\t2\t2\t5\t3\t11\t0\t3\t4\n"
-               "one\ttcp/127.0.0.1:80\troundrobin\t1\t1\t0\t0\t0\t0\t0\t0\t0\n"
+               "bytes_out\tudp_active\tudp_total\twaiting\n"
+               "db\ttcp/:5432,both/127.0.0.1:53-54\tleastconn\t1\t2\t2\t5\t3\t11\t0\t3\t4\t2\n"
+               "one\ttcp/127.0.0.1:80\troundrobin\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\n"
                "ok\n");
     rig_ask("show services --json");
     assert_non_null(strstr(rig.text, "\"closed\":3,\"bytes_in\":11,"));
@@ -38,9 +40,9 @@ static void test_servers(void **state)
     note_write(&rig_server(0, 0)->health, clock_now_ns() - 5 * CLOCK_NS_PER_S, "why not");
     rig_expect("show servers db",
                "service\tserver\taddress\tstate\tsince\twhy\tweight\tbackup\tactive\ttotal\t"
-               "connect_failures\tchecks_ok\tchecks_failed\tchecks_unknown\n"
-               "db\ta\t10.0.0.1:5432\tup\t5\twhy not\t1\tno\t1\t7\t2\t3\t1\t0\n"
-               "db\tb\t10.0.0.2\tup\t0\t-\t2\tyes\t0\t0\t0\t0\t0\t0\n"
+               "connect_failures\tchecks_ok\tchecks_failed\tchecks_unknown\tmaxconn\n"
+               "db\ta\t10.0.0.1:5432\tup\t5\twhy not\t1\tno\t1\t7\t2\t3\t1\t0\t0\n"
+               "db\tb\t10.0.0.2\tup\t0\t-\t2\tyes\t0\t0\t0\t0\t0\t0\t0\n"
                "ok\n");
     rig_ask("show servers one/a --json");
     assert_non_null(strstr(rig.text, "[{\"service\":\"one\",\"server\":\"a\",\"address\":"
