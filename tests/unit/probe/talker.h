@@ -102,9 +102,9 @@ static inline void talker_wrong(const struct service_check *check, const void *b
     assert_string_equal(talker.reason, reason);
 }
 
-/* No prefix of a good answer up to `n_needed` is good, nor wrong before its end. */
-static inline void talker_prefixes(const struct service_check *check, const void *bytes,
-                                   size_t n_needed)
+/* No prefix up to `n_needed` is good, nor wrong before its end. */
+static inline void talker_waits(const struct service_check *check, const void *bytes,
+                                size_t n_needed)
 {
     for (size_t n = 0; n < n_needed; n++) {
         assert_int_equal(talker_hear(check, bytes, n, TALKER_WHOLE), TALK_MORE);
@@ -112,6 +112,13 @@ static inline void talker_prefixes(const struct service_check *check, const void
         if (n == 0)
             assert_string_equal(talker.reason, "hung up without an answer");
     }
+}
+
+/* The same, and then it is good. */
+static inline void talker_prefixes(const struct service_check *check, const void *bytes,
+                                   size_t n_needed)
+{
+    talker_waits(check, bytes, n_needed);
     talker_good(check, bytes, n_needed);
 }
 
@@ -128,6 +135,33 @@ static inline void talker_junk(const struct service_check *check)
         assert_int_equal(talker_end(check, junk, n_bytes, 4096), TALK_WRONG);
     }
     free(junk);
+}
+
+/* Beginnings of these bytes and then random ones, in pieces of random sizes, and the bytes with
+ * each of them changed to all values: talker_note() judges what becomes of it. */
+static inline void talker_noise(const struct service_check *check, const void *bytes,
+                                size_t n_bytes)
+{
+    enum { ROUNDS = 3000, NOISE_MAX = 2 * TALK_IN_MAX };
+    static uint8_t noise[NOISE_MAX];
+
+    srand(15);
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t n = (size_t)rand() % NOISE_MAX;
+
+        for (size_t i = 0; i < n; i++)
+            noise[i] = (uint8_t)(rand() % (round % 2 ? 256 : 8));
+        memcpy(noise, bytes, (size_t)rand() % (n_bytes + 1));
+        talker_end(check, noise, n, 1 + (size_t)rand() % 700);
+    }
+    memcpy(noise, bytes, n_bytes);
+    for (size_t at = 0; at < n_bytes; at++) {
+        for (unsigned value = 0; value < 256; value++) {
+            noise[at] = (uint8_t)value;
+            talker_end(check, noise, n_bytes, TALKER_WHOLE);
+        }
+        noise[at] = ((const uint8_t *)bytes)[at];
+    }
 }
 
 #endif
