@@ -277,6 +277,25 @@ static bool read_redis(struct reader *reader, const struct lex_line *line, struc
     return true;
 }
 
+/* check postgres|mysql [user NAME] */
+static bool read_user(struct reader *reader, const struct lex_line *line, struct conf_check *check,
+                      size_t *next)
+{
+    char quote[CONF_QUOTE_MAX];
+    const struct lex_word *name = &line->words[3];
+
+    if (!word_is(line, 2, "user"))
+        return true;
+    *next = 4;
+    if (!require(reader, line, 3, "user NAME"))
+        return false;
+    if (name->n_bytes >= 1 && name->n_bytes <= CONF_USER_MAX && strlen(name->text) == name->n_bytes)
+        return store_word(reader, line, 3, &check->send, &check->n_send);
+    reader_error(reader, line, 3, "user: %s: accepted: 1..%d bytes without NUL",
+                 conf_quote(name->text, name->n_bytes, quote), CONF_USER_MAX);
+    return false;
+}
+
 static bool read_dns(struct reader *reader, const struct lex_line *line, struct conf_check *check,
                      size_t *next)
 {
@@ -303,9 +322,10 @@ bool directive_check_kind(struct reader *reader, const struct lex_line *line,
     case CONF_CHECK_AUTO:
     case CONF_CHECK_NONE:
     case CONF_CHECK_TCP:
+        return true;
     case CONF_CHECK_POSTGRES:
     case CONF_CHECK_MYSQL:
-        return true;
+        return read_user(reader, line, check, ret_next);
     case CONF_CHECK_HTTP:
         return read_http(reader, line, check, ret_next);
     case CONF_CHECK_SEND:

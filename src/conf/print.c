@@ -169,6 +169,13 @@ static const char *const role_words[] = {
     [CONF_ROLE_REPLICA] = " role replica",
 };
 
+static void print_login(const char *kind, const struct conf_check *check, FILE *stream)
+{
+    fputs(kind, stream);
+    if (check->send)
+        print_quoted(" user", check->send, check->n_send, stream);
+}
+
 static void print_check_kind(const struct conf_check *check, FILE *stream)
 {
     switch (check->kind) {
@@ -191,10 +198,10 @@ static void print_check_kind(const struct conf_check *check, FILE *stream)
         fprintf(stream, "    check redis%s", role_words[check->role]);
         break;
     case CONF_CHECK_POSTGRES:
-        fputs("    check postgres", stream);
+        print_login("    check postgres", check, stream);
         break;
     case CONF_CHECK_MYSQL:
-        fputs("    check mysql", stream);
+        print_login("    check mysql", check, stream);
         break;
     case CONF_CHECK_DNS:
         fprintf(stream, "    check dns %s", check->send);

@@ -25,8 +25,9 @@ enum {
     CONF_FILE_MAX = 1023,          /* bytes of a file's path; chosen */
     CONF_HOST_MAX = 253,           /* bytes of a host name, RFC 1035 */
     CONF_UDP_COUNT_MAX = 10000000, /* answers and sessions; chosen */
-    CONF_TEXT_MAX = 480 /* bytes of what a check sends or expects; chosen: two of them escaped as
-                           \\xHH fit on a line (LEX_LINE_MAX) */
+    CONF_USER_MAX = 128, /* bytes of an account; chosen: MariaDB's longest, others have less */
+    CONF_TEXT_MAX = 480  /* bytes of what a check sends or expects; chosen: two of them escaped as
+                            \\xHH fit on a line (LEX_LINE_MAX) */
 };
 
 static const uint64_t CONF_DURATION_MAX_MS = 365ull * 24 * 3600 * 1000;

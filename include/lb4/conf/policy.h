@@ -78,10 +78,10 @@ struct conf_check {
     uint32_t fall;    /* failures in a row until down, 1..CONF_COUNT_MAX, default 3 */
     uint32_t rise;    /* successes in a row until up, 1..CONF_COUNT_MAX, default 2 */
     uint16_t port;    /* 0 = the server's own */
-    char *send;    /* CONF_CHECK_SEND: what is sent; _DNS: the name; _HTTP: the path. Owned by the
-                      conf, as the other texts */
-    char *expect;  /* CONF_CHECK_SEND: what an answer must contain, or a regular expression */
-    size_t n_send; /* bytes; either may hold NULs, not so a regular expression */
+    char *send;       /* CONF_CHECK_SEND: what is sent; _DNS: the name; _HTTP: the path; _POSTGRES,
+                         _MYSQL: the user, or NULL. Owned by the conf, as the other texts */
+    char *expect;     /* CONF_CHECK_SEND: what an answer must contain, or a regular expression */
+    size_t n_send;    /* bytes; either may hold NULs, not so a regular expression */
     size_t n_expect;
     bool is_regex;
     char *host;          /* CONF_CHECK_HTTP: for the header Host; NULL = the server's address */

@@ -99,6 +99,11 @@ static void test_every_directive(void **state)
                      "server two 10.0.0.2:80 weight 1 maxconn 7\n");
     check_round_trip(with("", "slow-start 30s"), "    slow-start 30s\n");
     check_round_trip(with("", "server b 198.51.100.2 priority 16"), " weight 1 priority 16\n");
+    check_round_trip(with("", "check postgres"), "    check postgres interval 2s ");
+    check_round_trip(with("", "check postgres user \"a b\""),
+                     "    check postgres user \"a b\" interval 2s ");
+    check_round_trip(with("", "check mysql user port port 3307"),
+                     "    check mysql user \"port\" interval 2s ");
     check_round_trip(with("", "tries 100"), "    tries 100\n");
     check_round_trip(with("", "listen tcp 10.0.0.1:80"), "    listen tcp 10.0.0.1:80\n");
     check_round_trip(with("", "listen tcp [2001:db8::1]:80-90"),
