@@ -105,6 +105,14 @@ def trace():
         yield pathlib.Path(directory, "trace")
 
 
+@pytest.fixture(scope="module")
+def servers_directory():
+    """Where real servers (real_servers.py) have their directories."""
+    with tempfile.TemporaryDirectory(prefix="lb4-servers-") as name:
+        os.chmod(name, 0o755)
+        yield pathlib.Path(name)
+
+
 @pytest.fixture
 def desk(binary):
     """A place for an admin socket, and lb4ctl for it."""

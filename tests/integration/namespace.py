@@ -87,6 +87,11 @@ def address(family, port):
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def add_address(host):
+    """Give the loopback one more address, for the life of the namespace."""
+    subprocess.run(["ip", "addr", "replace", f"{host}/32", "dev", "lo"], check=True)
+
+
 def has_nft():
     return shutil.which("nft") is not None
 
