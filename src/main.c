@@ -123,6 +123,8 @@ int main(int argc, char **argv)
         exit_code = act_with_conf(&flags);
     else
         exit_code = act(&flags, NULL);
+    if (flags.action == FLAGS_RUN)
+        spawner_end(&options.spawner);
     flags_fini(&flags);
     return exit_code;
 }

@@ -4,6 +4,7 @@
 #include <ifaddrs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lb4/conf/listeners.h"
 
@@ -395,6 +396,23 @@ static int check_listeners(const struct conf *conf, struct conf_report *report)
     return error;
 }
 
+static bool stays_root(const struct conf *conf)
+{
+    return geteuid() == 0 && (conf->user[0] == '\0' || strcmp(conf->user, "root") == 0 ||
+                              strcmp(conf->user, "0") == 0);
+}
+
+static void check_programs(const struct conf *conf, struct conf_report *report)
+{
+    if (!stays_root(conf))
+        return;
+    for (size_t i = 0; i < conf->n_services; i++)
+        if (conf->services[i].check.kind == CONF_CHECK_EXEC)
+            conf_report_error(report, &conf->services[i].check_place,
+                              "check exec: programs are never run as root; name another user, in "
+                              "the file with: user NAME, or with -u NAME; or start lb4 as one");
+}
+
 int conf_check(struct conf *conf, struct conf_report *report)
 {
     const struct conf_place whole = {conf->files ? conf->files[0] : command_line, 0, 0};
@@ -402,6 +420,7 @@ int conf_check(struct conf *conf, struct conf_report *report)
     fill_defaults(conf);
     if (conf->n_services == 0 && report->n_errors == 0)
         conf_report_error(report, &whole, "no service: nothing to do; add: service NAME {");
+    check_programs(conf, report);
     if (check_names(conf, report) < 0 || check_listeners(conf, report) < 0)
         conf_report_error(report, &whole, "out of memory");
     return report->n_errors > 0 ? -EINVAL : 0;

@@ -1,4 +1,4 @@
-/* check KIND ARGUMENTS OPTIONS: judged whole. Of the kinds `exec` is not built. */
+/* check KIND ARGUMENTS OPTIONS: judged whole. */
 #include <string.h>
 
 #include "lb4/base/number.h"
@@ -11,10 +11,8 @@ enum { PORT_MAX = 65535 };
 
 /* In the order of kind_words. */
 static const enum conf_check_kind kinds[] = {
-    CONF_CHECK_NONE,  CONF_CHECK_TCP,      CONF_CHECK_HTTP,  CONF_CHECK_SEND,
-    CONF_CHECK_REDIS, CONF_CHECK_POSTGRES, CONF_CHECK_MYSQL, CONF_CHECK_DNS};
-
-enum { KIND_EXEC = sizeof(kinds) / sizeof(kinds[0]) };
+    CONF_CHECK_NONE,     CONF_CHECK_TCP,   CONF_CHECK_HTTP, CONF_CHECK_SEND, CONF_CHECK_REDIS,
+    CONF_CHECK_POSTGRES, CONF_CHECK_MYSQL, CONF_CHECK_DNS,  CONF_CHECK_EXEC};
 
 static const char *const kind_words[] = {"none",     "tcp",   "http", "send", "redis",
                                          "postgres", "mysql", "dns",  "exec", NULL};
@@ -125,14 +123,6 @@ static bool read_options(struct reader *reader, const struct lex_line *line, siz
 
 /* --- the directive ---------------------------------------------------------------------------- */
 
-static bool read_exec(struct reader *reader, const struct lex_line *line)
-{
-    struct conf_check check = {.kind = CONF_CHECK_NONE};
-
-    return directive_check_path(reader, line, "check exec /path/to/program") &&
-           read_options(reader, line, 3, &check);
-}
-
 void directive_check(struct reader *reader, const struct lex_line *line)
 {
     struct conf_check check = {.kind = CONF_CHECK_NONE};
@@ -141,16 +131,12 @@ void directive_check(struct reader *reader, const struct lex_line *line)
 
     if (!value_choice(reader, line, 1, kind_words, &kind))
         return;
-    if (kind == KIND_EXEC) {
-        if (read_exec(reader, line))
-            reader_refuse(reader, line, 1);
-        return;
-    }
     check.kind = kinds[kind];
     if (check.kind == CONF_CHECK_NONE && line->n_words > 2) {
         reader_error(reader, line, 2, "check none takes no options");
         return;
     }
+    reader_service(reader)->check_place = reader_place(reader, line, 1);
     if (directive_check_kind(reader, line, &check, &next) &&
         read_options(reader, line, next, &check))
         reader_service(reader)->check = check;

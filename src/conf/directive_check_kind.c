@@ -314,6 +314,15 @@ static bool read_dns(struct reader *reader, const struct lex_line *line, struct 
     return false;
 }
 
+static bool read_exec(struct reader *reader, const struct lex_line *line, struct conf_check *check,
+                      size_t *next)
+{
+    *next = 3;
+    return directive_check_path(reader, line, "check exec /path/to/program") &&
+           directive_judge_program(reader, line, 2) &&
+           store_word(reader, line, 2, &check->send, &check->n_send);
+}
+
 bool directive_check_kind(struct reader *reader, const struct lex_line *line,
                           struct conf_check *check, size_t *ret_next)
 {
@@ -334,6 +343,8 @@ bool directive_check_kind(struct reader *reader, const struct lex_line *line,
         return read_redis(reader, line, check, ret_next);
     case CONF_CHECK_DNS:
         return read_dns(reader, line, check, ret_next);
+    case CONF_CHECK_EXEC:
+        return read_exec(reader, line, check, ret_next);
     }
     return false;
 }

@@ -206,6 +206,9 @@ static void print_check_kind(const struct conf_check *check, FILE *stream)
     case CONF_CHECK_DNS:
         fprintf(stream, "    check dns %s", check->send);
         break;
+    case CONF_CHECK_EXEC:
+        print_quoted("    check exec", check->send, check->n_send, stream);
+        break;
     }
 }
 

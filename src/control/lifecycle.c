@@ -68,6 +68,7 @@ void lifecycle_prepare(struct lifecycle_options *options)
     signals_prepare();
     activation_read(&options->activation);
     notify_open(&options->notify);
+    spawner_start(&options->spawner);
 }
 
 static int fail(const char *what, int error)
@@ -156,6 +157,12 @@ static int become_user(struct lifecycle *self)
     return error;
 }
 
+static int link_programs(struct lifecycle *self)
+{
+    return runtime_link_programs(&self->runtime, self->reload.conf, &self->options->spawner,
+                                 &self->ids);
+}
+
 static int start_threads(struct lifecycle *self)
 {
     int error = log_start(STDERR_FILENO, privileges_thread_none);
@@ -221,7 +228,7 @@ static int start(struct lifecycle *self)
     static int (*const steps[])(struct lifecycle *) = {
         resolve_user,  open_control,   build_services, share_descriptors, bind_listeners,
         build_threads, write_pid_file, open_admin,     open_log,          become_user,
-        start_threads, watch_threads,  serve_admin,
+        link_programs, start_threads,  watch_threads,  serve_admin,
     };
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -360,6 +367,7 @@ static void dispatch(struct lifecycle *self, const struct loop_event *event)
     case SOURCE_UDP_LISTENER:
     case SOURCE_UDP_SERVER:
     case SOURCE_PROBE:
+    case SOURCE_PROGRAMS:
         abort(); /* workers' and the prober's own */
     }
 }

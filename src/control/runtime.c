@@ -1,7 +1,9 @@
 #include "lb4/control/runtime.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lb4/base/log.h"
 #include "lb4/control/admin.h"
@@ -55,7 +57,7 @@ static uint64_t count_probed(const struct conf *conf)
     uint64_t n = 0;
 
     for (size_t i = 0; i < conf->n_services; i++)
-        if (conf_is_checked(&conf->services[i]))
+        if (conf_is_checked(&conf->services[i]) && conf->services[i].check.kind != CONF_CHECK_EXEC)
             n += conf->services[i].n_servers;
     return n;
 }
@@ -145,6 +147,32 @@ int runtime_build_threads(struct runtime *runtime, struct mailbox *control)
         return fail("prober", error);
     runtime->prober.control = control;
     return build_workers(runtime, control);
+}
+
+static bool has_programs(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->n_services; i++)
+        if (conf->services[i].check.kind == CONF_CHECK_EXEC)
+            return true;
+    return false;
+}
+
+/* Root's spawner is not needed: it would start nothing. */
+int runtime_link_programs(struct runtime *runtime, const struct conf *conf, struct spawner *spawner,
+                          const struct privileges_ids *ids)
+{
+    bool is_root = geteuid() == 0;
+    int fd = is_root ? -1 : spawner_take_link(spawner, ids);
+    int error;
+
+    if (fd < 0 && has_programs(conf)) {
+        error = is_root ? -EPERM : spawner->error ? spawner->error : -ESRCH;
+        return fail("check exec: there is no process to start programs from", error);
+    }
+    error = programs_open(&runtime->prober, fd, spawner->pid);
+    if (fd < 0)
+        spawner_end(spawner);
+    return error ? fail("prober", error) : 0;
 }
 
 uint64_t runtime_ask(struct runtime *runtime)

@@ -48,6 +48,7 @@ static bool talks(const struct service_check *check)
     case CONF_CHECK_AUTO:
     case CONF_CHECK_NONE:
     case CONF_CHECK_TCP:
+    case CONF_CHECK_EXEC:
         break;
     }
     return false;
@@ -245,6 +246,7 @@ bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcom
 {
     switch (attempt->state) {
     case ATTEMPT_IDLE:
+    case ATTEMPT_RUNNING:
         return false;
     case ATTEMPT_CONNECTING:
         return bits & (EPOLLOUT | EPOLLERR | EPOLLHUP) && end_connect(attempt, bits, ret_outcome);

@@ -40,6 +40,7 @@ void prober_clear(struct prober *prober)
 {
     *prober = (struct prober){.mailbox.event_fd = -1};
     loop_clear(&prober->loop);
+    programs_clear(&prober->programs);
 }
 
 int prober_init(struct prober *prober, struct service_table *services, uint32_t max_open)
@@ -68,6 +69,7 @@ int prober_init(struct prober *prober, struct service_table *services, uint32_t 
 
 void prober_fini(struct prober *prober)
 {
+    programs_close(&prober->programs);
     roster_fini(prober);
     mailbox_fini(&prober->mailbox);
     loop_fini(&prober->loop);
@@ -102,7 +104,7 @@ static struct probe *probe_of(struct list *queue)
 /* After everything that may have changed the attempt's state. */
 static void account(struct prober *prober, struct probe *probe)
 {
-    bool is_open = probe->attempt.state != ATTEMPT_IDLE;
+    bool is_open = probe->attempt.state != ATTEMPT_IDLE && probe->attempt.state != ATTEMPT_RUNNING;
 
     prober->n_open += (uint32_t)is_open - (uint32_t)probe->is_open;
     probe->is_open = is_open;
@@ -113,6 +115,7 @@ static void account(struct prober *prober, struct probe *probe)
 
 void prober_close_attempt(struct prober *prober, struct probe *probe)
 {
+    program_cancel(prober, probe);
     attempt_close(&probe->attempt);
     account(prober, probe);
 }
@@ -130,6 +133,7 @@ void prober_arm(struct prober *prober, struct probe *probe)
         break;
     case ATTEMPT_CONNECTING:
     case ATTEMPT_TALKING:
+    case ATTEMPT_RUNNING:
         due_ns = earlier(due_ns, probe->attempt_by_ns);
         break;
     case ATTEMPT_ASKING:
@@ -179,6 +183,7 @@ static bool is_in_doubt(const struct probe *probe)
 static void start(struct prober *prober, struct probe *probe)
 {
     uint64_t timeout_ns = probe_check(probe)->timeout_ns;
+    uint64_t answer_ns = timeout_ns + (program_is(probe) ? PROGRAM_GRACE_NS : 0);
     enum health_outcome outcome;
     bool is_under_way;
 
@@ -193,16 +198,19 @@ static void start(struct prober *prober, struct probe *probe)
             schedule_next_slot(&probe->slots, prober->loop.now_ns, next_random(prober));
         return;
     }
-    if (prober->n_open == prober->max_open)
+    if (prober->n_open == prober->max_open && !program_is(probe))
         prober_close_attempt(prober, probe_of(list_take_first(&prober->lingering)));
-    is_under_way =
-        attempt_start(&probe->attempt, &prober->loop, &probe->addr, is_in_doubt(probe), &outcome);
+    if (program_is(probe))
+        is_under_way = program_start(prober, probe, &outcome);
+    else
+        is_under_way = attempt_start(&probe->attempt, &prober->loop, &probe->addr,
+                                     is_in_doubt(probe), &outcome);
     account(prober, probe);
     /* Read after connect(2): a process that was stopped before it has taken none of its time. */
     probe->started_ns = clock_now_ns();
     probe->late_ns = probe->started_ns - probe->next_ns;
     probe->repeat_ns = schedule_round_up(&probe->slots, probe->started_ns + timeout_ns / 2);
-    probe->attempt_by_ns = schedule_round_up(&probe->slots, probe->started_ns + timeout_ns);
+    probe->attempt_by_ns = schedule_round_up(&probe->slots, probe->started_ns + answer_ns);
     probe->next_ns = UINT64_MAX;
     if (probe->is_prompted)
         probe->prompted_ns = probe->started_ns;
@@ -217,13 +225,24 @@ static bool has_room(const struct prober *prober)
 
 static void start_or_wait(struct prober *prober, struct probe *probe)
 {
-    if (has_room(prober))
+    struct list *waiting = program_is(probe) ? &prober->programs.waiting : &prober->waiting;
+
+    if (program_is(probe) ? program_has_room(&prober->programs) : has_room(prober))
         start(prober, probe);
     else if (probe->is_prompted)
-        list_append(prober->waiting.next,
-                    &probe->queue); /* first of all: a client has met trouble */
+        list_append(waiting->next, &probe->queue); /* first of all: a client has met trouble */
     else
-        list_append(&prober->waiting, &probe->queue);
+        list_append(waiting, &probe->queue);
+}
+
+/* The list of those that wait and need not any more, or NULL. */
+static struct list *may_start(struct prober *prober)
+{
+    if (!list_is_empty(&prober->waiting) && has_room(prober))
+        return &prober->waiting;
+    if (!list_is_empty(&prober->programs.waiting) && program_has_room(&prober->programs))
+        return &prober->programs.waiting;
+    return NULL;
 }
 
 /* --- what is due ------------------------------------------------------------------------------ */
@@ -260,6 +279,10 @@ static void serve(struct prober *prober, struct probe *probe)
         if (is_over)
             finish(prober, probe, attempt_give_up(&probe->attempt));
         break;
+    case ATTEMPT_RUNNING:
+        if (is_over)
+            finish(prober, probe, program_give_up(prober, probe));
+        break;
     case ATTEMPT_ASKING:
         if (is_over)
             finish(prober, probe, attempt_give_up(&probe->attempt));
@@ -283,11 +306,11 @@ static void serve(struct prober *prober, struct probe *probe)
 
 static void serve_waiting(struct prober *prober)
 {
-    while (prober->n_starts < PROBER_STARTS_MAX && has_room(prober)) {
-        struct list *first = list_take_first(&prober->waiting);
+    struct list *waiting;
 
-        if (!first)
-            return;
+    while (prober->n_starts < PROBER_STARTS_MAX && (waiting = may_start(prober))) {
+        struct list *first = list_take_first(waiting);
+
         start(prober, probe_of(first));
         prober_arm(prober, probe_of(first));
     }
@@ -304,11 +327,11 @@ static void serve_due(struct prober *prober)
         serve(prober, container_of(first, struct probe, entry));
 }
 
-static int wait_ms(const struct prober *prober)
+static int wait_ms(struct prober *prober)
 {
     const struct schedule_entry *first = schedule_first(&prober->schedule);
 
-    if (!list_is_empty(&prober->waiting) && has_room(prober))
+    if (may_start(prober))
         return 0;
     return first ? deadline_wait_ms(first->due_ns, clock_now_ns()) : -1;
 }
@@ -326,6 +349,13 @@ static void on_probe(struct prober *prober, struct probe *probe, uint32_t bits)
     account(prober, probe);
     if (is_there)
         conclude(prober, probe, outcome);
+    prober_arm(prober, probe);
+}
+
+void prober_end_attempt(struct prober *prober, struct probe *probe, enum health_outcome outcome)
+{
+    attempt_close(&probe->attempt);
+    finish(prober, probe, outcome);
     prober_arm(prober, probe);
 }
 
@@ -416,6 +446,9 @@ static void dispatch(struct prober *prober, const struct loop_event *event)
     switch (source->kind) {
     case SOURCE_PROBE:
         on_probe(prober, container_of(source, struct probe, attempt.source), event->bits);
+        break;
+    case SOURCE_PROGRAMS:
+        program_on_event(prober);
         break;
     case SOURCE_MAILBOX:
         on_mailbox(prober);

@@ -43,6 +43,7 @@ enum talk_step talk_open(struct talk *talk)
     case CONF_CHECK_AUTO:
     case CONF_CHECK_NONE:
     case CONF_CHECK_TCP:
+    case CONF_CHECK_EXEC:
         break;
     }
     abort(); /* they do not talk */
@@ -66,6 +67,7 @@ static enum talk_step hear(struct talk *talk)
     case CONF_CHECK_AUTO:
     case CONF_CHECK_NONE:
     case CONF_CHECK_TCP:
+    case CONF_CHECK_EXEC:
         break;
     }
     abort();
@@ -98,6 +100,7 @@ enum talk_step talk_end(struct talk *talk)
     case CONF_CHECK_AUTO:
     case CONF_CHECK_NONE:
     case CONF_CHECK_TCP:
+    case CONF_CHECK_EXEC:
         break;
     }
     abort();

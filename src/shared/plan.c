@@ -158,6 +158,7 @@ static bool speaks_udp(const struct conf_service *from)
     case CONF_CHECK_REDIS:
     case CONF_CHECK_POSTGRES:
     case CONF_CHECK_MYSQL:
+    case CONF_CHECK_EXEC:
         break;
     }
     return false;

@@ -272,6 +272,7 @@ static void dispatch(struct worker *worker, const struct loop_event *event)
         on_mailbox(worker);
         break;
     case SOURCE_PROBE:
+    case SOURCE_PROGRAMS:
     case SOURCE_SIGNAL:
     case SOURCE_ADMIN_LISTENER:
     case SOURCE_ADMIN_CLIENT:

@@ -91,6 +91,8 @@ void directive_slow_start(struct reader *reader, const struct lex_line *line);
 void directive_all_down(struct reader *reader, const struct lex_line *line);
 /* directive_queue.c: */
 void directive_queue(struct reader *reader, const struct lex_line *line);
+/* directive_program.c: is word `i`, an absolute path, a program? What is wrong is reported. */
+bool directive_judge_program(struct reader *reader, const struct lex_line *line, size_t i);
 /* directive_udp.c: */
 void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
 void directive_udp_responses(struct reader *reader, const struct lex_line *line);

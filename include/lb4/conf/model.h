@@ -54,7 +54,8 @@ struct conf_service {
     size_t n_servers;
     enum conf_balance balance;
     struct conf_check check;
-    uint32_t tries; /* 1..CONF_TRIES_MAX, default 3 */
+    struct conf_place check_place; /* of the kind of check, where one was written */
+    uint32_t tries;                /* 1..CONF_TRIES_MAX, default 3 */
     enum conf_all_down all_down;
     uint64_t hold_ms;             /* CONF_ALL_DOWN_HOLD: a client waits so long at most */
     uint32_t hold_max;            /* ... and so many of them; default 1000 */

@@ -55,8 +55,9 @@ enum conf_check_kind {
     CONF_CHECK_REDIS,
     CONF_CHECK_POSTGRES,
     CONF_CHECK_MYSQL,
-    CONF_CHECK_DNS /* a query for a name, and any answer to it; over UDP where the service listens
-                      on UDP, else over TCP */
+    CONF_CHECK_DNS, /* a query for a name, and any answer to it; over UDP where the service listens
+                       on UDP, else over TCP */
+    CONF_CHECK_EXEC /* a program that exits with 0 */
 };
 
 /* What a server must be; CONF_CHECK_REDIS. */
@@ -78,8 +79,8 @@ struct conf_check {
     uint32_t fall;    /* failures in a row until down, 1..CONF_COUNT_MAX, default 3 */
     uint32_t rise;    /* successes in a row until up, 1..CONF_COUNT_MAX, default 2 */
     uint16_t port;    /* 0 = the server's own */
-    char *send;       /* CONF_CHECK_SEND: what is sent; _DNS: the name; _HTTP: the path; _POSTGRES,
-                         _MYSQL: the user, or NULL. Owned by the conf, as the other texts */
+    char *send;       /* CONF_CHECK_SEND: what is sent; _DNS: the name; _HTTP, _EXEC: the path;
+                         _POSTGRES, _MYSQL: the user, or NULL. Owned by the conf, as the other texts */
     char *expect;     /* CONF_CHECK_SEND: what an answer must contain, or a regular expression */
     size_t n_send;    /* bytes; either may hold NULs, not so a regular expression */
     size_t n_expect;

@@ -10,6 +10,7 @@
 #include "lb4/conf/model.h"
 #include "lb4/control/activation.h"
 #include "lb4/control/notify.h"
+#include "lb4/control/spawner.h"
 
 struct lifecycle_options {
     const char *pid_file;         /* NULL = none */
@@ -17,6 +18,7 @@ struct lifecycle_options {
     const char *config_name;      /* for the log: the file's name, or "command line" */
     struct activation activation; /* what lifecycle_prepare() found of a service manager */
     struct notify notify;
+    struct spawner spawner; /* started by lifecycle_prepare(); main ends it */
 };
 
 /* As soon as main() knows that it is to run, before the configuration is read: from now on no

@@ -10,6 +10,7 @@
 
 #include "lb4/control/activation.h"
 #include "lb4/control/limits.h"
+#include "lb4/control/spawner.h"
 #include "lb4/probe/prober.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
@@ -37,6 +38,10 @@ int runtime_share_descriptors(struct runtime *runtime, const struct conf *conf);
 int runtime_bind_listeners(struct runtime *runtime, const struct conf *conf,
                            struct activation *activation);
 int runtime_build_threads(struct runtime *runtime, struct mailbox *control);
+/* lb4 has become `ids`: let the spawner do so, too, and give the prober its link. An error without
+ * a spawner, if programs are to run. */
+int runtime_link_programs(struct runtime *runtime, const struct conf *conf, struct spawner *spawner,
+                          const struct privileges_ids *ids);
 
 /* What the descriptors would pay for under this configuration, with `n_leaving` more listening
  * sockets. Returns 0 or -errno with a sentence. */

@@ -26,6 +26,7 @@ enum source_kind {
     SOURCE_UDP_SERVER,     /* worker: datagrams of the server of one session */
     SOURCE_MAILBOX,        /* worker, prober, control: another thread has something to say */
     SOURCE_PROBE,          /* prober: an attempt to reach a server */
+    SOURCE_PROGRAMS,       /* prober: how programs of checks have ended */
     SOURCE_SIGNAL,         /* control: signalfd */
     SOURCE_ADMIN_LISTENER, /* control: an operator's client connects */
     SOURCE_ADMIN_CLIENT,   /* control: an operator's client */

@@ -33,6 +33,7 @@ enum attempt_state {
     ATTEMPT_ASKING,   /* the question was sent, as a datagram */
     ATTEMPT_TALKING,  /* connected; there is no verdict yet */
     ATTEMPT_WATCHING, /* connected; a reset without a word would be a failure */
+    ATTEMPT_RUNNING,  /* a program (probe/program.h); it has no descriptor */
     ATTEMPT_LINGERING /* the outcome was told; it only takes leave */
 };
 

@@ -21,6 +21,7 @@
 #include "lb4/base/list.h"
 #include "lb4/loop/loop.h"
 #include "lb4/probe/probe.h"
+#include "lb4/probe/program.h"
 #include "lb4/shared/history.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
@@ -53,6 +54,7 @@ struct prober {
     struct mailbox *control;            /* is told of answers; NULL = nobody asks */
     struct loop loop;
     struct source mailbox_source;
+    struct programs programs; /* of `check exec` */
     struct schedule schedule;
     struct service_table *services;
     struct probe *probes; /* SERVICE_STATS_MAX places, by backend->stats_index: every server, also
@@ -87,9 +89,11 @@ void prober_take_change(struct prober *prober, const struct prober_change *chang
 /* The thread has ended, and nobody posts any more. */
 void prober_fini(struct prober *prober);
 
-/* Its own thread, for probe/roster.c: put the probe where it comes up next; end its attempt. */
+/* Its own thread, for probe/roster.c: put the probe where it comes up next; end its attempt. For
+ * probe/program.c: the attempt has this outcome. */
 void prober_arm(struct prober *prober, struct probe *probe);
 void prober_close_attempt(struct prober *prober, struct probe *probe);
+void prober_end_attempt(struct prober *prober, struct probe *probe, enum health_outcome outcome);
 
 /* The body of the thread: returns after MAILBOX_EXIT, with every attempt closed. */
 void prober_run(struct prober *prober);

@@ -1,5 +1,7 @@
 /* Each directive: what it accepts, what it refuses, and that the rest of the grammar is judged
  * before it is refused as 'not in this version'. */
+#include <unistd.h>
+
 #include "lb4/conf/directive.h"
 
 #include "conf_text.h"
@@ -218,10 +220,8 @@ static void test_refused_in_service(void **state)
         conf_text_refuse(in_service(cases[i].line), cases[i].place, cases[i].fragment);
 }
 
-/* Each kind is read whole; one of a later version is then refused at the kind. */
 static void test_checks(void **state)
 {
-    static const char *const later[] = {"check exec /usr/lib/check timeout 9s"};
     static const struct {
         const char *line;
         const char *place;
@@ -280,7 +280,14 @@ static void test_checks(void **state)
         {"check mysql user \"a\\x00\"", "4:19", "accepted: 1..128 bytes without NUL"},
         {"check mysql name x", "4:14", "name"},
         {"check dns 10.0.0.1", "4:12", "not a host name"},
+        {"check exec", "4:8", "check exec /path/to/program"},
         {"check exec bin/true", "4:13", "must begin with '/'"},
+        {"check exec \"/bin/sh\\x00\"", "4:13", "must begin with '/'"},
+        {"check exec /nowhere/x", "4:13", "check exec: '/nowhere/x': No such file or directory"},
+        {"check exec /bin", "4:13", "check exec: '/bin': not a file"},
+        {"check exec /bin/sh/x", "4:13", "Not a directory"},
+        {"check exec /etc/passwd", "4:13", "not executable, by nobody; chmod +x"},
+        {"check exec /bin/sh -c", "4:21", "unknown word '-c'"},
         {"check none fall 1", "4:13", "check none takes no options"},
         {"check tcp port 0", "4:17", "port: 0 is outside 1..65535"},
         {"check tcp rise 0", "4:17", "rise: 0 is outside 1..100"},
@@ -292,8 +299,6 @@ static void test_checks(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-        conf_text_refuse(in_service(later[i]), "4:8", "is not in this version");
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         conf_text_refuse(in_service(wrong[i].line), wrong[i].place, wrong[i].fragment);
 }
@@ -501,6 +506,44 @@ static void test_check_addresses(void **state)
     conf_free(&conf);
 }
 
+/* As a user who is not root, which the text names. */
+static void test_programs(void **state)
+{
+    char text[16384];
+    char path[CONF_FILE_MAX + 2];
+    struct conf conf;
+
+    (void)state;
+    snprintf(text, sizeof(text), "%suser lb4\n", in_service("check exec /bin/sh timeout 9s"));
+    conf_text_accept(text, &conf);
+    assert_int_equal(conf.services[0].check.kind, CONF_CHECK_EXEC);
+    assert_int_equal(conf.services[0].check.timeout_ms, 9000);
+    check_text(conf.services[0].check.send, conf.services[0].check.n_send, "/bin/sh", 7);
+    assert_int_equal(conf.services[0].check_place.column, 8);
+    conf_free(&conf);
+    snprintf(text, sizeof(text), "%suser lb4\n", in_udp_service("check exec /bin/sh"));
+    conf_text_accept(text, &conf);
+    conf_free(&conf);
+    memset(path, '/', sizeof(path));
+    path[CONF_FILE_MAX + 1] = '\0';
+    snprintf(text, sizeof(text), "check exec %s", path);
+    conf_text_refuse(in_service(text), "4:13", "a path of 1024 bytes, accepted: 2..1023");
+}
+
+static void test_programs_of_root(void **state)
+{
+    static const char *const users[] = {"", "user root\n", "user 0\n", "user root:daemon\n"};
+    char text[16384];
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
+        snprintf(text, sizeof(text), "%s%s", in_service("check exec /bin/sh"), users[i]);
+        conf_text_refuse(text, "4:8", "programs are never run as root; name another user");
+    }
+}
+
 static void test_length_of_texts(void **state)
 {
     char line[2048];
@@ -697,6 +740,8 @@ int main(void)
         cmocka_unit_test(test_refused_at_top),
         cmocka_unit_test(test_refused_in_service),
         cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_programs),
+        cmocka_unit_test(test_programs_of_root),
         cmocka_unit_test(test_check_values),
         cmocka_unit_test(test_udp_checks),
         cmocka_unit_test(test_length_of_texts),

@@ -125,6 +125,9 @@ static void test_checks(void **state)
     check_round_trip(
         with("", "check tcp fall 100 rise 1 interval 1h timeout 1ms fast 1h port 65535"),
         "    check tcp interval 1h timeout 1ms fall 100 rise 1 fast 1h port 65535\n");
+    check_round_trip(
+        with("user lb4", "check exec \"/bin/sh\" interval 1s"),
+        "    check exec \"/bin/sh\" interval 1s timeout 1s fall 3 rise 2 fast 250ms\n");
     check_round_trip(with("", ""), "    check none\n");
     check_round_trip(with("", "server b 198.51.100.2"),
                      "    check tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms\n");
