@@ -7,6 +7,8 @@ import subprocess
 import pytest
 
 import daemon
+import pools
+import programs
 import servers
 
 SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
@@ -76,6 +78,28 @@ def allowed_calls():
     return allowed
 
 
+def calls_of(trace):
+    return set(re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", trace.read_text(), re.M))
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.skipif(daemon.IS_SANITIZED, reason="a sanitizer has calls of its own")
+def test_the_filter_lets_programs_work(start_lb4, trace):
+    """`check exec`, from the process beside lb4 to a shell and what it starts, one of them killed."""
+    with programs.Programs() as scripts:
+        path = scripts.write("check", "case $LB4_SERVER in s1) ls / >/dev/null;; *) sleep 9;; esac")
+        lb4 = start_lb4(
+            config=pools.config("127.0.0.1:7000", ["127.0.0.1:1", "127.0.0.1:2"],
+                                f"check exec {path} interval 100ms timeout 300ms"),
+            env={"ASAN_OPTIONS": "detect_leaks=0"},
+            wrapper=["strace", "-f", "-qq", "-o", str(trace)])
+        lb4.wait_line("web/s2 is DOWN: timed out")
+        lb4.finish(checks_descriptors=False)
+    called = calls_of(trace)
+    assert {"execve", "setsid", "waitid", "kill", "signalfd4"} <= called
+    assert not called - allowed_calls(), "the unit forbids what programs need"
+
+
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 @pytest.mark.skipif(daemon.IS_SANITIZED, reason="a sanitizer has calls of its own")
 def test_the_filter_lets_lb4_work(start_lb4, trace, splice):
@@ -90,7 +114,7 @@ def test_the_filter_lets_lb4_work(start_lb4, trace, splice):
                 servers.ask_once("127.0.0.1:7000", bytes(size))
         lb4.wait_n_closed("rule1", 10)
         lb4.finish(checks_descriptors=False)
-    called = set(re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", trace.read_text(), re.M))
+    called = calls_of(trace)
     assert {"accept4", "epoll_wait", "capset"} <= called
     allowed = allowed_calls()
     assert "execve" in allowed and "mount" not in allowed and "setresuid" not in allowed
