@@ -1,5 +1,4 @@
 /* The words of `check` that belong to one kind, before the options that all have. */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,7 +158,8 @@ static int digit_of(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
-    c = (char)tolower((unsigned char)c);
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
