@@ -177,7 +177,7 @@ const char *program_words(const struct program_answer *answer, char text[static 
         return NULL;
     say_fate(answer, text);
     if (has_line && strlen(text) + 3 < PROGRAM_WORDS_MAX) {
-        strcat(text, ": ");
+        memcpy(text + strlen(text), ": ", 3);
         append_line(answer, text);
     }
     return text;
