@@ -164,7 +164,8 @@ static void test_sessions(void **state)
 
 /* --- threads that wait for each other's places ------------------------------------------------ */
 
-enum { N_WORKERS = 4, N_CLIENTS = 4000, LIMIT = 3, PATIENCE_MS = 20000 };
+/* Many short rounds: a wake that is lost shows when all is quiet. */
+enum { N_WORKERS = 3, N_CLIENTS = 2, N_ROUNDS = 10000, LIMIT = 1, PATIENCE_MS = 20000 };
 
 /* A worker as far as this protocol goes; its clients are numbers. */
 struct worker {
@@ -180,6 +181,8 @@ struct worker {
 };
 
 static struct worker workers[N_WORKERS];
+static pthread_barrier_t round_begins;
+static int n_lost;
 static int n_holders;
 static int most_holders;
 
@@ -206,6 +209,7 @@ static void give_place(struct worker *worker)
 
 static void park(struct worker *worker)
 {
+    sched_yield(); /* others run where it matters what comes first */
     if (worker->n_parked == 0)
         atomic_store_explicit(&worker->mark.since_ns, any(&worker->seed) | 1, memory_order_release);
     if (waiting_enter(&service->waiting, WAITING_PLACE, UINT32_MAX) == WAITING_FIRST)
@@ -217,6 +221,7 @@ static void unpark(struct worker *worker)
 {
     if (--worker->n_parked == 0)
         atomic_store_explicit(&worker->mark.since_ns, 0, memory_order_release);
+    sched_yield();
     if (waiting_leave(&service->waiting, WAITING_PLACE) > 0 && worker->n_parked == 0)
         waiting_wake_next(service);
 }
@@ -242,14 +247,12 @@ static void step(struct worker *worker)
 
     if (mailbox_take(&worker->mailbox) & MAILBOX_WAITING || worker->must_look)
         look(worker);
-    if (worker->n_held > 0 && seed_next(&worker->seed, 2))
+    if (worker->n_held > 0)
         give_place(worker);
-    else if (worker->n_parked > 0 && seed_next(&worker->seed, 8) == 0)
+    else if (worker->n_parked > 0 && seed_next(&worker->seed, 16) == 0)
         unpark(worker);
-    else if (worker->n_to_come > 0 && worker->n_parked < 5)
+    else if (worker->n_to_come > 0)
         arrive(worker);
-    else if (worker->n_held > 0)
-        give_place(worker);
     else if (worker->n_parked > 0 && !worker->must_look)
         worker->is_lost = poll(&woken, 1, PATIENCE_MS) == 0;
 }
@@ -258,9 +261,16 @@ static void *work(void *arg)
 {
     struct worker *worker = arg;
 
-    while (!worker->is_lost &&
-           (worker->n_to_come > 0 || worker->n_parked > 0 || worker->n_held > 0))
-        step(worker);
+    for (int i = 0; i < N_ROUNDS && __atomic_load_n(&n_lost, __ATOMIC_RELAXED) == 0; i++) {
+        pthread_barrier_wait(&round_begins);
+        worker->n_to_come = N_CLIENTS;
+        while (!worker->is_lost &&
+               (worker->n_to_come > 0 || worker->n_parked > 0 || worker->n_held > 0))
+            step(worker);
+        if (worker->is_lost)
+            __atomic_add_fetch(&n_lost, 1, __ATOMIC_RELAXED);
+        pthread_barrier_wait(&round_begins);
+    }
     return NULL;
 }
 
@@ -270,8 +280,8 @@ static void test_no_wake_is_lost(void **state)
 
     (void)state;
     open_service((const uint32_t[]){LIMIT}, 1, CONF_BALANCE_LEASTCONN);
+    assert_int_equal(pthread_barrier_init(&round_begins, NULL, N_WORKERS), 0);
     for (int i = 0; i < N_WORKERS; i++) {
-        workers[i].n_to_come = N_CLIENTS;
         workers[i].seed = seed_new();
         workers[i].seed.state += (uint64_t)i;
         assert_int_equal(mailbox_init(&workers[i].mailbox), 0);
