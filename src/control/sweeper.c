@@ -8,8 +8,9 @@
 static const uint64_t UNTAKEN_NS = 1000 * 1000000ull; /* chosen: who asked looks every 20 ms */
 
 enum {
-    LIST_SLACK = 64,  /* connections that may come while a list is being asked for; chosen */
-    LIST_PIECE = 1024 /* connections of one turn of a worker: less than a millisecond, measured */
+    LIST_SLACK = 64,   /* connections that may come while a list is being asked for; chosen */
+    LIST_PIECE = 1024, /* connections of one turn of a worker: less than a millisecond, measured */
+    KILL_PIECE = 4096  /* looks, or 256 ends; chosen: some milliseconds */
 };
 
 void sweeper_init(struct sweeper *sweeper, struct runtime *runtime)
@@ -22,9 +23,11 @@ void sweeper_release(struct sweeper *sweeper)
     for (size_t i = 0; sweeper->lists && i < sweeper->runtime->n_workers; i++)
         free(sweeper->lists[i].records);
     free(sweeper->lists);
+    free(sweeper->kills);
     free(sweeper->busiest);
     free(sweeper->n_ended);
     sweeper->lists = NULL;
+    sweeper->kills = NULL;
     sweeper->busiest = NULL;
     sweeper->n_ended = NULL;
     sweeper->is_busy = false;
@@ -34,6 +37,19 @@ void sweeper_release(struct sweeper *sweeper)
 void sweeper_fini(struct sweeper *sweeper)
 {
     sweeper_release(sweeper);
+}
+
+static bool is_answered(const struct sweeper *sweeper)
+{
+    return runtime_has_answered(sweeper->runtime, sweeper->asked);
+}
+
+/* Workers have one place for what they are asked. */
+static bool is_in_use(const struct sweeper *sweeper)
+{
+    const struct sweeper *other = sweeper->other;
+
+    return other && other->is_busy && !is_answered(other);
 }
 
 static void ask(struct sweeper *sweeper)
@@ -53,6 +69,7 @@ static long begin(struct sweeper *sweeper, const struct worker_sweep *sweep)
     }
     sweeper->sweep = *sweep;
     sweeper->sweep.lists = sweeper->lists;
+    sweeper->sweep.kills = sweeper->kills;
     sweeper->sweep.n_ended = sweeper->n_ended;
     ask(sweeper);
     return (long)++sweeper->number;
@@ -85,7 +102,7 @@ long sweeper_list(struct sweeper *sweeper)
     size_t cap =
         capacity_used(&group->capacity) + udp_room_used(&group->udp_room) + (size_t)LIST_SLACK;
 
-    if (sweeper->is_busy)
+    if (sweeper->is_busy || is_in_use(sweeper))
         return 0;
     if (lists_init(sweeper, cap))
         return begin(sweeper, &(struct worker_sweep){0});
@@ -97,7 +114,7 @@ long sweeper_busiest(struct sweeper *sweeper, const struct sweep_target *target,
 {
     size_t n_workers = sweeper->runtime->group.n_workers;
 
-    if (sweeper->is_busy)
+    if (sweeper->is_busy || is_in_use(sweeper))
         return 0;
     sweeper->busiest = calloc(n_workers, sizeof(*sweeper->busiest));
     if (!sweeper->busiest || !lists_init(sweeper, n)) {
@@ -113,17 +130,41 @@ long sweeper_busiest(struct sweeper *sweeper, const struct sweep_target *target,
     return begin(sweeper, &(struct worker_sweep){0});
 }
 
+static long begin_kill(struct sweeper *sweeper, const struct sweep_victims *victims)
+{
+    size_t n_workers = sweeper->runtime->n_workers;
+    uint64_t now_ns = clock_now_ns();
+
+    sweeper->victims = *victims;
+    sweeper->kills = calloc(n_workers, sizeof(*sweeper->kills));
+    if (!sweeper->kills) {
+        sweeper_release(sweeper);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < n_workers; i++)
+        sweeper->kills[i] = (struct sweep_kill){
+            .victims = &sweeper->victims, .n_piece = KILL_PIECE, .until_ns = now_ns};
+    return begin(sweeper, &(struct worker_sweep){0});
+}
+
 long sweeper_kill(struct sweeper *sweeper, const struct sweep_target *target)
 {
-    if (sweeper->is_busy)
+    if (sweeper->is_busy || is_in_use(sweeper))
         return 0;
     sweeper->target = *target;
-    return begin(sweeper, &(struct worker_sweep){.kill = &sweeper->target});
+    return begin_kill(sweeper, &(struct sweep_victims){&sweeper->target, NULL, CLOSE_ADMIN});
+}
+
+long sweeper_end(struct sweeper *sweeper, const struct backend *backend, enum close_reason reason)
+{
+    if (sweeper->is_busy || is_in_use(sweeper))
+        return 0;
+    return begin_kill(sweeper, &(struct sweep_victims){NULL, backend, reason});
 }
 
 long sweeper_shed(struct sweeper *sweeper, const struct sweep_excess *excess, size_t n_excess)
 {
-    if (sweeper->is_busy)
+    if (sweeper->is_busy || is_in_use(sweeper))
         return 0;
     return begin(sweeper, &(struct worker_sweep){.excess = excess, .n_excess = n_excess});
 }
@@ -133,23 +174,19 @@ static bool is_ours(const struct sweeper *sweeper, long number)
     return sweeper->is_busy && sweeper->number == (uint64_t)number;
 }
 
-static bool is_answered(const struct sweeper *sweeper)
-{
-    return runtime_has_answered(sweeper->runtime, sweeper->asked);
-}
-
 /* All have answered. */
 static bool is_whole(const struct sweeper *sweeper)
 {
-    for (size_t i = 0; sweeper->lists && i < sweeper->runtime->group.n_workers; i++)
-        if (sweeper->lists[i].at != SWEEP_END)
+    for (size_t i = 0; i < sweeper->runtime->group.n_workers; i++)
+        if ((sweeper->lists && sweeper->lists[i].at != SWEEP_END) ||
+            (sweeper->kills && sweeper->kills[i].at != SWEEP_END))
             return false;
     return true;
 }
 
 void sweeper_go_on(struct sweeper *sweeper, long number, uint64_t now_ns)
 {
-    if (!is_ours(sweeper, number) || !is_answered(sweeper))
+    if (!is_ours(sweeper, number) || !is_answered(sweeper) || is_in_use(sweeper))
         return;
     if (!is_whole(sweeper))
         ask(sweeper);
@@ -172,7 +209,7 @@ size_t sweeper_n_ended(const struct sweeper *sweeper)
     size_t n = 0;
 
     for (size_t i = 0; i < sweeper->runtime->n_workers; i++)
-        n += sweeper->n_ended[i];
+        n += sweeper->n_ended[i] + (sweeper->kills ? sweeper->kills[i].n_ended : 0);
     return n;
 }
 

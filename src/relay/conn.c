@@ -26,6 +26,8 @@ static void live_remove(struct tcp_relay *relay, struct conn *conn)
         relay->young = conn->link.next;
     if (relay->cursor == &conn->link)
         relay->cursor = conn->link.next;
+    if (relay->kill_cursor == &conn->link)
+        relay->kill_cursor = conn->link.next;
     list_remove(&conn->link);
     relay->n_live--;
 }

@@ -235,55 +235,92 @@ void sweep_list(const struct sweep_relays *relays, struct sweep_list *list)
 
 /* --- ends ------------------------------------------------------------------------------------- */
 
-static bool is_target(const struct sweep_target *target, const struct service *service,
+enum { END_COST = 16 }; /* of a look; chosen: two sockets are closed */
+
+static bool is_victim(const struct sweep_victims *victims, const struct service *service,
                       const struct backend *backend)
 {
-    return backend && strcmp(backend->name, target->server) == 0 &&
-           strcmp(service->name, target->service) == 0;
+    if (victims->backend)
+        return backend == victims->backend;
+    return backend && strcmp(backend->name, victims->target->server) == 0 &&
+           strcmp(service->name, victims->target->service) == 0;
 }
 
-static size_t kill_conns(struct tcp_relay *relay, const struct sweep_target *target)
+static bool is_after(const struct sweep_kill *kill, uint64_t began_ns)
 {
-    struct list *link = relay->live.next;
-    size_t n = 0;
+    return kill->until_ns && began_ns > kill->until_ns;
+}
 
-    while (link != &relay->live) {
-        struct conn *conn = container_of(link, struct conn, link);
+static size_t pay(size_t n_left, size_t cost)
+{
+    return n_left > cost ? n_left - cost : 0;
+}
 
-        link = link->next;
-        if (!is_target(target, conn->service, conn->backend))
+/* Returns how many it may look at still. */
+static size_t kill_conns(struct tcp_relay *relay, struct sweep_kill *kill, size_t n_left)
+{
+    const struct sweep_victims *victims = kill->victims;
+
+    while (relay->kill_cursor != &relay->live) {
+        struct conn *conn = container_of(relay->kill_cursor, struct conn, link);
+
+        if (is_after(kill, conn->accepted_ns))
+            break;
+        if (n_left == 0)
+            return 0;
+        relay->kill_cursor = conn->link.next;
+        n_left--;
+        if (!is_victim(victims, conn->service, conn->backend) ||
+            (victims->backend && conn->state == CONN_CONNECTING))
             continue;
-        conn_close(relay, conn, CLOSE_ADMIN, CONN_END_RESET);
-        n++;
+        conn_close(relay, conn, victims->reason, CONN_END_RESET);
+        kill->n_ended++;
+        n_left = pay(n_left, END_COST);
     }
-    return n;
+    relay->kill_cursor = &relay->live;
+    kill->at = SWEEP_UDP;
+    return n_left;
 }
 
 /* Answers that stand on the lines of a session go before it ends. */
-static size_t kill_sessions(struct udp_relay *relay, const struct sweep_target *target)
+static void kill_sessions(struct udp_relay *relay, struct sweep_kill *kill, size_t n_left)
 {
-    struct list *link;
-    size_t n = 0;
-
     udp_end_turn(relay);
-    link = relay->live.next;
-    while (link != &relay->live) {
-        struct udp_session *session = container_of(link, struct udp_session, link);
+    while (relay->kill_cursor != &relay->live) {
+        struct udp_session *session = container_of(relay->kill_cursor, struct udp_session, link);
 
-        link = link->next;
-        if (!is_target(target, session->service, session->backend))
+        if (is_after(kill, session->began_ns))
+            break;
+        if (n_left == 0)
+            return;
+        relay->kill_cursor = session->link.next;
+        n_left--;
+        if (!is_victim(kill->victims, session->service, session->backend))
             continue;
         udp_session_close(relay, session, UDP_END_ADMIN);
-        n++;
+        kill->n_ended++;
+        n_left = pay(n_left, END_COST);
     }
-    return n;
+    relay->kill_cursor = &relay->live;
+    kill->at = SWEEP_END;
 }
 
-size_t sweep_kill(const struct sweep_relays *relays, const struct sweep_target *target)
+void sweep_kill(const struct sweep_relays *relays, struct sweep_kill *kill)
 {
-    size_t n = kill_conns(relays->tcp, target);
+    size_t n_left = kill->n_piece ? kill->n_piece : SIZE_MAX;
 
-    return relays->udp ? n + kill_sessions(relays->udp, target) : n;
+    if (kill->at == SWEEP_BEGIN) {
+        relays->tcp->kill_cursor = relays->tcp->live.next;
+        if (relays->udp)
+            relays->udp->kill_cursor = relays->udp->live.next;
+        kill->at = SWEEP_TCP;
+    }
+    if (kill->at == SWEEP_TCP)
+        n_left = kill_conns(relays->tcp, kill, n_left);
+    if (kill->at == SWEEP_UDP && relays->udp && kill->victims->reason == CLOSE_ADMIN)
+        kill_sessions(relays->udp, kill, n_left);
+    else if (kill->at == SWEEP_UDP)
+        kill->at = SWEEP_END;
 }
 
 /* One that may be shed. */

@@ -114,6 +114,7 @@ int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services
     list_init(&relay->dead);
     relay->young = &relay->live;
     relay->cursor = &relay->live;
+    relay->kill_cursor = &relay->live;
     relay->n_live = 0;
     relay->deadlines = (struct deadline_set){0};
     relay->timeouts = NULL;

@@ -113,6 +113,7 @@ int udp_relay_init(struct udp_relay *relay, const struct service_table *services
                                 .n_workers = relay->n_workers};
     list_init(&relay->live);
     relay->cursor = &relay->live;
+    relay->kill_cursor = &relay->live;
     list_init(&relay->dead);
     list_init(&relay->touched);
     list_init(&relay->finished);

@@ -209,6 +209,8 @@ void udp_session_close(struct udp_relay *relay, struct udp_session *session, enu
     udp_table_remove(&relay->table, &session->entry);
     if (relay->cursor == &session->link)
         relay->cursor = session->link.next;
+    if (relay->kill_cursor == &session->link)
+        relay->kill_cursor = session->link.next;
     list_remove(&session->link);
     relay->n_live--;
     list_append(&relay->dead, &session->link);

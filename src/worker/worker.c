@@ -215,8 +215,8 @@ static void take_sweep(struct worker *worker)
 
     if (sweep->lists && sweep->lists[worker->index].at != SWEEP_END)
         sweep_list(&relays, &sweep->lists[worker->index]);
-    if (sweep->kill)
-        n_ended += sweep_kill(&relays, sweep->kill);
+    if (sweep->kills && sweep->kills[worker->index].at != SWEEP_END)
+        sweep_kill(&relays, &sweep->kills[worker->index]);
     for (size_t i = 0; i < sweep->n_excess; i++)
         n_ended += sweep_shed(&relays, &sweep->excess[i]);
     sweep->n_ended[worker->index] = n_ended;

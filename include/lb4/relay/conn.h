@@ -81,7 +81,8 @@ struct tcp_relay {
     struct list dead; /* closed in this turn */
     struct list
         *young; /* in live: the oldest whose server socket has no keepalive yet; &live = none */
-    struct list *cursor; /* in live: where a sweep goes on (sweep.h); &live = at the end */
+    struct list *cursor;      /* in live: where a sweep goes on (sweep.h); &live = at the end */
+    struct list *kill_cursor; /* the same for one that ends connections */
     struct deadline_set deadlines;
     struct deadline_list *linger;      /* the next look at a connection that is to be reset */
     struct deadline_list *at_once;     /* what has to wait for the end of the turn */

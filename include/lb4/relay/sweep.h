@@ -1,7 +1,6 @@
-/* What an operator wants of all connections of a worker: a list of them or of the busiest, the end
- * of those on one server, or of the idlest ones of a server that has too many. One walk over what
- * is live; that of a list may be made in pieces, so that traffic does not wait for it. Thread: the
- * worker. */
+/* What is wanted of all connections of a worker: a list of them or of the busiest, the end of those
+ * on one server, or of the idlest ones of a server that has too many. One walk over what is live,
+ * which may be made in pieces, so that traffic does not wait for it. Thread: the worker. */
 #ifndef LB4_RELAY_SWEEP_H
 #define LB4_RELAY_SWEEP_H
 
@@ -63,9 +62,26 @@ struct sweep_relays {
 /* Write the next piece of it. A worker may be at one list at a time. */
 void sweep_list(const struct sweep_relays *relays, struct sweep_list *list);
 
-/* Reset the connections on these servers, and end their UDP sessions; reason admin. Returns how
- * many. */
-size_t sweep_kill(const struct sweep_relays *relays, const struct sweep_target *target);
+/* Whose connections are to be reset. UDP sessions end with them where the reason is admin: of a
+ * server that is down they leave by themselves. */
+struct sweep_victims {
+    const struct sweep_target
+        *target;                   /* ... unless `backend` says which one is meant, and that ... */
+    const struct backend *backend; /* those who are connecting go on to another one */
+    enum close_reason reason;
+};
+
+/* A worker's part of it; who wants it sets the first three. */
+struct sweep_kill {
+    const struct sweep_victims *victims;
+    size_t n_piece;    /* connections to look at in one call, an end counts as 16; 0 = all */
+    uint64_t until_ns; /* those that began later are left alone; 0 = none is */
+    enum sweep_at at;  /* SWEEP_END: it is done */
+    size_t n_ended;
+};
+
+/* The next piece of it. A worker may be at one at a time, beside a list. */
+void sweep_kill(const struct sweep_relays *relays, struct sweep_kill *kill);
 
 /* Of the `n_active` connections on a server `places` says how many are to end, over all workers. */
 struct sweep_excess {

@@ -20,11 +20,11 @@ struct worker_change {
 /* What an operator wants of all connections (relay/sweep.h); constant but for the results, until
  * all have answered a question that was asked after it. */
 struct worker_sweep {
-    const struct sweep_target *kill;   /* NULL = nobody */
+    struct sweep_kill *kills;          /* by worker; NULL = nobody is to end */
     const struct sweep_excess *excess; /* what is to be shed */
     size_t n_excess;
     struct sweep_list *lists; /* by worker; NULL = none is wanted */
-    size_t *n_ended;          /* by worker, what was killed and shed */
+    size_t *n_ended;          /* by worker, what was shed */
 };
 
 #endif

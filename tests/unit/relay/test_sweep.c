@@ -331,9 +331,19 @@ static void test_busiest_of_one_server(void **state)
 
 /* --- kill ------------------------------------------------------------------------------------- */
 
+static size_t kill_all(const struct sweep_victims *victims)
+{
+    struct sweep_kill kill = {.victims = victims};
+
+    sweep_kill(&stage.relays, &kill);
+    assert_int_equal(kill.at, SWEEP_END);
+    return kill.n_ended;
+}
+
 static void test_kill_of_one_server(void **state)
 {
     struct sweep_target target = {.server = "s0"};
+    const struct sweep_victims victims = {.target = &target, .reason = CLOSE_ADMIN};
     struct stats_service_sum sum;
 
     (void)state;
@@ -342,8 +352,8 @@ static void test_kill_of_one_server(void **state)
         add_line(i % 2);
     stage.lines[4].client = rig_client(rig); /* connecting, to the first */
     memcpy(target.service, rig->services.services->name, sizeof(target.service));
-    assert_int_equal(sweep_kill(&stage.relays, &target), 3);
-    assert_int_equal(sweep_kill(&stage.relays, &target), 0);
+    assert_int_equal(kill_all(&victims), 3);
+    assert_int_equal(kill_all(&victims), 0);
     tcp_reap(&rig->relay);
     assert_int_equal(backend_active(server_of(0)), 0);
     assert_int_equal(backend_active(server_of(1)), 2);

@@ -149,6 +149,8 @@ static void take_events(void)
 static void test_kill_of_one_server(void **state)
 {
     struct sweep_target target = {.server = "first"};
+    const struct sweep_victims victims = {.target = &target, .reason = CLOSE_ADMIN};
+    struct sweep_kill kill = {.victims = &victims};
     struct addr from;
     int other;
 
@@ -161,8 +163,12 @@ static void test_kill_of_one_server(void **state)
     take_events();
     memcpy(rig_backend(rig, 0)->name, target.server, sizeof(target.server));
     memcpy(target.service, rig->services.services->name, sizeof(target.service));
-    assert_int_equal(sweep_kill(&relays, &target), 1);
-    assert_int_equal(sweep_kill(&relays, &target), 0);
+    sweep_kill(&relays, &kill);
+    assert_int_equal(kill.n_ended, 1);
+    kill.at = SWEEP_BEGIN;
+    sweep_kill(&relays, &kill);
+    assert_int_equal(kill.n_ended, 1);
+    assert_int_equal(kill.at, SWEEP_END);
     rig_end_turn(rig);
     wait_for_input(scene.client);
     assert_int_equal(recv(scene.client, &(char[8]){0}, 8, MSG_DONTWAIT), 4);
