@@ -91,6 +91,7 @@ static void add_server(struct table *table, const struct snapshot_server *server
     table_number(table, server->stats.checks_failed);
     table_number(table, server->stats.checks_unknown);
     table_number(table, server->maxconn);
+    table_number(table, server->priority);
     if (table_json_field(table, "health"))
         reply_json_string(table->reply, server->health);
 }
@@ -149,6 +150,7 @@ enum command_result show_servers(struct command_call *call)
                                           "checks_failed",
                                           "checks_unknown",
                                           "maxconn",
+                                          "priority",
                                           NULL};
     const struct service_table *services = call->from->services;
     const char *word = call->n_words > 2 ? call->words[2] : NULL;

@@ -12,6 +12,7 @@
 #include "lb4/conf/print.h"
 #include "lb4/control/reload.h"
 #include "lb4/control/report.h"
+#include "lb4/shared/backend_write.h"
 #include "lb4/shared/place.h"
 
 /* --- services --------------------------------------------------------------------------------- */
@@ -116,6 +117,21 @@ static void take_notes(const struct backend *backend, uint32_t standing,
     ret->since_s = since_ns && since_ns < now_ns ? (now_ns - since_ns) / CLOCK_NS_PER_S : 0;
 }
 
+/* Connections that are to leave. */
+static void add_farewell(const struct backend *backend, struct snapshot_server *ret)
+{
+    uint64_t word = backend_farewell(backend);
+    uint64_t now_ns = clock_now_ns();
+    size_t n = strlen(ret->why);
+
+    if (word && ret->active > 0 && farewell_at_ns(word) > now_ns)
+        snprintf(ret->why + n, sizeof(ret->why) - n,
+                 "; what it holds is reset in %llu s, unless %s (%s drain)",
+                 (unsigned long long)((farewell_at_ns(word) - now_ns) / CLOCK_NS_PER_S),
+                 farewell_why(word) == FAREWELL_DOWN ? "it comes back" : "the better one fails",
+                 farewell_why(word) == FAREWELL_DOWN ? "on-down" : "on-up");
+}
+
 static const char *format_server_addr(const struct addr *addr, char text[static ADDR_TEXT_MAX])
 {
     addr_format(addr, text);
@@ -138,9 +154,11 @@ void snapshot_take_server(const struct snapshot_from *from, const struct service
     ret->health = health_word(standing);
     ret->weight = standing & PICK_WEIGHT_MASK;
     ret->is_backup = standing & PICK_BACKUP;
+    ret->priority = ((standing & PICK_PRIORITY_MASK) >> (unsigned)PICK_PRIORITY_SHIFT) + 1;
     ret->active = backend_active(backend);
     ret->maxconn = backend_limit(backend);
     take_notes(backend, standing, ret);
+    add_farewell(backend, ret);
     report_sum_server(&sources, backend, &ret->stats);
 }
 

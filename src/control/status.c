@@ -98,6 +98,7 @@ static void put_server(const struct snapshot_server *server, struct reply *reply
     put_number(reply, "since_s", server->since_s);
     put_text(reply, "why", server->why);
     put_number(reply, "weight", server->weight);
+    put_number(reply, "priority", server->priority);
     put_flag(reply, "backup", server->is_backup);
     put_number(reply, "maxconn", server->maxconn);
     put_number(reply, "active", server->active);

@@ -171,6 +171,9 @@ static void say_before(struct why *why)
 static void say_choice(struct why *why)
 {
     say_before(why);
+    if (why->foresight.n_likely > 0 && why->foresight.best_rank < PICK_RANK_SUSPECT)
+        say(why, "No server is usable: those that are down are tried, as a last resort (all-down "
+                 "any).");
     if (why->foresight.is_full)
         say_full(why);
     else if (why->foresight.n_likely == 0)
@@ -199,7 +202,7 @@ static void say_session(struct why *why, const struct sweep_record *record)
     char client[ADDR_TEXT_MAX];
 
     addr_format(&record->client, client);
-    if (service_session_leaves(why->foresight.plan, standing))
+    if (service_session_leaves(why->service, standing))
         say(why, "The UDP session of %s is on %s, which is %s: its next datagram is a new choice.",
             client, record->server, snapshot_state(standing));
     else

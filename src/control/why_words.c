@@ -76,14 +76,38 @@ static bool is_suspect(uint32_t standing)
     return (standing & (PICK_SUSPECT | PICK_TRIAL)) == PICK_SUSPECT;
 }
 
+enum { FRONT_MAX = 80, PART_MAX = 96 };
+
 /* Why one that is usually kept back is in the running. */
-static const char *front_word(uint32_t standing)
+static const char *front_word(const struct foreseen *server, char text[static FRONT_MAX])
 {
+    uint32_t standing = server->standing;
+
+    if (server->rank < PICK_RANK_SUSPECT)
+        return "down, but nobody is usable: ";
     if (is_suspect(standing))
         return "suspect, but there is nobody else: ";
     if (standing & PICK_SUSPECT)
         return "suspect, and the next client may try it: ";
-    return standing & PICK_BACKUP ? "backup, and no primary is up: " : "";
+    if (standing & PICK_BACKUP)
+        return "backup, and no primary is up: ";
+    snprintf(text, FRONT_MAX, "priority %u, and nobody before it is up: ", pick_tier(standing) + 1);
+    return pick_tier(standing) > 0 ? text : "";
+}
+
+/* slow-start: how much of its share it has. */
+static const char *part_word(const struct foresight *foresight, const struct foreseen *server,
+                             char text[static PART_MAX])
+{
+    uint32_t part = pick_part(server->standing);
+
+    if (part == 0 || !foresight->has_ramps || server->rank < PICK_RANK_HEALTHY)
+        return "";
+    if (part == PICK_PART_LEVEL)
+        return "; slow-start: it catches up, with at most twice its part of the choices";
+    snprintf(text, PART_MAX, "; slow-start: it has %u/%u of its part of the choices", part,
+             PICK_PART_WHOLE);
+    return text;
 }
 
 /* Every second choice passes over one that came back a moment ago, if others of its rank did not.
@@ -115,6 +139,9 @@ static const char *by_load(const struct foresight *foresight, const struct fores
         return "more loaded than";
     if (is_certain(server))
         return "the least loaded";
+    if (foresight->has_ramps)
+        return pick_part(server->standing) ? "the turn may be its"
+                                           : "as little loaded as any with its full share";
     if (is_outdone(foresight, server))
         return "the least loaded of those that did not come back a moment ago";
     return is_spared(foresight, server) ? "as little loaded as any"
@@ -123,8 +150,10 @@ static const char *by_load(const struct foresight *foresight, const struct fores
 
 static const char *by_turn(const struct foreseen *server)
 {
-    if (!is_certain(server))
+    if (server->odds <= 0)
         return "its turn comes later than that of";
+    if (!is_certain(server) && pick_part(server->standing))
+        return "the turn may be its";
     return server->queue == 1 ? "the next turn is its" : "the first in turn that is usable";
 }
 
@@ -169,7 +198,7 @@ static bool names_another(const struct foresight *foresight, const struct forese
 
 static const char *fresh_word(const struct foresight *foresight, const struct foreseen *server)
 {
-    return server->odds > 0 && is_spared(foresight, server)
+    return server->odds > 0 && is_spared(foresight, server) && !pick_part(server->standing)
                ? "; came back a moment ago, passed over every second time"
                : "";
 }
@@ -179,8 +208,10 @@ const char *why_reason(const struct foresight *foresight, size_t index, const ch
 {
     const struct foreseen *server = &foresight->servers[index];
     const char *colon = *note ? ": " : "";
-    bool tells = server->standing & PICK_SUSPECT; /* why it is one; of others all is well */
+    bool tells = server->standing & (PICK_SUSPECT | PICK_DOWN); /* of others all is well */
     const char *other = taken && names_another(foresight, server) ? taken : "";
+    char front[FRONT_MAX];
+    char part[PART_MAX];
 
     if (server->standing & PICK_FULL && server->odds <= 0 && !(server->standing & PICK_UNUSABLE))
         snprintf(text, WHY_TEXT_MAX, "full: it has %u connections, as many as it may",
@@ -188,12 +219,19 @@ const char *why_reason(const struct foresight *foresight, size_t index, const ch
     else if (server->rank == PICK_RANK_NONE)
         snprintf(text, WHY_TEXT_MAX, "%s%s%s", away_word(server->standing), colon, note);
     else if (server->rank == foresight->best_rank)
-        snprintf(text, WHY_TEXT_MAX, "%s%s%s%s%s%s%s", front_word(server->standing),
+        snprintf(text, WHY_TEXT_MAX, "%s%s%s%s%s%s%s%s", front_word(server, front),
                  in_rank(foresight, server), *other ? " " : "", other,
-                 fresh_word(foresight, server), tells && *note ? "; " : "", tells ? note : "");
-    else if (is_suspect(server->standing))
+                 fresh_word(foresight, server), part_word(foresight, server, part),
+                 tells && *note ? "; " : "", tells ? note : "");
+    else if (is_suspect(server->standing) && !(server->standing & PICK_UNUSABLE))
         snprintf(text, WHY_TEXT_MAX, "suspect, only if there is nobody above suspicion%s%s", colon,
                  note);
+    else if (server->standing & PICK_UNUSABLE)
+        snprintf(text, WHY_TEXT_MAX, "%s, only if nobody is usable%s%s",
+                 away_word(server->standing), colon, note);
+    else if (!(server->standing & PICK_BACKUP))
+        snprintf(text, WHY_TEXT_MAX, "priority %u: not while one before it is up",
+                 pick_tier(server->standing) + 1);
     else
         snprintf(text, WHY_TEXT_MAX, "backup: not while a primary is up");
     return text;

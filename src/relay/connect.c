@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/shared/backend_write.h"
 
 static const uint64_t SPURNED_NS = 1000 * 1000000ull; /* chosen: some round trips, and far less than
                                                          a server's own log-in time-out */
@@ -49,7 +50,13 @@ static void suspect(struct tcp_relay *relay, const struct conn *conn, uint32_t f
 {
     struct backend *backend = conn->backend;
 
-    if (addr_port(&backend->addr) == 0 || conn->era != backend_era(backend))
+    if (addr_port(&backend->addr) == 0)
+        return;
+    if (service_plan(conn->service)->evict.n_failures > 0) {
+        backend_note_trouble(backend, conn->connected_ns);
+        mailbox_post(relay->prober, MAILBOX_SUSPECT);
+    }
+    if (conn->era != backend_era(backend))
         return;
     if (!(backend_set(backend, flag) & flag))
         mailbox_post(relay->prober, MAILBOX_SUSPECT);

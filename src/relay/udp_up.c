@@ -10,6 +10,7 @@
 
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
+#include "lb4/shared/backend_write.h"
 #include "lb4/shared/choose.h"
 #include "lb4/shared/place.h"
 
@@ -23,11 +24,15 @@ static uint32_t next_random(struct udp_relay *relay)
 }
 
 /* A server without a port of its own is not judged, as in connect.c. */
-static void blame(struct udp_relay *relay, struct backend *backend)
+static void blame(struct udp_relay *relay, const struct service *service, struct backend *backend)
 {
     stats_add(&relay->stats->servers[backend->stats_index].connect_failures, 1);
     if (addr_port(&backend->addr) == 0)
         return;
+    if (service_plan(service)->evict.n_failures > 0) {
+        backend_note_trouble(backend, relay->loop->now_ns);
+        mailbox_post(relay->prober, MAILBOX_SUSPECT);
+    }
     if (!(backend_set(backend, PICK_SUSPECT) & PICK_SUSPECT))
         mailbox_post(relay->prober, MAILBOX_SUSPECT);
 }
@@ -86,7 +91,7 @@ bool udp_up_bind(struct udp_relay *relay, struct udp_session *session, enum udp_
         *ret_drop = trouble_word(error);
         if (sock_connect_error_is_local(error))
             return false;
-        blame(relay, backend);
+        blame(relay, session->service, backend);
         if (pick_set_add(&session->tried, backend->index, SERVICE_BACKENDS_MAX))
             return false;
     }
@@ -131,7 +136,7 @@ static void put_kept_first(struct udp_session *session, struct udp_packet *kept)
 /* Leave a server that refuses. False: there is nobody else, or no means to get there. */
 static bool leave(struct udp_relay *relay, struct udp_session *session, enum udp_drop *ret_drop)
 {
-    blame(relay, session->backend);
+    blame(relay, session->service, session->backend);
     *ret_drop = UDP_DROP_ERROR;
     if (pick_set_add(&session->tried, session->backend->index, SERVICE_BACKENDS_MAX))
         return false;
@@ -160,8 +165,7 @@ bool udp_up_refused(struct udp_relay *relay, struct udp_session *session, int er
 
 static bool is_to_leave(const struct udp_session *session)
 {
-    return service_session_leaves(service_plan(session->service),
-                                  backend_standing(session->backend));
+    return service_session_leaves(session->service, backend_standing(session->backend));
 }
 
 struct datagram {

@@ -1,20 +1,14 @@
 #include "lb4/shared/choose.h"
 
 #include "lb4/shared/choice.h"
-
-/* 0..n-1, from the upper bits, which are the good ones of such a generator. */
-static size_t draw(struct choice *choice, size_t n)
-{
-    choice->random = choice->random * 1664525u + 1013904223u;
-    return (size_t)((uint64_t)choice->random * n >> 32);
-}
+#include "lb4/shared/ramp.h"
 
 /* The best rank that can be had now. From a random start, since with half of the servers down the
  * first healthy one is then two steps away wherever they stand. */
 static uint32_t best_rank(struct choice *choice)
 {
     size_t n = choice->plan->n_backends;
-    size_t at = draw(choice, n);
+    size_t at = choice_draw(choice, n);
     uint32_t best = PICK_RANK_NONE;
 
     for (size_t i = 0; i < n && best < PICK_RANK_BEST; i++) {
@@ -36,7 +30,7 @@ enum { DRAWS_MAX = 8 }; /* chosen */
 static struct backend *draw_as_good(struct choice *choice, struct choice_standard standard)
 {
     for (int i = 0; i < DRAWS_MAX; i++) {
-        size_t at = draw(choice, choice->plan->n_backends);
+        size_t at = choice_draw(choice, choice->plan->n_backends);
         struct choice_standard here = choice_standard_at(choice, at);
 
         if (!choice_is_better(standard, here))
@@ -55,7 +49,7 @@ struct search {
 static __attribute__((noinline)) bool consider(const struct choice *choice, struct search *search,
                                                size_t at)
 {
-    struct choice_standard here = {pick_rank(choice_standing_at(choice, at), choice->spares_fresh),
+    struct choice_standard here = {choice_rank_of(choice, choice_standing_at(choice, at)),
                                    choice_load_at(choice, at)};
 
     if (!choice_is_better(here, search->best) || pick_set_has(choice->tried, at))
@@ -77,7 +71,8 @@ static struct pick_load limit_of(const struct search *search)
 static bool search_range(const struct choice *choice, struct search *search, size_t from, size_t to)
 {
     const struct backend_slot *slots = choice->slots;
-    const uint32_t away = PICK_UNUSABLE | (choice->minds_full ? PICK_FULL : 0);
+    const uint32_t away =
+        (choice->tries_down ? PICK_REFUSED : PICK_UNUSABLE) | (choice->minds_full ? PICK_FULL : 0);
     struct pick_load limit = limit_of(search);
 
     for (size_t at = from; at < to; at++) {
@@ -103,7 +98,7 @@ static struct backend *any_as_good(struct choice *choice, struct choice_standard
     for (size_t at = 0; at < choice->plan->n_backends; at++) {
         struct choice_standard here = choice_standard_at(choice, at);
 
-        if (!choice_is_better(standard, here) && draw(choice, ++n_good) == 0)
+        if (!choice_is_better(standard, here) && choice_draw(choice, ++n_good) == 0)
             chosen = &choice->service->backends[at];
     }
     return chosen;
@@ -113,7 +108,7 @@ static struct backend *any_as_good(struct choice *choice, struct choice_standard
 struct backend *choice_least(struct choice *choice)
 {
     size_t n = choice->plan->n_backends;
-    size_t start = draw(choice, n);
+    size_t start = choice_draw(choice, n);
     struct search search = {
         .best = {PICK_RANK_NONE, {.active = 0, .weight = CONF_WEIGHT_MAX}},
         .enough = {PICK_RANK_BEST, {.active = 0, .weight = choice->plan->most_weight}},
@@ -181,7 +176,7 @@ static struct backend *draw_weighted(struct choice *choice, uint32_t best,
     const struct service_plan *plan = choice->plan;
 
     for (int i = 0; i < CHOICE_REJECTIONS_MAX; i++) {
-        uint16_t index = plan->sequence[draw(choice, plan->n_sequence)];
+        uint16_t index = plan->sequence[choice_draw(choice, plan->n_sequence)];
 
         if (choice_rank_at(choice, index) == best && &service->backends[index] != other)
             return &service->backends[index];
@@ -246,18 +241,43 @@ struct choice choice_begin(struct service *service, const struct service_client 
         .ticket = &service->ticket,
         .tried = client->tried,
         .random = client->random,
-        .spares_fresh = choice_follows_load(plan) && client->random >> 31,
+        .spares = choice_follows_load(plan) ? client->random >> 31 : PICK_SPARES_NOBODY,
+        .tries_down = plan->all_down == CONF_ALL_DOWN_ANY,
     };
+}
+
+struct backend *choice_in_turn(struct choice *choice, const struct addr *client)
+{
+    struct backend *chosen = choice_has_ramps(choice) ? ramp_turn(choice) : NULL;
+
+    return chosen ? chosen : choice_make(choice, client);
 }
 
 struct backend *service_choose(struct service *service, const struct service_client *client)
 {
     struct choice choice = choice_begin(service, client);
-    struct backend *chosen = choice_make(&choice, client->addr);
+    struct backend *chosen = choice_in_turn(&choice, client->addr);
 
     if (chosen && !choice_may_have(chosen))
         chosen = choice_make(&choice, client->addr);
     if (chosen)
         backend_acquire(chosen);
     return chosen;
+}
+
+static bool has_usable(const struct service *service)
+{
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++)
+        if (!(service_standing(service, i) & PICK_UNUSABLE))
+            return true;
+    return false;
+}
+
+bool service_session_leaves(const struct service *service, uint32_t standing)
+{
+    const struct service_plan *plan = service_plan(service);
+
+    if (plan->udp.keeps_on_down || !(standing & (PICK_DOWN | PICK_MAINT | PICK_GONE)))
+        return false;
+    return standing & PICK_REFUSED || plan->all_down != CONF_ALL_DOWN_ANY || has_usable(service);
 }

@@ -5,6 +5,7 @@
 
 #include "lb4/shared/choice.h"
 #include "lb4/shared/place.h"
+#include "lb4/shared/ramp.h"
 
 static const struct pick_set nobody; /* was tried */
 
@@ -29,6 +30,7 @@ static bool view_init(struct view *view, struct service *service, struct foresig
                         .slots = view->slots,
                         .ticket = &view->ticket,
                         .tried = &nobody,
+                        .tries_down = plan->all_down == CONF_ALL_DOWN_ANY,
                         .minds_full = plan->transports & CONF_TCP && place_minds_full(plan)};
     for (size_t i = 0; view->slots && i < plan->n_backends; i++) {
         const struct backend *backend = &service->backends[i];
@@ -257,15 +259,36 @@ static bool share_out(struct view *view, const struct addr *client, double share
     return true;
 }
 
+/* Those with a ramp have turns of their own, and are spared by all other choices. Returns what is
+ * left for those. */
+static double share_ramped(struct view *view)
+{
+    const struct ramp ramp = ramp_sum(&view->choice);
+    double left = 1;
+
+    for (size_t i = 0; i < view->ret->n; i++) {
+        double share = (double)ramp_part_at(&view->choice, &ramp, i);
+
+        if (share <= 0 || !ramp_may_have(&view->choice, &ramp, i))
+            continue;
+        view->ret->servers[i].odds += share / (double)ramp.whole;
+        left -= share / (double)ramp.whole;
+    }
+    view->choice.spares = PICK_SPARES_RAMPED;
+    return left;
+}
+
 /* Every second choice spares those that came back, where loads count. */
 static bool share_all(struct view *view, const struct addr *client)
 {
+    double left = view->ret->has_ramps ? share_ramped(view) : 1;
+
     if (!choice_follows_load(view->ret->plan))
-        return share_out(view, client, 1);
-    if (!share_out(view, client, 0.5))
+        return share_out(view, client, left);
+    if (!share_out(view, client, left / 2))
         return false;
-    view->choice.spares_fresh = true;
-    return share_out(view, client, 0.5);
+    view->choice.spares |= PICK_SPARES_FRESH;
+    return share_out(view, client, left / 2);
 }
 
 /* Whatever the odds are among those that have a place: the client waits for another. */
@@ -291,6 +314,7 @@ int service_foresee(struct service *service, const struct addr *client, struct f
                               .n = plan->n_backends};
     is_whole = view_init(&view, service, ret) && ret->servers;
     if (is_whole) {
+        ret->has_ramps = choice_has_ramps(&view.choice);
         describe(&view);
         queue_up(&view, client);
         is_whole = share_all(&view, client);

@@ -49,26 +49,24 @@ static bool acquire(struct service *service, struct backend *backend)
     return true;
 }
 
-/* Apart from load and from being back for a moment only. */
-static uint32_t kind_of(uint32_t standing)
+/* Apart from load, from a ramp, and from being back for a moment only. */
+static uint32_t kind_at(const struct choice *choice, size_t index)
 {
-    return pick_rank(standing, false);
-}
+    struct choice sparing_nobody = *choice;
 
-static uint32_t kind_of_chosen(const struct choice *choice, const struct backend *chosen)
-{
-    return chosen ? kind_of(choice_standing_at(choice, chosen->index)) : PICK_RANK_NONE;
+    sparing_nobody.spares = PICK_SPARES_NOBODY;
+    return choice_rank_of(&sparing_nobody, choice_standing_at(choice, index));
 }
 
 /* Is there one, with a place or without, that comes before the chosen one? */
 static bool has_better(const struct choice *choice, const struct backend *chosen, uint32_t full)
 {
-    uint32_t kind = kind_of_chosen(choice, chosen);
+    uint32_t kind = chosen ? kind_at(choice, chosen->index) : PICK_RANK_NONE;
 
     for (size_t i = 0; i < choice->plan->n_backends; i++) {
         uint32_t standing = choice_standing_at(choice, i);
 
-        if ((standing & PICK_FULL) == full && kind_of(standing) > kind &&
+        if ((standing & PICK_FULL) == full && kind_at(choice, i) > kind &&
             !pick_set_has(choice->tried, i))
             return true;
     }
@@ -96,7 +94,7 @@ static enum place_result take_limited(struct service *service, const struct serv
 
     choice.minds_full = place_minds_full(choice.plan);
     for (int i = 0; i < CHOICES_MAX; i++) {
-        struct backend *chosen = choice_make(&choice, client->addr);
+        struct backend *chosen = choice_in_turn(&choice, client->addr);
 
         *ret = NULL;
         if (place_must_wait(&choice, chosen))

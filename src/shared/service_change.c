@@ -4,7 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/shared/backend_write.h"
 #include "lb4/shared/place.h"
+
+/* Its priority or PICK_BACKUP, as bits of the standing. */
+static uint32_t conf_tier(const struct conf_server *server)
+{
+    if (server->is_backup)
+        return PICK_BACKUP;
+    return server->priority ? (server->priority - 1) << PICK_PRIORITY_SHIFT : 0;
+}
 
 /* --- prepare ---------------------------------------------------------------------------------- */
 
@@ -115,7 +124,7 @@ static int take_seat(struct service_table *table, struct service *service,
     seat->backend = known_find(known, server, BACKEND_SERVING);
     seat->weight = server->weight;
     seat->conf_weight = server->weight;
-    seat->is_backup = server->is_backup;
+    seat->tier = conf_tier(server);
     seat->maxconn = server->maxconn;
     if (seat->backend) {
         if (seat->backend->conf_weight == server->weight)
@@ -206,7 +215,7 @@ int service_prepare_weight(struct service *service, const struct backend *backen
                                   .weight = seated == backend ? weight : backend_weight(seated),
                                   .conf_weight = seated->conf_weight,
                                   .maxconn = backend_limit(seated),
-                                  .is_backup = backend_standing(seated) & PICK_BACKUP};
+                                  .tier = backend_standing(seated) & PICK_TIER_MASK};
     }
     ret->plan = plan_new(plan, ret->seats, ret->n_seats);
     if (ret->plan)
@@ -235,7 +244,7 @@ static void retire_left_out(struct service_change *change)
 
 static uint32_t seat_standing(const struct service_seat *seat)
 {
-    return seat->weight | (seat->is_backup ? PICK_BACKUP : 0);
+    return seat->weight | seat->tier;
 }
 
 /* Whoever serves now, and may go on, can take the clients until the others have been probed. */
@@ -245,7 +254,7 @@ static bool has_usable(const struct service_change *change)
         const struct backend *backend = change->seats[i].backend;
 
         if (backend->state == BACKEND_SERVING &&
-            pick_rank(backend_standing(backend), false) != PICK_RANK_NONE)
+            pick_rank(backend_standing(backend), PICK_SPARES_NOBODY) != PICK_RANK_NONE)
             return true;
     }
     return false;

@@ -64,6 +64,7 @@ struct snapshot_server {
     uint64_t since_s;   /* how long it has been so */
     char why[SNAPSHOT_WHY_MAX];
     uint32_t weight;
+    uint32_t priority; /* 1.. */
     bool is_backup;
     uint32_t active;  /* connections and UDP sessions */
     uint32_t maxconn; /* of them at once; 0 = no limit */

@@ -58,13 +58,12 @@ struct udp_relay {
     bool is_short;          /* places were missing since then */
     struct udp_inbox *inbox;
     struct udp_outbox *outbox;
-    struct list live;         /* of struct udp_session, the oldest first */
-    struct list *cursor;      /* in live: where a sweep goes on (sweep.h); &live = at the end */
-    struct list *kill_cursor; /* the same for one that ends sessions */
-    struct list dead;         /* closed in this turn */
-    struct list touched;      /* of sessions: a client's datagrams are to be sent */
-    struct list finished;     /* of sessions: all answers have come, they end with the turn */
-    struct list uncounted;    /* of struct udp_service: the tally is not in the stats yet */
+    struct list live;                  /* of struct udp_session, the oldest first */
+    struct list *cursor, *kill_cursor; /* in live: where sweeps go on; &live = at the end */
+    struct list dead;                  /* closed in this turn */
+    struct list touched;               /* of sessions: a client's datagrams are to be sent */
+    struct list finished;  /* of sessions: all answers have come, they end with the turn */
+    struct list uncounted; /* of struct udp_service: the tally is not in the stats yet */
     struct deadline_set deadlines;
     struct deadline_list *quiet;  /* while draining: sessions that were silent for a second go */
     struct deadline_list looks;   /* of listeners */

@@ -39,14 +39,17 @@ enum backend_state {                  /* what control makes of a place */
 struct backend {
     /* Constant while the place is taken, but for the era and the notes. */
     struct backend_slot *slot;
-    uint32_t index;           /* in its service, and in its slots */
-    uint32_t stats_index;     /* in stats_block.servers and the prober's counters */
-    bool is_local;            /* an address of this machine: a connect may end up at itself */
-    _Atomic uint32_t era;     /* written by the prober */
-    _Atomic uint32_t maxconn; /* written by control, for shared/place.h; 0 = no limit */
-    struct addr addr;         /* port 0: the port that the client asked for */
-    struct note health;       /* the prober's last word about it */
-    struct note wish;         /* the operator's; control writes it, since 0 = no wish */
+    uint32_t index;              /* in its service, and in its slots */
+    uint32_t stats_index;        /* in stats_block.servers and the prober's counters */
+    bool is_local;               /* an address of this machine: a connect may end up at itself */
+    _Atomic uint32_t era;        /* written by the prober */
+    _Atomic uint32_t maxconn;    /* written by control, for shared/place.h; 0 = no limit */
+    _Atomic uint32_t n_troubles; /* these three: shared/backend_write.h */
+    _Atomic uint64_t back_ns;
+    _Atomic uint64_t farewell;
+    struct addr addr;   /* port 0: the port that the client asked for */
+    struct note health; /* the prober's last word about it */
+    struct note wish;   /* the operator's; control writes it, since 0 = no wish */
     char name[CONF_NAME_MAX + 1];
     /* Control's own. */
     enum backend_state state;
@@ -73,17 +76,6 @@ static inline void backend_release(struct backend *backend)
 static inline uint32_t backend_standing(const struct backend *backend)
 {
     return atomic_load_explicit(&backend->slot->standing, memory_order_relaxed);
-}
-
-/* Put weight and PICK_BACKUP in the place of what was; the other flags stay. */
-static inline void backend_configure(struct backend *backend, uint32_t weight_and_backup)
-{
-    const uint32_t mask = PICK_WEIGHT_MASK | PICK_BACKUP;
-    uint32_t before = backend_standing(backend);
-
-    while (!atomic_compare_exchange_weak(&backend->slot->standing, &before,
-                                         (before & ~mask) | weight_and_backup))
-        continue;
 }
 
 static inline uint32_t backend_weight(const struct backend *backend)

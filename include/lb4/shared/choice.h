@@ -20,9 +20,17 @@ struct choice {
     _Atomic uint64_t *ticket;         /* the same */
     const struct pick_set *tried;
     uint32_t random;
-    bool spares_fresh;
+    uint32_t spares; /* PICK_SPARES_... */
+    bool tries_down; /* where nobody is usable: all-down any */
     bool minds_full; /* passes over PICK_FULL, as a TCP client must */
 };
+
+/* 0..n-1, from the upper bits, which are the good ones of such a generator. */
+static inline size_t choice_draw(struct choice *choice, size_t n)
+{
+    choice->random = choice->random * 1664525u + 1013904223u;
+    return (size_t)((uint64_t)choice->random * n >> 32);
+}
 
 /* How good a server is, or the one found so far. */
 struct choice_standard {
@@ -36,9 +44,24 @@ static inline bool choice_follows_load(const struct service_plan *plan)
     return plan->balance == CONF_BALANCE_LEASTCONN || plan->balance == CONF_BALANCE_RANDOM;
 }
 
+/* Are there servers with a ramp, and does the policy follow it? A client's place under `source`
+ * does not move. */
+static inline bool choice_has_ramps(const struct choice *choice)
+{
+    return atomic_load_explicit(&choice->service->n_ramped, memory_order_relaxed) > 0 &&
+           choice->plan->balance != CONF_BALANCE_SOURCE;
+}
+
 static inline uint32_t choice_standing_at(const struct choice *choice, size_t index)
 {
     return atomic_load_explicit(&choice->slots[index].standing, memory_order_relaxed);
+}
+
+static inline uint32_t choice_rank_of(const struct choice *choice, uint32_t standing)
+{
+    uint32_t rank = pick_rank(standing, choice->spares);
+
+    return rank == PICK_RANK_NONE && choice->tries_down ? pick_rank_last(standing) : rank;
 }
 
 static inline uint32_t choice_rank_at(const struct choice *choice, size_t index)
@@ -47,7 +70,7 @@ static inline uint32_t choice_rank_at(const struct choice *choice, size_t index)
 
     if (pick_set_has(choice->tried, index) || (standing & PICK_FULL && choice->minds_full))
         return PICK_RANK_NONE;
-    return pick_rank(standing, choice->spares_fresh);
+    return choice_rank_of(choice, standing);
 }
 
 static inline struct pick_load choice_load_at(const struct choice *choice, size_t index)
@@ -88,5 +111,8 @@ struct backend *choice_by_policy(struct choice *choice, const struct addr *clien
 
 /* Both, one after the other. */
 struct backend *choice_make(struct choice *choice, const struct addr *client);
+
+/* The whole: first whose turn it is by a ramp (shared/ramp.h), then choice_make(). */
+struct backend *choice_in_turn(struct choice *choice, const struct addr *client);
 
 #endif

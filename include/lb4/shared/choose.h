@@ -20,10 +20,8 @@ struct service_client {
  * usable ones were tried. Thread: any worker. */
 struct backend *service_choose(struct service *service, const struct service_client *client);
 
-/* Does a UDP session leave a server of this standing, at its client's next datagram? */
-static inline bool service_session_leaves(const struct service_plan *plan, uint32_t standing)
-{
-    return !plan->udp.keeps_on_down && standing & (PICK_DOWN | PICK_MAINT | PICK_GONE);
-}
+/* Does a UDP session leave a server of this standing, at its client's next datagram? Not for
+ * another one that is down, too (all-down any). */
+bool service_session_leaves(const struct service *service, uint32_t standing);
 
 #endif

@@ -30,6 +30,7 @@ struct foresight {
     struct foreseen *servers;        /* n places; malloc */
     size_t n;
     uint32_t best_rank; /* of all */
+    bool has_ramps;     /* some may have less than their share: shared/ramp.h */
     uint32_t n_likely;  /* servers with odds above 0 */
     bool is_full;       /* a TCP client's servers have no place for it */
 };

@@ -30,8 +30,8 @@ enum mailbox_request {
     MAILBOX_PING = 1 << 8,     /* to workers and the prober: show that you live, mailbox_pong() */
     MAILBOX_UDP_ROOM = 1 << 9, /* to a worker: another one has asked for places (udp_room.h) */
     MAILBOX_SWEEP = 1 << 10,   /* to a worker: control has put a sweep there */
-    MAILBOX_WISH = 1 << 11,   /* to the prober: a server went into maintenance, or came out of it */
-    MAILBOX_WAITING = 1 << 12 /* to a worker: its clients that wait may find a server now */
+    MAILBOX_WISH = 1 << 11,    /* to the prober: of an operator: drain, maint or ready */
+    MAILBOX_WAITING = 1 << 12  /* to a worker: its clients that wait may find a server now */
 };
 
 enum {

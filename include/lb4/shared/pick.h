@@ -9,45 +9,46 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A server's standing, one word: its weight, and what keeps clients away from it. No flag = a
- * primary in good health. */
-enum pick_standing {
-    PICK_WEIGHT_MASK = 0x1ff,
-    PICK_FULL = 1 << 14,    /* has as many connections as it may; for TCP clients only, place.h */
-    PICK_BACKUP = 1 << 16,  /* configured: serves when no primary is up */
-    PICK_DOWN = 1 << 17,    /* by probes: not usable */
-    PICK_SUSPECT = 1 << 18, /* a client's connect failed, no probe has answered since */
-    PICK_FRESH = 1 << 19,   /* came back a moment ago, see pick_rank() */
-    PICK_DRAIN = 1 << 20,   /* the operator's wish: no new connections */
-    PICK_MAINT = 1 << 21,   /* the operator's wish: no new connections, no probes */
-    PICK_DOUBT = 1 << 22,   /* a client's connection ended oddly: a wish for a probe, no more */
-    PICK_TRIAL = 1 << 23,   /* a suspect that the next client may have as if it were none */
-    PICK_PROVEN = 1 << 24,  /* a suspect that has taken a client's connect */
-    PICK_NEW = 1 << 25,     /* added while others serve, or back from maintenance: waits for its
-                               first probe */
-    PICK_GONE = 1 << 26,    /* not in the configuration any more, or nobody is in this place */
-    PICK_UNUSABLE = PICK_DOWN | PICK_DRAIN | PICK_MAINT | PICK_NEW | PICK_GONE
+#include "lb4/shared/standing.h"
+
+/* Who comes before whom, whatever the load: the healthy, then those that are suspect; among each,
+ * priority 1 to 16, then backups. PICK_RANK_NONE = not to be chosen at all. */
+enum {
+    PICK_RANK_NONE = 0,
+    PICK_RANK_DOWN = 1, /* and so on: pick_rank_last() */
+    PICK_RANK_SUSPECT = PICK_RANK_DOWN + PICK_TIERS,
+    PICK_RANK_HEALTHY = PICK_RANK_SUSPECT + PICK_TIERS, /* two for each tier */
+    PICK_RANK_BEST = PICK_RANK_HEALTHY + 2 * PICK_TIERS - 1
 };
 
-enum { PICK_RANK_NONE = 0, PICK_RANK_BEST = 6 };
+/* 0 = priority 1 .. 15 = priority 16, 16 = backup */
+/* Whom a choice passes over while others of their tier are there: a caller that spares the fresh
+ * every second time keeps an empty server from being given everything (FAULTS.md F48); those with a
+ * ramp get their part in turns of their own (shared/ramp.h). */
+enum { PICK_SPARES_NOBODY = 0, PICK_SPARES_FRESH = 1, PICK_SPARES_RAMPED = 2 };
 
-/* Who comes before whom, whatever the load: PICK_RANK_NONE = not to be chosen at all. Healthy
- * primaries, healthy backups, suspect primaries, suspect backups. With `spares_fresh` those that
- * came back a moment ago rank behind the others of their kind: a caller that sets it every second
- * time keeps an empty server from being given everything (FAULTS.md F48). */
-static inline uint32_t pick_rank(uint32_t standing, bool spares_fresh)
+static inline uint32_t pick_rank(uint32_t standing, uint32_t spares)
 {
-    uint32_t rank = PICK_RANK_BEST;
+    uint32_t above_last;
+    bool is_spared;
 
     if (standing <= PICK_WEIGHT_MASK)
-        return rank;
+        return PICK_RANK_BEST;
     if (standing & PICK_UNUSABLE)
         return PICK_RANK_NONE;
+    above_last = PICK_TIERS - 1 - pick_tier(standing);
     if ((standing & (PICK_SUSPECT | PICK_TRIAL)) == PICK_SUSPECT)
-        return standing & PICK_BACKUP ? 1 : 2;
-    if (standing & PICK_BACKUP)
-        rank -= 2;
-    return standing & PICK_FRESH && spares_fresh ? rank - 1 : rank;
+        return PICK_RANK_SUSPECT + above_last;
+    is_spared = (standing & PICK_FRESH && spares & PICK_SPARES_FRESH) ||
+                (spares & PICK_SPARES_RAMPED && pick_part(standing) > 0);
+    return PICK_RANK_HEALTHY + 2 * above_last + !is_spared;
+}
+
+/* The last resort, where nobody has a rank: who is down, but nobody that an operator took out. */
+static inline uint32_t pick_rank_last(uint32_t standing)
+{
+    return standing & PICK_REFUSED ? PICK_RANK_NONE
+                                   : PICK_RANK_DOWN + PICK_TIERS - 1 - pick_tier(standing);
 }
 
 /* The load of one server: (active + 1) / weight, smaller is better. */

@@ -75,7 +75,7 @@ struct service_seat {
     uint32_t weight;      /* that is to count */
     uint32_t conf_weight; /* what the configuration says */
     uint32_t wish;        /* of one that is added: PICK_DRAIN, PICK_MAINT */
-    bool is_backup;
+    uint32_t tier;        /* PICK_TIER_MASK: its priority, PICK_BACKUP */
 };
 
 /* A plan like `model`, but for these servers, with the tables of its policy; it looks at as many

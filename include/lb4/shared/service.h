@@ -5,7 +5,6 @@
  * can see it: control puts another one in its place (shared/service_change.h). Threads take the
  * plan anew in each turn (service_plan()) and keep no pointer to it beyond the turn; control frees
  * the old one when every thread has ended a turn since (a grace, control/runtime.h).
- *
  * A server that is gone keeps its place until its last connection has ended and a grace has passed.
  */
 #ifndef LB4_SHARED_SERVICE_H
@@ -36,7 +35,8 @@ struct service {
     alignas(64) _Atomic uint64_t ticket;
 
     alignas(64) struct service_plan *_Atomic plan;
-    struct backend *backends; /* SERVICE_BACKENDS_MAX places */
+    _Atomic uint32_t n_ramped; /* servers with a ramp; written by the prober, relaxed */
+    struct backend *backends;  /* SERVICE_BACKENDS_MAX places */
     struct backend_slot *slots;
     uint32_t index;           /* in stats_block.services and in the workers' notes */
     struct udp_room udp_room; /* for its sessions, over all workers */
@@ -54,10 +54,11 @@ struct service {
 struct service_table {
     struct service *services;
     size_t n_services;
-    size_t n_backends;          /* numbers (stats_index) below may be taken */
-    struct backend **by_number; /* SERVICE_STATS_MAX; NULL = free */
-    size_t first_free;          /* no number below is free */
-    struct waiting_crew *crew;  /* workers, whose clients may wait */
+    size_t n_backends;            /* numbers (stats_index) below may be taken */
+    _Atomic uint64_t n_farewells; /* the prober adds: servers whose connections are to leave */
+    struct backend **by_number;   /* SERVICE_STATS_MAX; NULL = free */
+    size_t first_free;            /* no number below is free */
+    struct waiting_crew *crew;    /* workers, whose clients may wait */
 };
 
 /* The present plan, for the rest of this turn. Acquire: what control wrote into it is seen. */
@@ -78,6 +79,17 @@ static inline bool service_may_wait(const struct service *service)
 static inline uint32_t service_standing(const struct service *service, size_t index)
 {
     return atomic_load_explicit(&service->slots[index].standing, memory_order_relaxed);
+}
+
+/* The number grows with each farewell (shared/backend_write.h). */
+static inline uint64_t service_table_farewells(const struct service_table *table)
+{
+    return atomic_load_explicit(&table->n_farewells, memory_order_acquire);
+}
+
+static inline void service_table_note_farewell(struct service_table *table)
+{
+    atomic_fetch_add_explicit(&table->n_farewells, 1, memory_order_release);
 }
 
 /* A table of all services of the configuration, ready to serve. Returns 0 or -ENOMEM. */

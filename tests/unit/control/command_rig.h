@@ -4,6 +4,7 @@
 
 #include "lb4/control/command.h"
 #include "lb4/control/reload.h"
+#include "lb4/shared/backend_write.h"
 
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
 #include "lb4/control/reload.h"
+#include "lb4/shared/backend_write.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -40,9 +40,9 @@ static void test_servers(void **state)
     note_write(&rig_server(0, 0)->health, clock_now_ns() - 5 * CLOCK_NS_PER_S, "why not");
     rig_expect("show servers db",
                "service\tserver\taddress\tstate\tsince\twhy\tweight\tbackup\tactive\ttotal\t"
-               "connect_failures\tchecks_ok\tchecks_failed\tchecks_unknown\tmaxconn\n"
-               "db\ta\t10.0.0.1:5432\tup\t5\twhy not\t1\tno\t1\t7\t2\t3\t1\t0\t0\n"
-               "db\tb\t10.0.0.2\tup\t0\t-\t2\tyes\t0\t0\t0\t0\t0\t0\t0\n"
+               "connect_failures\tchecks_ok\tchecks_failed\tchecks_unknown\tmaxconn\tpriority\n"
+               "db\ta\t10.0.0.1:5432\tup\t5\twhy not\t1\tno\t1\t7\t2\t3\t1\t0\t0\t1\n"
+               "db\tb\t10.0.0.2\tup\t0\t-\t2\tyes\t0\t0\t0\t0\t0\t0\t0\t1\n"
                "ok\n");
     rig_ask("show servers one/a --json");
     assert_non_null(strstr(rig.text, "[{\"service\":\"one\",\"server\":\"a\",\"address\":"

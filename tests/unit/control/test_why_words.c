@@ -116,6 +116,52 @@ static void test_behind_others(void **state)
     assert_string_equal(text, "suspect, only if there is nobody above suspicion: reset");
 }
 
+static void test_tiers_and_the_last_resort(void **state)
+{
+    const uint32_t third = 2 << PICK_PRIORITY_SHIFT | 1;
+    char text[WHY_TEXT_MAX];
+
+    (void)state;
+    assert_string_equal(
+        reason(CONF_BALANCE_LEASTCONN, (struct foreseen){.standing = third, .odds = 1}, ""),
+        "priority 3, and nobody before it is up: the least loaded");
+    foresight.best_rank = PICK_RANK_BEST;
+    assert_string_equal(why_reason(&foresight, 0, "", "db2", text),
+                        "priority 3: not while one before it is up");
+    servers[0] = (struct foreseen){
+        .standing = PICK_DOWN | 1, .odds = 1, .rank = pick_rank_last(PICK_DOWN | 1)};
+    foresight.best_rank = servers[0].rank;
+    assert_string_equal(why_reason(&foresight, 0, "refused", NULL, text),
+                        "down, but nobody is usable: the least loaded; refused");
+    foresight.best_rank = PICK_RANK_BEST;
+    servers[0].odds = 0;
+    assert_string_equal(why_reason(&foresight, 0, "refused", "db2", text),
+                        "down, only if nobody is usable: refused");
+}
+
+static void test_slow_start(void **state)
+{
+    const uint32_t ramped = 12u << PICK_RAMP_SHIFT | 1;
+    char text[WHY_TEXT_MAX];
+
+    (void)state;
+    foresight.has_ramps = true;
+    assert_string_equal(
+        reason(CONF_BALANCE_LEASTCONN, (struct foreseen){.standing = ramped, .odds = 0.2}, ""),
+        "the turn may be its; slow-start: it has 12/32 of its part of the choices");
+    assert_string_equal(
+        reason(CONF_BALANCE_ROUNDROBIN,
+               (struct foreseen){.standing = PICK_LEVEL | 1, .odds = 0.2, .queue = 2}, ""),
+        "the turn may be its; slow-start: it catches up, with at most twice its part of the "
+        "choices");
+    why_reason(&foresight, 1, "", NULL, text);
+    servers[1].odds = 0.8;
+    plan.balance = CONF_BALANCE_LEASTCONN;
+    assert_string_equal(why_reason(&foresight, 1, "", NULL, text),
+                        "as little loaded as any with its full share");
+    foresight.has_ramps = false;
+}
+
 static void test_who_is_passed_over(void **state)
 {
     const struct foreseen fresh = {.standing = PICK_FRESH | 1, .odds = 1};
@@ -166,6 +212,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_behind_others),
+        cmocka_unit_test(test_tiers_and_the_last_resort),
+        cmocka_unit_test(test_slow_start),
         cmocka_unit_test(test_who_is_passed_over),
         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_chances),

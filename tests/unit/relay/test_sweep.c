@@ -329,6 +329,37 @@ static void test_busiest_of_one_server(void **state)
     stage_close();
 }
 
+/* --- kill of one server by itself ------------------------------------------------------------- */
+
+/* In pieces, each end as dear as 16 looks; those of another server, and who is connecting, stay; so
+ * do those that came after it began. */
+static void test_kill_in_pieces(void **state)
+{
+    struct sweep_victims victims = {.reason = CLOSE_SERVER_DOWN};
+    struct sweep_kill kill = {.victims = &victims, .n_piece = 1};
+    size_t n_pieces = 0;
+
+    (void)state;
+    stage_open(2);
+    for (size_t i = 0; i < 4; i++)
+        add_line(i % 2);
+    stage.lines[4].client = rig_client(rig); /* connecting, to the first */
+    victims.backend = server_of(0);
+    for (; kill.at != SWEEP_END && n_pieces < 9; n_pieces++)
+        sweep_kill(&stage.relays, &kill);
+    assert_int_equal(kill.n_ended, 2);
+    assert_int_equal(n_pieces, 5);
+    tcp_reap(&rig->relay);
+    assert_int_equal(backend_active(server_of(0)), 1);
+    assert_int_equal(backend_active(server_of(1)), 2);
+    kill = (struct sweep_kill){.victims = &victims, .until_ns = 1};
+    victims.backend = server_of(1);
+    sweep_kill(&stage.relays, &kill);
+    assert_int_equal(kill.at, SWEEP_END);
+    assert_int_equal(kill.n_ended, 0);
+    stage_close();
+}
+
 /* --- kill ------------------------------------------------------------------------------------- */
 
 static size_t kill_all(const struct sweep_victims *victims)
@@ -479,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_pieces_while_others_come_and_go),
         cmocka_unit_test(test_busiest),
         cmocka_unit_test(test_busiest_of_one_server),
+        cmocka_unit_test(test_kill_in_pieces),
         cmocka_unit_test(test_kill_of_one_server),
         cmocka_unit_test(test_shed_the_idlest_first),
         cmocka_unit_test(test_shed_a_part),

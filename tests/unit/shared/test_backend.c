@@ -1,4 +1,4 @@
-#include "lb4/shared/backend.h"
+#include "lb4/shared/backend_write.h"
 
 #include <pthread.h>
 #include <setjmp.h>

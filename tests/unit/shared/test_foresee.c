@@ -1,6 +1,8 @@
 /* What is foreseen, held against what shared/choose then does. */
 #include "lb4/shared/foresee.h"
 
+#include "lb4/shared/backend_write.h"
+#include "lb4/shared/ramp.h"
 #include "service_rig.h"
 
 static const double CERTAIN = 0.9999;
@@ -79,6 +81,22 @@ static void make_pool(struct service_table *table, size_t n, enum conf_balance p
     }
 }
 
+/* Some came back lately; and some have another priority, or wait to be the last resort. */
+static void add_ramps(struct service_table *table, struct seed *seed)
+{
+    struct service *service = table->services;
+
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++) {
+        uint32_t part = (uint32_t)seed_next(seed, 33);
+
+        if (seed_next(seed, 3))
+            continue;
+        ramp_note_begun(service);
+        backend_set_part(&service->backends[i], part < 32 ? part : PICK_PART_LEVEL);
+        backend_set(&service->backends[i], (uint32_t)seed_next(seed, 2) << PICK_PRIORITY_SHIFT);
+    }
+}
+
 static void test_what_is_foreseen_comes_true(void **state)
 {
     struct seed seed = seed_new();
@@ -90,6 +108,10 @@ static void test_what_is_foreseen_comes_true(void **state)
             struct service_table table;
 
             make_pool(&table, n, (enum conf_balance)policy, &seed);
+            if (seed_next(&seed, 2))
+                add_ramps(&table, &seed);
+            if (seed_next(&seed, 2))
+                table.services->plan->all_down = CONF_ALL_DOWN_ANY;
             for (int i = 0; i < 20; i++)
                 check_choice(table.services, &seed);
             service_table_fini(&table);

@@ -58,7 +58,14 @@ static void test_is_less_agrees_with_division(void **state)
 static void test_ranks(void **state)
 {
     static const uint32_t better_first[] = {
-        0, PICK_BACKUP, PICK_SUSPECT, PICK_SUSPECT | PICK_BACKUP, PICK_DOWN,
+        0,
+        1 << PICK_PRIORITY_SHIFT,
+        15 << PICK_PRIORITY_SHIFT,
+        PICK_BACKUP,
+        PICK_SUSPECT,
+        PICK_SUSPECT | 2 << PICK_PRIORITY_SHIFT,
+        PICK_SUSPECT | PICK_BACKUP,
+        PICK_DOWN,
     };
     static const uint32_t unusable[] = {PICK_DOWN, PICK_DRAIN, PICK_MAINT, PICK_NEW};
 
@@ -75,6 +82,38 @@ static void test_ranks(void **state)
                                      PICK_RANK_NONE);
         }
     }
+}
+
+/* The last resort is behind all others, in the order of tiers; not for who was taken out. */
+static void test_last_resort(void **state)
+{
+    const uint32_t last = pick_rank_last(1 | PICK_DOWN | PICK_BACKUP);
+
+    (void)state;
+    assert_true(last > PICK_RANK_NONE);
+    assert_true(pick_rank_last(1 | PICK_DOWN | 15 << PICK_PRIORITY_SHIFT) > last);
+    assert_true(pick_rank_last(1 | PICK_DOWN) > pick_rank_last(1 | 1 << PICK_PRIORITY_SHIFT));
+    assert_true(pick_rank_last(1 | PICK_DOWN) < pick_rank(1 | PICK_SUSPECT | PICK_BACKUP, 0));
+    assert_int_equal(pick_rank_last(1 | PICK_DOWN | PICK_DRAIN), PICK_RANK_NONE);
+    assert_int_equal(pick_rank_last(1 | PICK_DOWN | PICK_MAINT), PICK_RANK_NONE);
+    assert_int_equal(pick_rank_last(1 | PICK_GONE), PICK_RANK_NONE);
+}
+
+/* Spared only by who spares them, and still before the next tier. */
+static void test_ramped_are_spared(void **state)
+{
+    const uint32_t ramped = 1u << PICK_RAMP_SHIFT | 1;
+
+    (void)state;
+    assert_int_equal(pick_part(ramped), 1);
+    assert_int_equal(pick_part(31u << PICK_RAMP_SHIFT | 256), 31);
+    assert_int_equal(pick_part(PICK_LEVEL | 256), PICK_PART_LEVEL);
+    assert_int_equal(pick_part(256), 0);
+    assert_int_equal(pick_rank(ramped, PICK_SPARES_FRESH), PICK_RANK_BEST);
+    assert_int_equal(pick_rank(ramped, PICK_SPARES_RAMPED), PICK_RANK_BEST - 1);
+    assert_int_equal(pick_rank(1 | PICK_LEVEL, PICK_SPARES_RAMPED), PICK_RANK_BEST - 1);
+    assert_true(pick_rank(ramped, PICK_SPARES_RAMPED) >
+                pick_rank(1 | 1 << PICK_PRIORITY_SHIFT, PICK_SPARES_RAMPED));
 }
 
 static void test_a_trial_is_as_good_as_none(void **state)
@@ -264,6 +303,8 @@ int main(void)
         cmocka_unit_test(test_is_less),
         cmocka_unit_test(test_is_less_agrees_with_division),
         cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_last_resort),
+        cmocka_unit_test(test_ramped_are_spared),
         cmocka_unit_test(test_a_trial_is_as_good_as_none),
         cmocka_unit_test(test_fresh_is_spared),
         cmocka_unit_test(test_sequence_of_one),

@@ -1,3 +1,4 @@
+#include "lb4/shared/backend_write.h"
 #include "lb4/shared/service_change.h"
 
 #include <errno.h>
