@@ -11,6 +11,8 @@ void operator_init(struct operator* operator, struct runtime * runtime, struct r
 {
     *operator=(struct operator){.runtime = runtime, .reload = reload};
     sweeper_init(&operator->sweeper, runtime);
+    farewell_init(&operator->farewell, runtime, &operator->sweeper);
+    operator->sweeper.other = & operator->farewell.sweeper;
     rebalance_init(&operator->rebalance, runtime, &operator->sweeper);
     admin_clear(&operator->admin);
     http_clear(&operator->http);
@@ -111,6 +113,7 @@ void operator_close(struct operator* operator)
     admin_close(&operator->admin);
     http_close(&operator->http);
     history_free(operator->wishes);
+    farewell_fini(&operator->farewell);
     rebalance_fini(&operator->rebalance);
     sweeper_fini(&operator->sweeper);
 }
@@ -127,6 +130,7 @@ void operator_end_turn(struct operator* operator, uint64_t now_ns)
     operator->snapshot.conf = operator->reload->conf;
     admin_end_turn(&operator->admin);
     http_end_turn(&operator->http);
+    farewell_step(&operator->farewell, now_ns);
     rebalance_step(&operator->rebalance, now_ns, operator->snapshot.is_ready);
     sweeper_tidy(&operator->sweeper, now_ns);
 }
@@ -136,6 +140,9 @@ uint64_t operator_due_ns(const struct operator* operator)
     uint64_t http_ns = http_due_ns(&operator->http);
     uint64_t rebalance_ns = rebalance_due_ns(&operator->rebalance);
     uint64_t due_ns = admin_due_ns(&operator->admin);
+    uint64_t farewell_ns = farewell_due_ns(&operator->farewell);
+
+    due_ns = farewell_ns < due_ns ? farewell_ns : due_ns;
 
     due_ns = http_ns < due_ns ? http_ns : due_ns;
     due_ns = rebalance_ns < due_ns ? rebalance_ns : due_ns;

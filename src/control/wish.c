@@ -183,8 +183,7 @@ static void tell(struct command_call *call, const struct command_target *target,
 
     snprintf(text, sizeof(text), "%s, by uid %u", wish_words[wish], call->uid);
     note_write(&target->backend->wish, clock_now_ns(), text);
-    if (before == WISH_MAINT || wish == WISH_MAINT)
-        mailbox_post(&call->from->prober->mailbox, MAILBOX_WISH);
+    mailbox_post(&call->from->prober->mailbox, MAILBOX_WISH);
     state_event_tell(
         LOG_LEVEL_INFO, &event,
         "admin: uid %u: server %s/%s: %s (it was %s); it holds %u connections; %zu of %zu "

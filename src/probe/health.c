@@ -65,6 +65,23 @@ static enum health_report report_end_of_hold(struct health *health,
     return health->n_against > 0 ? HEALTH_NOTHING : report_fall(health, now_ns);
 }
 
+static void turn(struct health *health, uint64_t now_ns)
+{
+    health->is_usable = !health->is_usable;
+    health->n_against = 0;
+    health->changed_ns = now_ns;
+    if (!health->is_usable && health->n_falls < UINT32_MAX)
+        health->n_falls++;
+}
+
+static enum health_report report(struct health *health, const struct health_rules *rules,
+                                 bool has_turned, uint64_t now_ns)
+{
+    if (health->is_flapping)
+        return report_end_of_hold(health, rules, now_ns);
+    return has_turned ? report_turn(health, rules, now_ns) : HEALTH_NOTHING;
+}
+
 enum health_report health_take(struct health *health, const struct health_rules *rules,
                                enum health_outcome outcome, bool is_suspect, uint64_t now_ns)
 {
@@ -74,16 +91,20 @@ enum health_report health_take(struct health *health, const struct health_rules 
         return HEALTH_NOTHING;
     has_turned = is_turning(health, rules, outcome, is_suspect);
     health->is_judged = true;
-    if (has_turned) {
-        health->is_usable = !health->is_usable;
-        health->n_against = 0;
-        health->changed_ns = now_ns;
-        if (!health->is_usable && health->n_falls < UINT32_MAX)
-            health->n_falls++;
-    }
-    if (health->is_flapping)
-        return report_end_of_hold(health, rules, now_ns);
-    return has_turned ? report_turn(health, rules, now_ns) : HEALTH_NOTHING;
+    if (has_turned)
+        turn(health, now_ns);
+    return report(health, rules, has_turned, now_ns);
+}
+
+enum health_report health_decide(struct health *health, const struct health_rules *rules,
+                                 bool is_usable, uint64_t now_ns)
+{
+    bool has_turned = health->is_usable != is_usable;
+
+    health->is_judged = true;
+    if (has_turned)
+        turn(health, now_ns);
+    return report(health, rules, has_turned, now_ns);
 }
 
 bool health_is_changing(const struct health *health)

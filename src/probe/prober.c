@@ -19,7 +19,10 @@
 #include "lb4/base/clock.h"
 #include "lb4/loop/deadline.h"
 #include "lb4/probe/chronicle.h"
+#include "lb4/probe/evict.h"
+#include "lb4/probe/parting.h"
 #include "lb4/probe/roster.h"
+#include "lb4/probe/slow_start.h"
 #include "lb4/probe/trust.h"
 #include "lb4/probe/verdict.h"
 
@@ -124,7 +127,7 @@ void prober_close_attempt(struct prober *prober, struct probe *probe)
  */
 void prober_arm(struct prober *prober, struct probe *probe)
 {
-    uint64_t due_ns = probe->unmark_ns;
+    uint64_t due_ns = earlier(probe->unmark_ns, earlier(probe->ramp_ns, probe->evict_ns));
 
     switch (probe->attempt.state) {
     case ATTEMPT_IDLE:
@@ -269,7 +272,11 @@ static void serve(struct prober *prober, struct probe *probe)
     bool is_over = probe->attempt_by_ns <= prober->loop.told_ns;
 
     if (probe->unmark_ns <= now_ns)
-        trust_unmark(probe, now_ns);
+        trust_unmark(prober, probe, now_ns);
+    if (probe->ramp_ns <= now_ns)
+        slow_start_step(probe, now_ns);
+    if (probe->evict_ns <= now_ns)
+        evict_release(prober, probe, now_ns);
     chronicle_note(prober->history, probe, now_ns);
     switch (probe->attempt.state) {
     case ATTEMPT_IDLE:
@@ -389,6 +396,8 @@ static void notice_suspects(struct prober *prober)
             trust_prove(probe, prober->loop.now_ns);
             prober_arm(prober, probe);
         }
+        if (evict_count(prober, probe, prober->loop.now_ns))
+            prober_arm(prober, probe);
         if (!probe->is_prompted && !probe->is_spared &&
             backend_standing(probe->backend) & (PICK_SUSPECT | PICK_DOUBT))
             notice(prober, probe);
@@ -402,12 +411,30 @@ void prober_take_change(struct prober *prober, const struct prober_change *chang
     mailbox_post(&prober->mailbox, MAILBOX_CHANGE);
 }
 
+/* Out of drain or maintenance, and not to be probed first: it is back like one that was down. Its
+ * old connections have kept one that drained warm. */
+static void obey_away(struct prober *prober, struct probe *probe, uint32_t standing)
+{
+    uint32_t away = standing & (PICK_DRAIN | PICK_MAINT);
+
+    if (away && !probe->away)
+        parting_away(probe);
+    if (!away && probe->away && !(standing & PICK_UNUSABLE) && !probe->is_spared) {
+        if (probe->away & PICK_MAINT)
+            slow_start_begin(probe, prober->loop.now_ns);
+        probe->unmark_ns = prober->loop.now_ns + TRUST_FRESH_NS;
+        prober_arm(prober, probe);
+    }
+    probe->away = away ? probe->away | away : 0;
+}
+
 /* In maintenance: no probe goes on. Out of it: what was known does not count. */
 static void obey(struct prober *prober, struct probe *probe)
 {
     uint32_t standing = backend_standing(probe->backend);
     bool is_new = standing & PICK_NEW && !(standing & PICK_MAINT);
 
+    obey_away(prober, probe, standing);
     if (!probe_check(probe)->is_probed)
         return;
     if (standing & PICK_MAINT || (is_new && !probe->is_new)) {

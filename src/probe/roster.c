@@ -4,7 +4,9 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/probe/chronicle.h"
+#include "lb4/probe/slow_start.h"
 #include "lb4/probe/verdict.h"
+#include "lb4/shared/backend_write.h"
 #include "lb4/shared/reserve.h"
 
 static size_t count_probed(const struct service *service)
@@ -70,8 +72,13 @@ static struct probe *probe_init(struct prober *prober, struct service *service,
 {
     struct probe *probe = &prober->probes[backend->stats_index];
 
-    *probe = (struct probe){
-        .service = service, .backend = backend, .next_ns = UINT64_MAX, .unmark_ns = UINT64_MAX};
+    *probe = (struct probe){.service = service,
+                            .backend = backend,
+                            .next_ns = UINT64_MAX,
+                            .unmark_ns = UINT64_MAX,
+                            .ramp_ns = UINT64_MAX,
+                            .evict_ns = UINT64_MAX,
+                            .n_troubles = backend_troubles(backend)};
     schedule_entry_init(&probe->entry);
     list_init(&probe->queue);
     aim(prober, probe);
@@ -139,6 +146,7 @@ static void start_over(struct prober *prober, struct probe *probe)
     uint64_t told_ns = probe->told_ns;
 
     prober_close_attempt(prober, probe);
+    slow_start_end(probe);
     verdict_note_judged(prober, probe);
     schedule_set(&prober->schedule, &probe->entry, UINT64_MAX);
     backend_exonerate(probe->backend);
@@ -170,9 +178,18 @@ static void forget(struct prober *prober, const struct backend *backend)
     if (probe->backend != backend)
         return;
     prober_close_attempt(prober, probe);
+    slow_start_end(probe);
     schedule_set(&prober->schedule, &probe->entry, UINT64_MAX);
     probe->backend = NULL;
     verdict_note_judged(prober, probe);
+}
+
+/* Where nothing is probed it serves at once; else its first probe lets it in, see verdict.c. */
+static void begin_added(struct prober *prober, struct probe *probe)
+{
+    if (!probe_check(probe)->is_probed)
+        slow_start_begin(probe, clock_now_ns());
+    begin_probe(prober, probe);
 }
 
 void roster_change(struct prober *prober, const struct prober_change *change)
@@ -189,7 +206,7 @@ void roster_change(struct prober *prober, const struct prober_change *change)
             check_anew(prober, probe);
     }
     for (size_t i = 0; i < change->n_added; i++)
-        begin_probe(prober, add(prober, change->added_to[i], change->added[i]));
+        begin_added(prober, add(prober, change->added_to[i], change->added[i]));
 }
 
 void roster_begin(struct prober *prober)

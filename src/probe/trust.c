@@ -2,6 +2,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
+#include "lb4/probe/parting.h"
 #include "lb4/probe/verdict.h"
 #include "lb4/shared/state_event.h"
 
@@ -58,12 +59,14 @@ static void unspare(struct probe *probe, uint64_t now_ns)
 /* All clients at once would be too many for a look: if it is still silent, each who comes before
  * the first has waited for `timeout connect` waits, too. Of datagrams nobody tells that one was
  * taken, so there all may try. */
-void trust_unmark(struct probe *probe, uint64_t now_ns)
+void trust_unmark(struct prober *prober, struct probe *probe, uint64_t now_ns)
 {
     probe->unmark_ns = UINT64_MAX;
     backend_clear(probe->backend, PICK_FRESH);
-    if (!probe->is_spared)
+    if (!probe->is_spared) {
+        parting_up(prober, probe, now_ns);
         return;
+    }
     if (service_plan(probe->service)->transports & CONF_UDP) {
         unspare(probe, now_ns);
         note_write(&probe->backend->health, now_ns, "clients try it again");
@@ -83,6 +86,7 @@ void trust_prove(struct probe *probe, uint64_t now_ns)
     if (!probe->is_spared)
         return;
     unspare(probe, now_ns);
+    probe->unmark_ns = now_ns + TRUST_FRESH_NS;
     note_write(&probe->backend->health, now_ns, "a client has reached it again");
     state_event_tell(LOG_LEVEL_INFO, &event,
                      "server %s/%s: a client has reached it again, it is chosen as before",

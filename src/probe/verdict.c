@@ -7,12 +7,14 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
+#include "lb4/probe/bulletin.h"
+#include "lb4/probe/evict.h"
+#include "lb4/probe/parting.h"
+#include "lb4/probe/slow_start.h"
 #include "lb4/probe/trust.h"
+#include "lb4/shared/backend_write.h"
 #include "lb4/shared/state_event.h"
-
-static const uint64_t FRESH_NS = 2 * 1000000000ull; /* a server that came back gets every second
-                                                       choice at most so long; chosen: until its
-                                                       connections show in the load */
+#include "lb4/shared/waiting.h"
 
 enum {
     SEEN_BY_CLIENTS = PICK_UNUSABLE | PICK_SUSPECT | PICK_TRIAL, /* a choice depends on these */
@@ -110,185 +112,32 @@ static void log_outcome(const struct probe *probe, enum health_outcome outcome, 
 
 /* --- changes ---------------------------------------------------------------------------------- */
 
-/* Servers of the service that lack these flags. */
-static size_t count_without(const struct service *service, uint32_t flags)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < service_plan(service)->n_backends; i++)
-        n += !(service_standing(service, i) & flags);
-    return n;
-}
-
-static size_t count_up(const struct service *service)
-{
-    return count_without(service, PICK_UNUSABLE);
-}
-
-static size_t count_all(const struct service *service)
-{
-    return count_without(service, PICK_GONE);
-}
-
-/* What a change is told with. */
-struct change {
-    bool is_first; /* the first probe, before which nothing was known */
-    const char *reason;
-    const char *hint;
-    uint64_t before_ns;  /* since when the state before had lasted */
-    uint64_t flapped_ns; /* since when it was flapping; 0 = it was not */
-    uint64_t now_ns;
-};
-
-/* Of a server: what it is now, and since when it was what it was before. */
-static struct state_event state_of(const struct probe *probe, const char *state, const char *why,
-                                   uint64_t lasted_ns)
-{
-    return (struct state_event){probe->service->name, probe->backend->name, state, why, lasted_ns};
-}
-
-static void log_down(const struct probe *probe, const struct change *change)
-{
-    const struct service *service = probe->service;
-    uint64_t since_ns = change->flapped_ns ? change->flapped_ns : change->before_ns;
-    char lasted[VERDICT_DURATION_MAX];
-    char before[VERDICT_DURATION_MAX + 32];
-    const struct state_event event =
-        state_of(probe, "down", change->reason, change->is_first ? 0 : change->now_ns - since_ns);
-
-    snprintf(before, sizeof(before), "it was %s for %s", change->flapped_ns ? "flapping" : "up",
-             verdict_duration(change->now_ns - since_ns, lasted));
-    state_event_tell(LOG_LEVEL_WARN, &event,
-                     "server %s/%s is DOWN: %s%s; %s; %zu of %zu servers of %s are up",
-                     service->name, probe->backend->name, change->reason, change->hint,
-                     change->is_first ? "this was its first probe" : before, count_up(service),
-                     count_all(service), service->name);
-}
-
-static void log_up(const struct probe *probe, const struct change *change)
-{
-    const struct service *service = probe->service;
-    uint64_t lasted_ns = change->now_ns - change->before_ns;
-    const struct state_event event = state_of(probe, "up", "probes are answered again", lasted_ns);
-    char lasted[VERDICT_DURATION_MAX];
-
-    state_event_tell(LOG_LEVEL_INFO, &event,
-                     "server %s/%s is UP; it was down for %s; %zu of %zu servers of %s are up",
-                     service->name, probe->backend->name, verdict_duration(lasted_ns, lasted),
-                     count_up(service), count_all(service), service->name);
-}
-
-static void log_flapping(const struct probe *probe, const struct change *change)
-{
-    const struct service *service = probe->service;
-    char lasted[VERDICT_DURATION_MAX];
-    char since[VERDICT_DURATION_MAX];
-    const struct state_event event =
-        state_of(probe, "flapping", change->reason, change->now_ns - change->before_ns);
-
-    state_event_tell(
-        LOG_LEVEL_WARN, &event,
-        "server %s/%s is flapping: %s%s; it was up for %s, and fell %s ago; its next changes "
-        "count, but are not logged; %zu of %zu servers of %s are up",
-        service->name, probe->backend->name, change->reason, change->hint,
-        verdict_duration(change->now_ns - change->before_ns, lasted),
-        verdict_duration(change->now_ns - probe->health.fell_ns, since), count_up(service),
-        count_all(service), service->name);
-}
-
-static void log_steady(const struct probe *probe, const struct change *change)
-{
-    const struct service *service = probe->service;
-    uint64_t lasted_ns = change->now_ns - probe->health.fell_ns;
-    const struct state_event event = state_of(probe, "up", "it flaps no more", lasted_ns);
-    char lasted[VERDICT_DURATION_MAX];
-
-    state_event_tell(
-        LOG_LEVEL_INFO, &event,
-        "server %s/%s flaps no more: it fell %" PRIu32 " times in %s; %zu of %zu servers of "
-        "%s are up",
-        service->name, probe->backend->name, probe->health.n_falls,
-        verdict_duration(lasted_ns, lasted), count_up(service), count_all(service), service->name);
-}
-
-static void log_report(const struct probe *probe, enum health_report report,
-                       const struct change *change)
-{
-    switch (report) {
-    case HEALTH_NOTHING:
-        break;
-    case HEALTH_DOWN:
-        log_down(probe, change);
-        break;
-    case HEALTH_UP:
-        log_up(probe, change);
-        break;
-    case HEALTH_FLAPPING:
-        log_flapping(probe, change);
-        break;
-    case HEALTH_STEADY:
-        log_steady(probe, change);
-        break;
-    }
-}
-
-static const char *fate_word(const struct service_plan *plan)
-{
-    if (plan->all_down == CONF_ALL_DOWN_HOLD)
-        return "wait";
-    return plan->transports == CONF_UDP ? "get no answer" : "are reset";
-}
-
-/* Servers that flap would fill the log here, too: the loss of all is told once in a hold. */
-static void log_service(struct prober *prober, const struct probe *probe, uint64_t hold_ns,
-                        uint64_t now_ns)
-{
-    const struct service *service = probe->service;
-    struct prober_service *told = &prober->services_told[service->index];
-    bool is_lost = count_up(service) == 0;
-    char lasted[VERDICT_DURATION_MAX];
-
-    if (is_lost == told->is_told_lost)
-        return;
-    if (!is_lost) {
-        const struct state_event event = {
-            .service = service->name, .state = "up", .lasted_ns = now_ns - told->lost_told_ns};
-
-        state_event_tell(LOG_LEVEL_INFO, &event, "service %s: served again, after %s",
-                         service->name, verdict_duration(now_ns - told->lost_told_ns, lasted));
-        told->is_told_lost = false;
-    } else if (!told->has_told || now_ns - told->lost_told_ns >= hold_ns) {
-        const struct state_event event = {
-            .service = service->name, .state = "down", .why = "no server is up"};
-
-        state_event_tell(LOG_LEVEL_ERROR, &event, "service %s: no server is up, clients %s",
-                         service->name, fate_word(service_plan(service)));
-        *told =
-            (struct prober_service){.is_told_lost = true, .has_told = true, .lost_told_ns = now_ns};
-    }
-}
-
-/* FRESH before UP, so that no worker sees an empty server that is not marked. */
+/* FRESH, and its ramp, before UP, so that no worker sees an empty server that is not marked. */
 static void set_up(struct probe *probe, uint64_t now_ns)
 {
     backend_set(probe->backend, PICK_FRESH);
+    slow_start_begin(probe, now_ns);
+    backend_note_back(probe->backend, now_ns);
+    parting_back(probe);
     backend_clear(probe->backend, PICK_DOWN);
-    probe->unmark_ns = now_ns + FRESH_NS;
+    probe->unmark_ns = now_ns + TRUST_FRESH_NS;
 }
 
-static void set_standing(struct probe *probe, uint64_t now_ns)
+void verdict_clear_marks(struct probe *probe)
 {
-    if (probe->health.is_usable) {
-        set_up(probe, now_ns);
-    } else {
-        backend_set(probe->backend, PICK_DOWN);
-        backend_clear(probe->backend, PICK_FRESH);
-        probe->unmark_ns = UINT64_MAX;
-        probe->is_spared = false;
-        probe->is_prompted = true; /* its marks go with its next success */
-        backend_clear(probe->backend, PICK_TRIAL | PICK_PROVEN);
-        probe->n_relapses = 0; /* probes say what clients say: no disagreement */
-    }
+    backend_clear(probe->backend, PICK_FRESH | PICK_TRIAL | PICK_PROVEN);
+    probe->unmark_ns = UINT64_MAX;
+    probe->is_spared = false;
+    probe->is_prompted = true; /* its marks go with its next success */
+    probe->n_relapses = 0;     /* probes say what clients say: no disagreement */
+}
+
+static void set_down(struct prober *prober, struct probe *probe, uint64_t now_ns)
+{
+    backend_set(probe->backend, PICK_DOWN);
+    verdict_clear_marks(probe);
+    slow_start_end(probe);
+    parting_down(prober, probe, now_ns);
 }
 
 static void log_first_round(const struct prober *prober)
@@ -338,6 +187,7 @@ void verdict_begin_anew(struct probe *probe)
     probe->cleared_ns = 0;
     probe->is_spared = false;
     probe->is_prompted = true; /* its marks go with its next success */
+    evict_forget(probe);
 }
 
 static void note_unknown(struct probe *probe, enum health_outcome outcome, const char *reason)
@@ -346,7 +196,7 @@ static void note_unknown(struct probe *probe, enum health_outcome outcome, const
     const char *server = probe->backend->name;
 
     if (outcome == HEALTH_UNKNOWN) {
-        const struct state_event event = state_of(probe, "unknown", reason, 0);
+        const struct state_event event = bulletin_event(probe, "unknown", reason, 0);
 
         if (++probe->n_unknown == UNKNOWN_TOLD)
             state_event_tell(LOG_LEVEL_WARN, &event,
@@ -370,30 +220,34 @@ void verdict_note_judged(struct prober *prober, struct probe *probe)
 
 /* One that was added while others serve waits no more; one that failed its first probe is down by
  * now, and one that cannot be probed is up, as it would be at the start. */
-static void admit(const struct probe *probe, enum health_outcome outcome)
+static void admit(struct probe *probe, enum health_outcome outcome, uint64_t now_ns)
 {
     const struct service *service = probe->service;
-    const struct state_event event = state_of(probe, "up", "its first probe was answered", 0);
+    const struct state_event event = bulletin_event(probe, "up", "its first probe was answered", 0);
 
     if (!(backend_standing(probe->backend) & PICK_NEW) ||
         (outcome == HEALTH_UNKNOWN && probe->n_unknown < UNKNOWN_TOLD))
         return;
+    if (!(backend_standing(probe->backend) & PICK_DOWN)) {
+        slow_start_begin(probe, now_ns);
+        probe->unmark_ns = now_ns + TRUST_FRESH_NS;
+    }
     backend_clear(probe->backend, PICK_NEW);
     if (outcome == HEALTH_OK)
         state_event_tell(
             LOG_LEVEL_INFO, &event,
             "server %s/%s is UP: its first probe was answered; %zu of %zu servers of %s are up",
-            service->name, probe->backend->name, count_up(service), count_all(service),
-            service->name);
+            service->name, probe->backend->name, bulletin_count_up(service),
+            bulletin_count_all(service), service->name);
 }
 
 /* The first outcome after maintenance, whatever the state before it was. */
-static void end_new(struct probe *probe, enum health_report report, const struct change *change)
+static void end_new(struct probe *probe, enum health_report report, const struct bulletin *change)
 {
     const struct state_event event =
         probe->health.is_usable
-            ? state_of(probe, "up", "its first probe after maintenance was answered", 0)
-            : state_of(probe, "down", change->reason, 0);
+            ? bulletin_event(probe, "up", "its first probe after maintenance was answered", 0)
+            : bulletin_event(probe, "down", change->reason, 0);
 
     probe->is_new = false;
     if (probe->health.is_usable)
@@ -404,15 +258,16 @@ static void end_new(struct probe *probe, enum health_report report, const struct
     if (probe->health.is_usable)
         state_event_tell(LOG_LEVEL_INFO, &event,
                          "server %s/%s is UP after maintenance; %zu of %zu servers of %s are up",
-                         probe->service->name, probe->backend->name, count_up(probe->service),
-                         count_all(probe->service), probe->service->name);
+                         probe->service->name, probe->backend->name,
+                         bulletin_count_up(probe->service), bulletin_count_all(probe->service),
+                         probe->service->name);
     else
         state_event_tell(LOG_LEVEL_WARN, &event, "server %s/%s is DOWN after maintenance: %s",
                          probe->service->name, probe->backend->name, change->reason);
 }
 
 /* Since when it is in its state, and why. A first probe that is answered changes no state. */
-static void note_change(const struct probe *probe, const struct change *change, bool was_new)
+static void note_change(const struct probe *probe, const struct bulletin *change, bool was_new)
 {
     bool is_usable = probe->health.is_usable;
     char text[NOTE_TEXT_MAX];
@@ -447,41 +302,98 @@ static void weigh_marks(struct probe *probe, enum health_outcome outcome, uint64
     }
 }
 
-void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
-                  uint64_t now_ns)
+struct health_rules verdict_rules(const struct probe *probe)
 {
     const struct service_check *check = probe_check(probe);
-    const struct health_rules rules = {check->fall, check->rise, check->interval_ns};
-    const struct health before = probe->health;
+
+    return (struct health_rules){check->fall, check->rise, check->interval_ns};
+}
+
+/* After an eviction one success decides alone. */
+static enum health_report judge(struct probe *probe, enum health_outcome outcome, uint64_t now_ns)
+{
+    const struct health_rules rules = verdict_rules(probe);
     const bool is_suspect = backend_standing(probe->backend) & PICK_SUSPECT;
-    char text[REASON_MAX];
-    struct change change = {
-        .is_first = !before.is_judged,
-        .reason = outcome == HEALTH_OK ? "" : reason_text(probe, now_ns, text),
-        .hint = is_suspect ? " (clients met it first)" : "",
+    bool is_released = probe->is_released;
+
+    probe->is_released = is_released && outcome == HEALTH_UNKNOWN;
+    return is_released && outcome == HEALTH_OK
+               ? health_decide(&probe->health, &rules, true, now_ns)
+               : health_take(&probe->health, &rules, outcome, is_suspect, now_ns);
+}
+
+void verdict_decide(struct prober *prober, struct probe *probe, bool is_usable, const char *reason,
+                    uint64_t now_ns)
+{
+    const struct health_rules rules = verdict_rules(probe);
+    const struct health before = probe->health;
+    const struct bulletin change = {
+        .reason = reason,
+        .hint = "",
         .before_ns = before.changed_ns,
         .flapped_ns = before.is_flapping ? before.fell_ns : 0,
         .now_ns = now_ns,
     };
-    enum health_report report = health_take(&probe->health, &rules, outcome, is_suspect, now_ns);
-    bool has_turned = probe->health.is_usable != before.is_usable;
+    enum health_report report = health_decide(&probe->health, &rules, is_usable, now_ns);
+
+    bulletin_report(probe, report, &change);
+    bulletin_service(prober, probe, health_hold_ns(&rules), now_ns);
+    if (report == HEALTH_STEADY)
+        parting_up(prober, probe, now_ns);
+    waiting_wake_all(probe->service);
+}
+
+/* What the outcome has made of the server's standing, its note, and the log. */
+static void follow(struct prober *prober, struct probe *probe, enum health_report report,
+                   const struct bulletin *change)
+{
+    const struct health_rules rules = verdict_rules(probe);
+    bool has_turned = probe->health.is_usable != change->was_usable;
     bool was_new = probe->is_new;
-    uint32_t standing = backend_standing(probe->backend) & SEEN_BY_CLIENTS;
+
+    if (has_turned && probe->health.is_usable)
+        set_up(probe, change->now_ns);
+    else if (has_turned)
+        set_down(prober, probe, change->now_ns);
+    if (has_turned || (change->is_first && probe->health.is_judged))
+        note_change(probe, change, was_new);
+    if (was_new && change->outcome != HEALTH_UNKNOWN)
+        end_new(probe, report, change);
+    bulletin_report(probe, report, change);
+    if (report == HEALTH_STEADY)
+        parting_up(prober, probe, change->now_ns);
+    if (has_turned || was_new || report != HEALTH_NOTHING)
+        bulletin_service(prober, probe, health_hold_ns(&rules), change->now_ns);
+    admit(probe, change->outcome, change->now_ns);
+}
+
+void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
+                  uint64_t now_ns)
+{
+    const uint32_t standing = backend_standing(probe->backend) & SEEN_BY_CLIENTS;
+    const bool is_suspect = standing & PICK_SUSPECT;
+    const struct health *before = &probe->health;
+    char text[REASON_MAX];
+    const struct bulletin change = {
+        .outcome = outcome,
+        .was_usable = before->is_usable,
+        .is_first = !before->is_judged,
+        .reason = outcome == HEALTH_OK ? "" : reason_text(probe, now_ns, text),
+        .hint = is_suspect ? " (clients met it first)" : "",
+        .before_ns = before->changed_ns,
+        .flapped_ns = before->is_flapping ? before->fell_ns : 0,
+        .now_ns = now_ns,
+    };
 
     count(&prober->checks[probe->backend->stats_index], outcome);
     log_outcome(probe, outcome, now_ns);
     note_unknown(probe, outcome, change.reason);
-    weigh_marks(probe, outcome, now_ns);
-    if (has_turned)
-        set_standing(probe, now_ns);
-    if (has_turned || (change.is_first && probe->health.is_judged))
-        note_change(probe, &change, was_new);
-    if (was_new && outcome != HEALTH_UNKNOWN)
-        end_new(probe, report, &change);
-    log_report(probe, report, &change);
-    if (has_turned || was_new || report != HEALTH_NOTHING)
-        log_service(prober, probe, health_hold_ns(&rules), now_ns);
-    admit(probe, outcome);
+    if (!probe->is_evicted) { /* else it is out, whatever its probes say */
+        enum health_report report = judge(probe, outcome, now_ns);
+
+        weigh_marks(probe, outcome, now_ns);
+        follow(prober, probe, report, &change);
+    }
     verdict_note_judged(prober, probe);
     if ((backend_standing(probe->backend) & SEEN_BY_CLIENTS) != standing)
         waiting_wake_all(probe->service);

@@ -4,6 +4,7 @@
 #define LB4_CONTROL_OPERATOR_H
 
 #include "lb4/control/admin.h"
+#include "lb4/control/farewell.h"
 #include "lb4/control/http.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/rebalance.h"
@@ -18,6 +19,7 @@ struct operator
     struct runtime *runtime;
     struct reload *reload;
     struct sweeper sweeper;
+    struct farewell farewell;
     struct rebalance rebalance;
     struct snapshot_from snapshot; /* what commands look at */
     struct admin admin;

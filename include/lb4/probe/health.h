@@ -59,6 +59,11 @@ void health_init(struct health *health, uint64_t now_ns);
 enum health_report health_take(struct health *health, const struct health_rules *rules,
                                enum health_outcome outcome, bool is_suspect, uint64_t now_ns);
 
+/* No outcome, but a decision from elsewhere (probe/evict.h), what it is from now on. Without a
+ * change of state it is a look whether the hold is over. */
+enum health_report health_decide(struct health *health, const struct health_rules *rules,
+                                 bool is_usable, uint64_t now_ns);
+
 /* For so long after a reported fall the next one is not reported: 2 * (fall + rise) intervals. */
 uint64_t health_hold_ns(const struct health_rules *rules);
 

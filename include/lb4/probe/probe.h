@@ -9,6 +9,7 @@
 #include "lb4/probe/attempt.h"
 #include "lb4/probe/health.h"
 #include "lb4/probe/schedule.h"
+#include "lb4/probe/tally.h"
 #include "lb4/shared/service.h"
 
 struct probe {
@@ -26,6 +27,9 @@ struct probe {
     uint64_t watch_by_ns;    /* a closer look has seen enough */
     uint64_t unmark_ns;      /* PICK_FRESH, or the PICK_SUSPECT of one that is spared, ends;
                                 UINT64_MAX = no mark */
+    uint64_t ramp_ns;        /* the next step of its slow start; UINT64_MAX = none */
+    uint64_t ramp_began_ns;  /* 0 = it has none */
+    uint64_t evict_ns;       /* its eviction ends, or its flapping; UINT64_MAX = neither */
     uint64_t started_ns;     /* the last attempt */
     uint64_t late_ns;        /* how long after its due time that was */
     uint64_t prompted_ns;    /* the last one that a client's failed connect brought; 0 = never */
@@ -33,12 +37,18 @@ struct probe {
     uint64_t told_ns;        /* since when it is told_health */
     uint32_t told_health;    /* the last in the history, see probe/chronicle.h */
     uint32_t n_relapses; /* suspect again soon after a probe had answered, so many times in a row */
-    uint32_t n_unknown;  /* outcomes in a row that said nothing */
-    bool is_prompted;    /* a client's failed connect was noticed, no probe has answered since */
-    bool is_spared;      /* a probe has answered, but it stays a suspect until unmark_ns */
-    bool is_new;         /* it comes from maintenance: the next outcome decides alone */
-    bool is_open;        /* the attempt is counted in prober->n_open */
-    bool is_unjudged;    /* its first probe is not over: counted in prober->n_unjudged */
+    uint32_t away;       /* PICK_DRAIN, PICK_MAINT: the wishes that it is to come back from */
+    struct tally troubles; /* of clients, lately */
+    uint32_t n_troubles;   /* of backend_troubles(), taken into account */
+    uint32_t n_unknown;    /* outcomes in a row that said nothing */
+    bool is_prompted;      /* a client's failed connect was noticed, no probe has answered since */
+    bool is_spared;        /* a probe has answered, but it stays a suspect until unmark_ns */
+    bool is_new;           /* it comes from maintenance: the next outcome decides alone */
+    bool is_evicted;       /* clients' trouble has taken it out: down until evict_ns */
+    bool is_released;      /* that is over: the next outcome decides alone */
+    bool is_last_told;     /* it is the last usable one, hence not evicted: the log knows */
+    bool is_open;          /* the attempt is counted in prober->n_open */
+    bool is_unjudged;      /* its first probe is not over: counted in prober->n_unjudged */
 };
 
 static inline const struct service_check *probe_check(const struct probe *probe)

@@ -8,7 +8,8 @@
  * spared for a while, as nothing else would clear it.
  *
  * The operator's maintenance (PICK_MAINT) ends and keeps away probes; who comes out of it
- * (PICK_NEW) is probed at once, and takes no clients before that. MAILBOX_WISH tells of both.
+ * (PICK_NEW) is probed at once, and takes no clients before that. MAILBOX_WISH tells of both, and
+ * of `drain`.
  *
  * What an outcome means for the server, and the log lines about it, are in probe/verdict.h. */
 #ifndef LB4_PROBE_PROBER_H

@@ -21,6 +21,17 @@ const char *verdict_duration(uint64_t duration_ns, char text[static VERDICT_DURA
 void verdict_take(struct prober *prober, struct probe *probe, enum health_outcome outcome,
                   uint64_t now_ns);
 
+/* What clients have met has decided (probe/evict.h): told like an outcome, with this reason. The
+ * standing, and the note, are the caller's. */
+void verdict_decide(struct prober *prober, struct probe *probe, bool is_usable, const char *reason,
+                    uint64_t now_ns);
+
+/* It takes no clients from now on: marks that say in which order it does go. */
+void verdict_clear_marks(struct probe *probe);
+
+/* Of the probe's service: rise, fall, interval. */
+struct health_rules verdict_rules(const struct probe *probe);
+
 /* Its first probe is over, or there will be none. */
 void verdict_note_judged(struct prober *prober, struct probe *probe);
 

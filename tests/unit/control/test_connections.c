@@ -48,6 +48,10 @@ static int finish(void **state)
 
 static void answer_grace(void)
 {
+    const struct worker_sweep *sweep = stage.runtime.group.sweep;
+
+    if (sweep->kills)
+        sweep->kills[0].at = SWEEP_END;
     assert_true(mailbox_take(&stage.worker.mailbox) & MAILBOX_SWEEP);
     assert_true(mailbox_answer(&stage.worker.mailbox));
     mailbox_take(&stage.runtime.prober.mailbox);
@@ -178,7 +182,7 @@ static void test_one_at_a_time(void **state)
     sweeper_release(&stage.sweeper);
     rig_ask_again();
     assert_int_equal(rig.result, COMMAND_WAITS);
-    assert_non_null(stage.runtime.group.sweep->kill); /* its own one */
+    assert_non_null(stage.runtime.group.sweep->kills); /* its own one */
     answer_grace();
     rig_ask_again();
     assert_int_equal(rig.result, COMMAND_DONE);
@@ -335,10 +339,10 @@ static const char *kill_and_answer(const char *line, const char *service, const 
 {
     assert_string_equal(rig_ask(line), "");
     assert_int_equal(rig.result, COMMAND_WAITS);
-    assert_string_equal(stage.runtime.group.sweep->kill->service, service);
-    assert_string_equal(stage.runtime.group.sweep->kill->server, server);
+    assert_string_equal(stage.runtime.group.sweep->kills[0].victims->target->service, service);
+    assert_string_equal(stage.runtime.group.sweep->kills[0].victims->target->server, server);
     assert_null(stage.runtime.group.sweep->lists);
-    stage.runtime.group.sweep->n_ended[0] = 7;
+    stage.runtime.group.sweep->kills[0].n_ended = 7;
     answer_grace();
     rig_ask_again();
     assert_false(stage.sweeper.is_busy);

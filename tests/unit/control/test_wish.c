@@ -45,12 +45,13 @@ static void test_states(void **state)
     }
 }
 
-static void test_prober_is_told_of_maintenance_alone(void **state)
+static void test_prober_is_told_of_changes(void **state)
 {
     (void)state;
-    rig_ask("drain db/a");
     rig_ask("ready db/a");
     assert_int_equal(mailbox_take(&rig.prober.mailbox), 0);
+    rig_ask("drain db/a");
+    assert_int_equal(mailbox_take(&rig.prober.mailbox), MAILBOX_WISH);
     rig_ask("maint db/a");
     assert_int_equal(mailbox_take(&rig.prober.mailbox), MAILBOX_WISH);
     rig_ask("maint db/a");
@@ -190,7 +191,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RIGGED(test_states),
-        RIGGED(test_prober_is_told_of_maintenance_alone),
+        RIGGED(test_prober_is_told_of_changes),
         RIGGED(test_answer),
         RIGGED(test_note_says_who),
         RIGGED(test_bad_words),

@@ -470,6 +470,24 @@ static void test_any_sequence_is_told_rarely(void **state)
     }
 }
 
+/* --- decisions from elsewhere ----------------------------------------------------------------- */
+
+static void test_decisions(void **state)
+{
+    struct health health = usable();
+
+    (void)state;
+    assert_int_equal(health_decide(&health, &RULES, true, 1 * S), HEALTH_NOTHING);
+    assert_int_equal(health_decide(&health, &RULES, false, 2 * S), HEALTH_DOWN);
+    assert_int_equal(health.changed_ns, 2 * S);
+    assert_int_equal(health_decide(&health, &RULES, true, 3 * S), HEALTH_UP);
+    assert_int_equal(health_decide(&health, &RULES, false, 4 * S), HEALTH_FLAPPING);
+    assert_int_equal(health_decide(&health, &RULES, true, 5 * S), HEALTH_NOTHING);
+    assert_int_equal(health_decide(&health, &RULES, true, 11 * S), HEALTH_NOTHING);
+    assert_int_equal(health_decide(&health, &RULES, true, 12 * S), HEALTH_STEADY);
+    assert_int_equal(health_decide(&health, &RULES, false, 13 * S), HEALTH_DOWN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_flapping_each_second_is_told_rarely),
         cmocka_unit_test(test_twenty_seconds_of_flapping),
         cmocka_unit_test(test_any_sequence_is_told_rarely),
+        cmocka_unit_test(test_decisions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
