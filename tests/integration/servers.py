@@ -173,6 +173,11 @@ def reset(sock):
     sock.close()
 
 
+def reset_now(sock):
+    """A reset while others still name the socket: it stays open, and leads nowhere."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def read_end(sock, limit_s=ECHO_LIMIT_S):
     """Discard what comes, to the end: "fin", "rst" or "timeout"."""
     sock.settimeout(limit_s)
