@@ -33,7 +33,7 @@ void rebalance_fini(struct rebalance *rebalance)
 static bool is_usable(const struct backend *backend)
 {
     return backend->state == BACKEND_SERVING &&
-           !(backend_standing(backend) & (PICK_UNUSABLE | PICK_SUSPECT | PICK_BACKUP));
+           !(backend_standing(backend) & (PICK_UNUSABLE | PICK_SUSPECT | PICK_TIER_MASK));
 }
 
 struct totals {

@@ -94,6 +94,7 @@ static void offer(struct prober *prober, struct probe *probe, uint64_t now_ns)
     backend_clear(probe->backend, PICK_DOWN);
     note_write(&probe->backend->health, now_ns, "its eviction is over, a client may try it");
     verdict_decide(prober, probe, true, "its eviction is over", now_ns);
+    probe->is_prompted = false; /* as no success of a probe would end that */
     probe->is_spared = true;
     trust_unmark(prober, probe, now_ns);
 }

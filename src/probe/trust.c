@@ -108,6 +108,8 @@ void trust_acquit(struct probe *probe, uint64_t now_ns)
     if (!is_suspect)
         return;
     probe->cleared_ns = now_ns;
+    if (probe->unmark_ns == UINT64_MAX) /* `on-up` may have waited for it */
+        probe->unmark_ns = now_ns + TRUST_FRESH_NS;
     note_write(&probe->backend->health, now_ns, "a probe was answered after a client's trouble");
 }
 

@@ -125,6 +125,7 @@ static void test_a_client_tries_it(void **state)
     assert_false(pool_has(0, PICK_DOWN));
     assert_true(pool_has(0, PICK_SUSPECT) && pool_has(0, PICK_TRIAL));
     expect_note(0, "its eviction is over, a client may try it");
+    assert_false(probe->is_prompted); /* or its next trouble would not be noticed */
     pool_close();
 }
 
