@@ -436,6 +436,37 @@ static void test_adopt(void **state)
     assert_int_equal(sock_adopt(fd), -EBADF);
 }
 
+static void test_connect_from(void **state)
+{
+    const struct sock_listen_options plain = {0};
+    struct addr source;
+    struct addr other;
+    struct addr own;
+    struct addr at;
+    int listener;
+    int fd = -1;
+
+    (void)state;
+    assert_int_equal(addr_parse("127.0.0.1", &at), 0);
+    listener = sock_listen(&at, &plain);
+    assert_true(listener >= 0);
+    assert_int_equal(sock_local(listener, &at), 0);
+    assert_int_equal(addr_parse("127.0.0.9", &source), 0);
+    addr_set_port(&source, 1); /* does not count */
+    assert_int_equal(sock_connect_from(&source, &at, &fd), 0);
+    assert_int_equal(sock_local(fd, &own), 0);
+    assert_true(addr_equal_host(&own, &source));
+    assert_int_not_equal(addr_port(&own), 1);
+    close(fd);
+    fd = -1;
+    assert_int_equal(addr_parse("198.51.100.77", &other), 0);
+    assert_int_equal(sock_connect_from(&other, &at, &fd), -EADDRNOTAVAIL);
+    assert_int_equal(addr_parse("::1", &other), 0);
+    assert_int_equal(sock_connect_from(&other, &at, &fd), -EADDRNOTAVAIL);
+    assert_int_equal(fd, -1);
+    close(listener);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -455,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_out_of_descriptors),
         cmocka_unit_test(test_error_classes),
         cmocka_unit_test(test_adopt),
+        cmocka_unit_test(test_connect_from),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
