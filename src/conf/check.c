@@ -11,6 +11,7 @@
 enum {
     TRIES_DEFAULT = 3,
     CHECK_TIMEOUT_MS = 1000,
+    RESOLVE_DEFAULT_MS = 30000,
     CHECK_FALL = 3,
     CHECK_RISE = 2,
     CHECK_FAST_MIN_MS = 100 /* of the default only: who writes less means it */
@@ -77,12 +78,16 @@ static void fill_defaults(struct conf *conf)
     fill_timeouts(&conf->defaults, &built_in_timeouts);
     if (conf->default_access.state == CONF_ACCESS_UNSET)
         conf->default_access.state = CONF_ACCESS_OFF;
+    if (conf->default_resolve_ms == 0)
+        conf->default_resolve_ms = RESOLVE_DEFAULT_MS;
     for (size_t i = 0; i < conf->n_services; i++) {
         struct conf_service *service = &conf->services[i];
 
         fill_timeouts(&service->timeouts, &conf->defaults);
         if (service->access.state == CONF_ACCESS_UNSET)
             service->access = conf->default_access;
+        if (service->resolve_ms == 0)
+            service->resolve_ms = conf->default_resolve_ms;
         if (service->tries == 0)
             service->tries = TRIES_DEFAULT;
         if (!service->udp.has_responses)
@@ -424,4 +429,44 @@ int conf_check(struct conf *conf, struct conf_report *report)
     if (check_names(conf, report) < 0 || check_listeners(conf, report) < 0)
         conf_report_error(report, &whole, "out of memory");
     return report->n_errors > 0 ? -EINVAL : 0;
+}
+
+/* --- servers that come later ------------------------------------------------------------------ */
+
+struct conf_own {
+    struct listeners tables[2]; /* of TCP, of UDP */
+    struct own_addrs addrs;
+};
+
+struct conf_own *conf_own_new(const struct conf *conf)
+{
+    struct conf_own *own = calloc(1, sizeof(*own));
+    struct conf_report *report = calloc(1, sizeof(*report)); /* which stays empty */
+
+    if (own && report && listeners_init(&own->tables[0], conf, CONF_TCP, report) == 0 &&
+        listeners_init(&own->tables[1], conf, CONF_UDP, report) == 0) {
+        free(report);
+        return own;
+    }
+    free(report);
+    conf_own_free(own);
+    return NULL;
+}
+
+bool conf_own_has(struct conf_own *own, const struct conf_service *service,
+                  const struct conf_server *server)
+{
+    return find_own_of_server(&own->tables[0], &own->addrs, service, server) ||
+           find_own_of_server(&own->tables[1], &own->addrs, service, server);
+}
+
+void conf_own_free(struct conf_own *own)
+{
+    if (!own)
+        return;
+    listeners_fini(&own->tables[0]);
+    listeners_fini(&own->tables[1]);
+    if (own->addrs.list)
+        freeifaddrs(own->addrs.list);
+    free(own);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lb4/conf/print.h"
+#include "lb4/conf/written.h"
 
 /* --- directives as text ----------------------------------------------------------------------- */
 
@@ -310,6 +311,101 @@ static long compare_servers(const struct conf_service *before, const struct conf
     return n;
 }
 
+/* --- names ------------------------------------------------------------------------------------ */
+
+enum { NAME_TEXT_MAX = CONF_HOST_MAX + 64 };
+
+/* The written servers that are names. */
+static int names_init(struct servers *names, const struct conf_service *service)
+{
+    size_t n;
+    const struct conf_server *written = conf_written(service, &n);
+
+    *names = (struct servers){.servers = calloc(n + 1, sizeof(const struct conf_server *))};
+    if (!names->servers)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        if (written[i].host)
+            names->servers[names->n++] = &written[i];
+    qsort(names->servers, names->n, sizeof(const struct conf_server *), compare_names);
+    return 0;
+}
+
+/* What is said beside a name shows in the servers that it became, if it has become any. */
+static const char *format_name(const struct conf_server *server, bool has_servers,
+                               char text[static NAME_TEXT_MAX])
+{
+    char port[16] = "";
+    char options[32] = "";
+
+    if (addr_port(&server->addr) != 0)
+        snprintf(port, sizeof(port), ":%u", addr_port(&server->addr));
+    if (!has_servers)
+        snprintf(options, sizeof(options), " weight %u%s", server->weight,
+                 server->is_backup ? " backup" : "");
+    snprintf(text, NAME_TEXT_MAX, "%s%s%s%s", server->is_srv ? "srv:" : "", server->host, port,
+             options);
+    return text;
+}
+
+static long compare_name(const struct conf_service *before, const struct conf_server *old,
+                         const struct conf_server *new, FILE *stream)
+{
+    bool has_servers = before->written && before->n_servers > 0;
+    char old_text[NAME_TEXT_MAX];
+    char new_text[NAME_TEXT_MAX];
+
+    format_name(old, has_servers, old_text);
+    format_name(new, has_servers, new_text);
+    if (strcmp(old_text, new_text) == 0)
+        return 0;
+    fprintf(stream, "~ name %s/%s %s -> %s\n", before->name, new->name, old_text, new_text);
+    return 1;
+}
+
+static long write_name(char sign, const struct conf_service *service,
+                       const struct conf_server *server, FILE *stream)
+{
+    char text[NAME_TEXT_MAX];
+
+    fprintf(stream, "%c name %s/%s %s\n", sign, service->name, server->name,
+            format_name(server, true, text));
+    return 1;
+}
+
+static long compare_sorted_names(const struct conf_service *before,
+                                 const struct conf_service *after, const struct servers sorted[2],
+                                 FILE *stream)
+{
+    long n = 0;
+
+    for (size_t i = 0; i < sorted[0].n; i++)
+        if (!servers_find(&sorted[1], sorted[0].servers[i]))
+            n += write_name('-', before, sorted[0].servers[i], stream);
+    for (size_t i = 0; i < sorted[1].n; i++) {
+        const struct conf_server *old = servers_find(&sorted[0], sorted[1].servers[i]);
+
+        n += old ? compare_name(before, old, sorted[1].servers[i], stream)
+                 : write_name('+', after, sorted[1].servers[i], stream);
+    }
+    return n;
+}
+
+static long compare_names_of(const struct conf_service *before, const struct conf_service *after,
+                             FILE *stream)
+{
+    struct servers sorted[2] = {0};
+    long n = names_init(&sorted[0], before);
+
+    if (names_init(&sorted[1], after) < 0)
+        n = -ENOMEM;
+    if (n == 0)
+        n = compare_sorted_names(before, after, sorted, stream);
+    free(sorted[0].servers);
+    free(sorted[1].servers);
+    return n;
+}
+
 long conf_diff_service(const struct conf_service *before, const struct conf_service *after,
                        FILE *stream)
 {
@@ -317,12 +413,14 @@ long conf_diff_service(const struct conf_service *before, const struct conf_serv
     const struct conf_service *both[2] = {before, after};
     long n = compare_directives(none, both, stream);
     long n_servers;
+    long n_names;
 
     if (n < 0)
         return n;
     n += write_listens('-', before, after, stream) + write_listens('+', after, before, stream);
+    n_names = compare_names_of(before, after, stream);
     n_servers = compare_servers(before, after, stream);
-    return n_servers < 0 ? n_servers : n + n_servers;
+    return n_servers < 0 || n_names < 0 ? -ENOMEM : n + n_names + n_servers;
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */

@@ -10,7 +10,8 @@ enum { ACCEPTED_TEXT_MAX = 400, WORD_MAX = 24 };
 static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
     {"server", NULL, SECTION_SERVICE, 2, 11, true, false, directive_server,
-     "server NAME HOST[:PORT] [weight 1..256] [priority 1..16] [maxconn 1..10000000] [backup]"},
+     "server NAME HOST[:PORT]|srv:RECORD [weight 1..256] [priority 1..16] [maxconn 1..10000000] "
+     "[backup]"},
     {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen,
      "listen tcp|udp|both ADDRESS"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
@@ -65,8 +66,8 @@ static const struct directive directives[] = {
      "queue 0..10000000 [timeout 1ms..365d]"},
     {"slow-start", NULL, SECTION_SERVICE, 1, 1, false, false, directive_slow_start,
      "slow-start 1ms..365d"},
-    {"resolve", NULL, SECTION_SERVICE, 1, 1, false, false, directive_later_duration,
-     "resolve 1ms..365d"},
+    {"resolve", NULL, SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false, directive_resolve,
+     "resolve 1s..365d, or resolve off"},
     {"allow", NULL, SECTION_SERVICE, 1, 1, true, false, directive_later_network, "allow CIDR"},
     {"deny", NULL, SECTION_SERVICE, 1, 1, true, false, directive_later_network, "deny CIDR"},
     {"limit", "per-source", SECTION_SERVICE, 1, 1, false, false, directive_later_number,

@@ -6,7 +6,8 @@
 
 /* Forms of addresses, for messages. */
 static const char listen_forms[] = "10.0.0.1:5432, [2001:db8::1]:5432, :5432, :9000-9100";
-static const char server_forms[] = "10.0.0.5:5432, [2001:db8::1]:5432, db.example:5432";
+static const char server_forms[] = "10.0.0.5:5432, [2001:db8::1]:5432, db.example:5432, "
+                                   "srv:_pg._tcp.db.example";
 
 static void report_memory(struct reader *reader, const struct lex_line *line)
 {
@@ -109,6 +110,13 @@ static bool judge_server_addr(struct reader *reader, const struct lex_line *line
     return false;
 }
 
+static bool read_server_addr(struct reader *reader, const struct lex_line *line,
+                             struct endpoint *ret)
+{
+    return value_endpoint(reader, line, 2, server_forms, ret) &&
+           judge_server_addr(reader, line, ret);
+}
+
 /* `host` is NULL or the name, with its port or without. */
 static void store_server(struct reader *reader, const struct lex_line *line,
                          const struct conf_server *server, const char *host)
@@ -145,12 +153,15 @@ void directive_server(struct reader *reader, const struct lex_line *line)
         {.word = NULL},
     };
     uint64_t values[VALUE_OPTIONS_MAX] = {1};
-    struct conf_server server = {.place = reader_place(reader, line, 1)};
-    struct endpoint at;
+    struct conf_server server = {.place = reader_place(reader, line, 1),
+                                 .is_srv = directive_is_srv(line)};
+    struct endpoint at = {.kind = ENDPOINT_HOST};
+    char record[CONF_HOST_MAX + 1];
 
     if (!value_name(reader, line, 1, server.name) ||
-        !value_endpoint(reader, line, 2, server_forms, &at) ||
-        !judge_server_addr(reader, line, &at) || !value_options(reader, line, 3, options, values))
+        !(server.is_srv ? directive_read_srv(reader, line, record)
+                        : read_server_addr(reader, line, &at)) ||
+        !value_options(reader, line, 3, options, values))
         return;
     if (at.kind == ENDPOINT_HOST)
         addr_any(AF_INET, at.first_port, &server.addr);
@@ -164,7 +175,10 @@ void directive_server(struct reader *reader, const struct lex_line *line)
         reader_error(reader, line, 1,
                      "server: a backup comes after all priorities: give one of "
                      "'backup' and 'priority'");
-    store_server(reader, line, &server, at.kind == ENDPOINT_HOST ? line->words[2].text : NULL);
+    store_server(reader, line, &server,
+                 server.is_srv              ? record
+                 : at.kind == ENDPOINT_HOST ? line->words[2].text
+                                            : NULL);
 }
 
 void directive_balance(struct reader *reader, const struct lex_line *line)

@@ -21,13 +21,23 @@ static void free_files(char **files)
     free(files);
 }
 
+static void free_servers(struct conf_server **servers, size_t *n)
+{
+    for (size_t i = 0; i < *n; i++)
+        free((*servers)[i].host);
+    free(*servers);
+    *servers = NULL;
+    *n = 0;
+}
+
 void conf_free_servers(struct conf_service *service)
 {
-    for (size_t i = 0; i < service->n_servers; i++)
-        free(service->servers[i].host);
-    free(service->servers);
-    service->servers = NULL;
-    service->n_servers = 0;
+    free_servers(&service->servers, &service->n_servers);
+}
+
+void conf_free_written(struct conf_service *service)
+{
+    free_servers(&service->written, &service->n_written);
 }
 
 void conf_free_check(struct conf_check *check)
@@ -45,6 +55,7 @@ void conf_free(struct conf *conf)
     for (size_t i = 0; i < conf->n_services; i++) {
         free(conf->services[i].listens);
         conf_free_check(&conf->services[i].check);
+        conf_free_written(&conf->services[i]);
         conf_free_servers(&conf->services[i]);
     }
     free(conf->services);

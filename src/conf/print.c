@@ -5,6 +5,7 @@
 #include "lb4/base/log_sink.h"
 #include "lb4/base/number.h"
 #include "lb4/conf/check.h"
+#include "lb4/conf/written.h"
 
 static void print_auto(const char *word, uint32_t n, bool is_auto, FILE *stream)
 {
@@ -95,10 +96,12 @@ static void print_server(const struct conf_server *server, FILE *stream)
     port = strrchr(text, ':');
     fprintf(stream, "    server %s ", server->name);
     if (server->host)
-        fputs(server->host, stream);
+        fprintf(stream, "%s%s", server->is_srv ? "srv:" : "", server->host);
     else
         fprintf(stream, "%.*s", (int)(port - text), text);
-    fprintf(stream, "%s weight %u", addr_port(&server->addr) != 0 ? port : "", server->weight);
+    fputs(addr_port(&server->addr) != 0 ? port : "", stream);
+    if (!server->is_srv)
+        fprintf(stream, " weight %u", server->weight);
     if (server->priority > 1)
         fprintf(stream, " priority %u", server->priority);
     if (server->maxconn > 0)
@@ -106,11 +109,22 @@ static void print_server(const struct conf_server *server, FILE *stream)
     fputs(server->is_backup ? " backup\n" : "\n", stream);
 }
 
-/* Without a `check` line a name decides by how many addresses it will have. */
+static void print_resolve(uint64_t resolve_ms, FILE *stream)
+{
+    if (resolve_ms == CONF_RESOLVE_OFF)
+        fputs("    resolve off\n", stream);
+    else
+        print_duration("    resolve", resolve_ms, stream);
+}
+
+/* Without a `check` line a name that is looked up once decides by how many addresses it has. */
 static bool is_undecided(const struct conf_service *service)
 {
-    return service->check.kind == CONF_CHECK_AUTO && service->n_servers == 1 &&
-           service->all_down != CONF_ALL_DOWN_HOLD && service->servers[0].host &&
+    size_t n;
+    const struct conf_server *servers = conf_written(service, &n);
+
+    return service->check.kind == CONF_CHECK_AUTO && n == 1 && servers[0].host &&
+           service->all_down != CONF_ALL_DOWN_HOLD && service->resolve_ms == CONF_RESOLVE_OFF &&
            (conf_transports(service) & CONF_TCP);
 }
 
@@ -355,6 +369,7 @@ void conf_print_policy(const struct conf_service *service, FILE *stream)
     print_down(service, stream);
     if (conf_has_limits(service))
         print_queue(&service->queue, stream);
+    print_resolve(service->resolve_ms, stream);
     print_timeouts(&service->timeouts, stream);
     print_access(&service->access, stream);
     if (conf_transports(service) & CONF_UDP)
@@ -363,6 +378,9 @@ void conf_print_policy(const struct conf_service *service, FILE *stream)
 
 static void print_service(const struct conf_service *service, FILE *stream)
 {
+    size_t n_servers;
+    const struct conf_server *servers = conf_written(service, &n_servers);
+
     fprintf(stream, "service %s {\n", service->name);
     for (size_t i = 0; i < service->n_listens; i++) {
         char text[CONF_LISTEN_TEXT_MAX];
@@ -371,8 +389,8 @@ static void print_service(const struct conf_service *service, FILE *stream)
                 conf_format_listen(&service->listens[i], text));
     }
     conf_print_policy(service, stream);
-    for (size_t i = 0; i < service->n_servers; i++)
-        print_server(&service->servers[i], stream);
+    for (size_t i = 0; i < n_servers; i++)
+        print_server(&servers[i], stream);
     fputs("}\n", stream);
 }
 
@@ -400,6 +418,7 @@ void conf_print(const struct conf *conf, FILE *stream)
     fputs("defaults {\n", stream);
     print_timeouts(&conf->defaults, stream);
     print_access(&conf->default_access, stream);
+    print_resolve(conf->default_resolve_ms, stream);
     fputs("}\n", stream);
     for (size_t i = 0; i < conf->n_services; i++)
         print_service(&conf->services[i], stream);

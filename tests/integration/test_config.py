@@ -101,6 +101,13 @@ BAD = {
     "http without a port": (at_top("http 127.0.0.1"), "1:6", "accepted: 127.0.0.1:9404"),
     "tries 0": (in_service("tries 0"), "4:11", "tries: 0 is outside 1..100"),
     "tries 101": (in_service("tries 101"), "4:11", "tries: 101 is outside 1..100"),
+    "resolve 0s": (in_service("resolve 0s"), "4:13", "resolve: 0s is outside 1s..365d"),
+    "resolve without a unit": (in_service("resolve 5"), "4:13", "'off' nor a duration in 1s..365d"),
+    "resolve at the top": (at_top("resolve 5s"), "1:1", "belongs in 'defaults' or in a service"),
+    "SRV records with a port": (in_service("server two srv:_a._tcp.x:5"), "4:16", "without a port"),
+    "SRV records of no name": (in_service("server two srv:."), "4:16", "accepted: srv:_pg._tcp"),
+    "SRV records with a weight": (in_service("server two srv:_a.x weight 2"), "4:25",
+                                  "SRV records have weights of their own"),
     "timeout 0s": (in_service("timeout connect 0s"), "4:21", "outside 1ms..365d"),
     "timeout in microseconds": (in_service("timeout idle 50us"), "4:18", "ms s m h d"),
     "balance unknown": (in_service("balance fastest"), "4:13",
@@ -246,7 +253,7 @@ NOT_IN_THIS_VERSION = (
     "listen udp unix:/run/x", "listen tcp unix:/run/x", "listen tcp db.example:80",
     "listen tcp :80 accept-proxy from 10.0.0.0/8",
     "maxconn 100",
-    "resolve 30s", "allow 10.0.0.0/8", "deny 2001:db8::/32", "limit per-source 100",
+    "allow 10.0.0.0/8", "deny 2001:db8::/32", "limit per-source 100",
     "affinity source 60s",
     "server two 198.51.100.2:80 send-proxy v2", "server two unix:/run/x",
 )
@@ -300,6 +307,8 @@ GOOD = {
     "balance random": in_service("balance random\nserver two 198.51.100.2:80 backup weight 9"),
     "servers by name": in_service("server two db.example\n"
                                   "server three my_db-1.example:5432 backup"),
+    "servers by SRV records": in_service("resolve 5m\nserver two srv:_pg._tcp.example. backup") +
+        "defaults {\n resolve off\n}\n",
     "a single server by name": GOOD_SERVICE.replace("198.51.100.1", "db.example"),
     "the same name in two services": GOOD_SERVICE +
         GOOD_SERVICE.replace("web", "db").replace("7000", "7001"),
@@ -420,8 +429,13 @@ def test_what_a_check_amounts_to(write, line, printed):
     assert f"    {printed}\n" in out
 
 
-def test_a_single_server_by_name_leaves_the_check_open(write):
+def test_a_single_server_by_name(write):
+    """Looked up again it is probed; looked up once it depends on how many addresses it has."""
     code, out, _ = run("-T", "-c", write(GOOD["a single server by name"]))
+    assert code == 0
+    assert "check tcp interval 2s" in out
+    code, out, _ = run("-T", "-c", write(GOOD["a single server by name"].replace(
+        "server", "resolve off\n    server")))
     assert code == 0
     assert "check" not in out
 

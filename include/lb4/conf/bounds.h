@@ -30,6 +30,9 @@ enum {
                             \\xHH fit on a line (LEX_LINE_MAX) */
 };
 
+/* Of `resolve`: in the place of a time. */
+static const uint64_t CONF_RESOLVE_OFF = UINT64_MAX;
+
 static const uint64_t CONF_DURATION_MAX_MS = 365ull * 24 * 3600 * 1000;
 
 #endif

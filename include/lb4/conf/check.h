@@ -20,4 +20,11 @@ int conf_check(struct conf *conf, struct conf_report *report);
 /* Does a server of it have a limit of its own? */
 bool conf_has_limits(const struct conf_service *service);
 
+/* The addresses where a server would be one of our own listeners, for servers that come later: of
+ * a configuration that has been proved, and outlives it. NULL: no memory. */
+struct conf_own *conf_own_new(const struct conf *conf);
+bool conf_own_has(struct conf_own *own, const struct conf_service *service,
+                  const struct conf_server *server);
+void conf_own_free(struct conf_own *own);
+
 #endif

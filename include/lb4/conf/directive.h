@@ -101,10 +101,18 @@ void directive_udp_sessions(struct reader *reader, const struct lex_line *line);
 void directive_log(struct reader *reader, const struct lex_line *line);
 void directive_log_format(struct reader *reader, const struct lex_line *line);
 void directive_access_log(struct reader *reader, const struct lex_line *line);
+/* directive_names.c: */
+void directive_resolve(struct reader *reader, const struct lex_line *line);
 /* directive_later.c, of which nothing is built yet: */
 void directive_later_number(struct reader *reader, const struct lex_line *line);
 void directive_later_duration(struct reader *reader, const struct lex_line *line);
 void directive_later_network(struct reader *reader, const struct lex_line *line);
+
+/* For directive_server(), from directive_names.c: is the address "srv:NAME"? Its name, without the
+ * dot of the root, into `ret`; false = it, or what follows it, is wrong and reported. */
+bool directive_is_srv(const struct lex_line *line);
+bool directive_read_srv(struct reader *reader, const struct lex_line *line,
+                        char ret[static CONF_HOST_MAX + 1]);
 
 /* For the engine and the handlers. */
 struct conf_place reader_place(const struct reader *reader, const struct lex_line *line, size_t i);

@@ -21,8 +21,10 @@ struct conf_service *conf_add_service(struct conf *conf);
 struct conf_listen *conf_add_listen(struct conf_service *service);
 struct conf_server *conf_add_server(struct conf_service *service);
 
-/* Free the servers of a service and their names; it is then as before the first. */
+/* Free the servers of a service and their names; it is then as before the first. The same for those
+ * that were written. */
 void conf_free_servers(struct conf_service *service);
+void conf_free_written(struct conf_service *service);
 
 /* Keep a copy of a file's name for places; NULL: no memory. */
 const char *conf_add_file(struct conf *conf, const char *name);

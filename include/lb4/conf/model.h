@@ -36,8 +36,10 @@ struct conf_server {
     struct conf_place place;
     char name[CONF_NAME_MAX + 1];
     struct addr addr;  /* port 0 = the port that the client asked for */
-    char *host;        /* a name that is resolved at start: only the port of addr counts until then;
-                          NULL = addr is all. Owned by the conf. */
+    char *host;        /* a name: only the port of addr counts; NULL = addr is all. Owned by the
+                          conf. */
+    bool is_srv;       /* `host` is the name of SRV records, which tell ports and weights */
+    uint32_t of;       /* an address of a name: of written[of - 1]; 0 = it was written so */
     uint32_t weight;   /* 1..CONF_WEIGHT_MAX, default 1 */
     uint32_t priority; /* 1..CONF_PRIORITY_MAX, default 1: the others serve when none before it is
                           up */
@@ -52,6 +54,10 @@ struct conf_service {
     size_t n_listens;
     struct conf_server *servers;
     size_t n_servers;
+    struct conf_server *written; /* once names have addresses (control/names.h): the servers as the
+                                    file has them, for those that have names; NULL = as `servers` */
+    size_t n_written;
+    uint64_t resolve_ms; /* between look-ups of a name; CONF_RESOLVE_OFF; default 30 s */
     enum conf_balance balance;
     struct conf_check check;
     struct conf_place check_place; /* of the kind of check, where one was written */
@@ -79,13 +85,18 @@ static inline unsigned conf_transports(const struct conf_service *service)
     return transports;
 }
 
+/* Servers are given by name, and names are looked up again (conf/written.h). */
+bool conf_may_vary(const struct conf_service *service);
+
 /* Are the servers of the service probed? Without a `check` line: if the service listens on TCP, and
- * there are several, or clients wait for one to return. With a single one there is nothing to
- * choose, and a probe could only do harm; no question is answered by every UDP server. */
+ * there are several, or names that are looked up again, or clients wait for one to return. With a
+ * single address there is nothing to choose, and a probe could only do harm; no question is
+ * answered by every UDP server. */
 static inline bool conf_is_checked(const struct conf_service *service)
 {
     if (service->check.kind == CONF_CHECK_AUTO)
-        return (service->n_servers > 1 || service->all_down == CONF_ALL_DOWN_HOLD) &&
+        return (service->n_servers > 1 || conf_may_vary(service) ||
+                service->all_down == CONF_ALL_DOWN_HOLD) &&
                (conf_transports(service) & CONF_TCP);
     return service->check.kind != CONF_CHECK_NONE;
 }
@@ -99,6 +110,7 @@ struct conf {
     uint64_t drain_ms; /* default 30 s */
     struct conf_timeouts defaults;     /* of services that say nothing else */
     struct conf_access default_access; /* likewise */
+    uint64_t default_resolve_ms;       /* likewise */
     struct conf_log log;
     char user[CONF_NAME_MAX + 1];  /* "" = stay who we are */
     char group[CONF_NAME_MAX + 1]; /* "" = the user's primary group */

@@ -95,6 +95,12 @@ static void test_lines(void **state)
         {SERVICE("server s3 10.0.0.3:80"), SERVICE("server s3 10.0.0.4:81 weight 2 backup"),
          "~ address a/s3 10.0.0.3:80 -> 10.0.0.4:81\n~ weight a/s3 1 -> 2\n"
          "~ backup a/s3 no -> yes\n"},
+        /* Names. */
+        {SERVICE("server d d.example:5"), SERVICE("server d e.example:5"),
+         "~ name a/d d.example:5 weight 1 -> e.example:5 weight 1\n"},
+        {SERVICE("server d d.example:5"), SERVICE("server d d.example:5 weight 2"),
+         "~ name a/d d.example:5 weight 1 -> d.example:5 weight 2\n~ weight a/d 1 -> 2\n"},
+        {SERVICE(""), SERVICE("resolve 1m"), "~ resolve of a 30s -> 1m\n"},
         /* Listeners. */
         {SERVICE(""), SERVICE("listen tcp 127.0.0.1:1081-1083"),
          "+ listener tcp 127.0.0.1:1081-1083 of a\n"},

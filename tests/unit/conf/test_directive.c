@@ -185,7 +185,8 @@ static void test_refused_in_service(void **state)
         {"listen tcp :80 accept from x", "4:17", "one of: accept-proxy"},
         {"server one 10.0.0.2:80", "4:9", "server 'one' is defined already, at t:3:9"},
         {"server two", "4:2",
-         "server NAME HOST[:PORT] [weight 1..256] [priority 1..16] [maxconn 1..10000000] [backup]"},
+         "server NAME HOST[:PORT]|srv:RECORD [weight 1..256] [priority 1..16] "
+         "[maxconn 1..10000000] [backup]"},
         {"server a/b 10.0.0.2:80", "4:9", "1..64 of A-Z a-z"},
         {"server two :80", "4:13", "a server needs a host"},
         {"server two 10.0.0.2:1-2", "4:13", "one port, or none"},
@@ -660,8 +661,7 @@ static void test_down(void **state)
 static void test_later(void **state)
 {
     static const char *const later[] = {
-        "maxconn 1",        "limit per-source 5", "resolve 30s",
-        "allow 10.0.0.0/8", "deny ::/0",          "affinity source 60s",
+        "maxconn 1", "limit per-source 5", "allow 10.0.0.0/8", "deny ::/0", "affinity source 60s",
     };
     static const struct {
         const char *line;
@@ -699,7 +699,6 @@ static void test_later(void **state)
         {"server two 10.0.0.2:80 priority 0", "4:34", "outside 1..16"},
         {"server two 10.0.0.2:80 priority 17", "4:34", "outside 1..16"},
         {"server two 10.0.0.2:80 priority 2 backup", "4:9", "a backup comes after all priorities"},
-        {"resolve 0s", "4:10", "outside 1ms..365d"},
         {"allow 10.0.0.0/33", "4:8", "outside 0..32"},
         {"deny everybody", "4:7", "accepted: 10.0.0.0/8"},
         {"limit 5", "4:8", "one of: per-source"},
@@ -715,6 +714,46 @@ static void test_later(void **state)
         conf_text_refuse(in_service(later[i]), "4:2", "not in this version");
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         conf_text_refuse(in_service(wrong[i].line), wrong[i].place, wrong[i].fragment);
+}
+
+static void test_names(void **state)
+{
+    static const struct {
+        const char *line;
+        const char *place;
+        const char *fragment;
+    } wrong[] = {
+        {"resolve 0s", "4:10", "resolve: 0s is outside 1s..365d"},
+        {"resolve 999ms", "4:10", "resolve: 999ms is outside 1s..365d"},
+        {"resolve 366d", "4:10", "outside 1s..365d"},
+        {"resolve 5", "4:10", "'5' is neither 'off' nor a duration in 1s..365d"},
+        {"resolve", "4:2", "resolve 1s..365d, or resolve off"},
+        {"server y srv:", "4:11", "not the name of SRV records"},
+        {"server y srv:.", "4:11", "not the name of SRV records"},
+        {"server y srv:_pg._tcp.x:5", "4:11", "without a port"},
+        {"server y srv:10.0.0.1", "4:11", "accepted: srv:_pg._tcp.db.example"},
+        {"server y srv:a..b", "4:11", "not the name of SRV records"},
+        {"server y srv:_a.x backup weight 2", "4:27", "accepted behind srv:NAME: backup"},
+    };
+    struct conf conf;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        conf_text_refuse(in_service(wrong[i].line), wrong[i].place, wrong[i].fragment);
+    conf_text_accept(in_service("resolve off\nserver y srv:_pg._tcp.x.example. backup"), &conf);
+    assert_true(conf.services[0].resolve_ms == CONF_RESOLVE_OFF);
+    assert_true(conf.services[0].servers[1].is_srv);
+    assert_true(conf.services[0].servers[1].is_backup);
+    assert_string_equal(conf.services[0].servers[1].host, "_pg._tcp.x.example");
+    conf_free(&conf);
+    conf_text_accept(
+        "defaults {\nresolve 7s\n}\nservice a {\nlisten tcp :1\nserver x y.example\n}\n"
+        "service b {\nlisten tcp :2\nresolve 9s\nserver x y.example\n}\n",
+        &conf);
+    assert_int_equal(conf.services[0].resolve_ms, 7000);
+    assert_int_equal(conf.services[1].resolve_ms, 9000);
+    assert_false(conf.services[0].servers[0].is_srv);
+    conf_free(&conf);
 }
 
 static void test_for_operators(void **state)
@@ -749,6 +788,7 @@ int main(void)
         cmocka_unit_test(test_server_values),
         cmocka_unit_test(test_down),
         cmocka_unit_test(test_later),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_for_operators),
         cmocka_unit_test(test_dialogues),
         cmocka_unit_test(test_check_addresses),

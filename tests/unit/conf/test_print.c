@@ -237,12 +237,20 @@ static void test_servers(void **state)
     check_round_trip(with("", "server b db.example:5432 backup"),
                      "    server b db.example:5432 weight 1 backup\n");
     check_round_trip(with("", "server b db.example"), "    server b db.example weight 1\n");
+    check_round_trip(with("", "server b srv:_pg._tcp.example. backup"),
+                     "    server b srv:_pg._tcp.example backup\n");
+    check_round_trip(with("", "resolve 90s"), "    resolve 90s\n");
+    check_round_trip(with("", "resolve off"), "    resolve off\n");
+    check_round_trip(with("defaults {\nresolve 5m\n}", ""), "    resolve 5m\n");
 }
 
-/* The only server is a name: it may turn out to be several, and then they are probed. */
+/* The only server is a name, looked up once: it may turn out to be several, and then they are
+ * probed. One that is looked up again may change at any moment, and is probed. */
 static void test_undecided(void **state)
 {
-    static const char text[] = "service x {\nlisten tcp :7\nserver a db.example:80\n}\n";
+    static const char text[] =
+        "service x {\nlisten tcp :7\nresolve off\nserver a db.example:80\n}\n";
+    static const char again[] = "service x {\nlisten tcp :7\nserver a db.example:80\n}\n";
     struct conf conf;
     char *first;
 
@@ -251,6 +259,7 @@ static void test_undecided(void **state)
     first = printed(&conf);
     assert_null(strstr(first, "check"));
     check_round_trip(text, "    server a db.example:80 weight 1\n");
+    check_round_trip(again, "    check tcp interval 2s");
     conf_free(&conf);
     free(first);
 }

@@ -1,0 +1,57 @@
+#include "lb4/conf/written.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static char host[] = "db.example";
+
+static void test_written(void **state)
+{
+    struct conf_server plain[2] = {{.weight = 1}, {.weight = 2}};
+    struct conf_server named[1] = {{.host = host}};
+    struct conf_service service = {.servers = plain, .n_servers = 2};
+    size_t n;
+
+    (void)state;
+    assert_ptr_equal(conf_written(&service, &n), plain);
+    assert_int_equal(n, 2);
+    assert_false(conf_has_names(&service));
+    service.written = named;
+    service.n_written = 1;
+    assert_ptr_equal(conf_written(&service, &n), named);
+    assert_int_equal(n, 1);
+    assert_true(conf_has_names(&service));
+}
+
+/* Whether a service without a check line is probed. */
+static void test_may_vary(void **state)
+{
+    struct conf_server named[2] = {{.host = host}, {.host = host}};
+    struct conf_listen listen = {.transport = CONF_TCP};
+    struct conf_service service = {
+        .servers = named, .n_servers = 1, .listens = &listen, .n_listens = 1, .resolve_ms = 1};
+
+    (void)state;
+    assert_true(conf_may_vary(&service));
+    assert_true(conf_is_checked(&service));
+    service.resolve_ms = CONF_RESOLVE_OFF;
+    assert_false(conf_may_vary(&service));
+    assert_false(conf_is_checked(&service));
+    service.written = named;
+    service.n_written = 2;
+    assert_true(conf_is_checked(&service));
+    listen.transport = CONF_UDP;
+    assert_false(conf_is_checked(&service));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_written),
+        cmocka_unit_test(test_may_vary),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
