@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "lb4/base/clock.h"
-#include "lb4/base/sock.h"
 
 enum {
     THREADS_MAX = 32, /* names looked up at the same time; chosen */
@@ -25,11 +24,8 @@ enum {
 };
 
 struct record {
-    uint32_t index; /* in the names */
-    uint32_t n_addrs;
-    int32_t error;
-    bool is_cut;
-    struct addr addrs[RESOLVER_ADDRS_MAX];
+    uint32_t index;            /* in the names */
+    struct resolver_name name; /* whose host is not to be used */
 };
 
 _Static_assert(sizeof(struct record) <= PIPE_BUF, "else records of two threads mix, pipe(7)");
@@ -55,97 +51,6 @@ static bool take_next(struct work *work, uint32_t *ret_index)
     return has_next;
 }
 
-/* A hosts file may name ::1 on a machine without IPv6. */
-static bool is_missing_loopback(const struct addr *addr)
-{
-    return addr_is_loopback(addr) && !sock_is_local(addr);
-}
-
-static int compare_addrs(const void *left, const void *right)
-{
-    return addr_compare_host(left, right);
-}
-
-/* Of too many the lowest stay, since servers turn the order of their answers round. */
-static struct addr *greatest(struct record *record)
-{
-    struct addr *found = &record->addrs[0];
-
-    for (uint32_t i = 1; i < record->n_addrs; i++)
-        if (addr_compare_host(found, &record->addrs[i]) < 0)
-            found = &record->addrs[i];
-    return found;
-}
-
-static void keep_addr(struct record *record, const struct addr *addr)
-{
-    struct addr *last;
-
-    if (record->n_addrs < RESOLVER_ADDRS_MAX) {
-        record->addrs[record->n_addrs++] = *addr;
-        return;
-    }
-    record->is_cut = true;
-    last = greatest(record);
-    if (addr_compare_host(addr, last) < 0)
-        *last = *addr;
-}
-
-static void add_addr(struct record *record, const struct addrinfo *info)
-{
-    struct addr addr = {0};
-
-    if (info->ai_family != AF_INET && info->ai_family != AF_INET6)
-        return;
-    memcpy(&addr, info->ai_addr, info->ai_family == AF_INET ? sizeof(addr.in4) : sizeof(addr.in6));
-    addr_normalise(&addr);
-    addr_set_port(&addr, 0);
-    if (is_missing_loopback(&addr))
-        return;
-    for (uint32_t i = 0; i < record->n_addrs; i++)
-        if (addr_equal_host(&record->addrs[i], &addr))
-            return;
-    keep_addr(record, &addr);
-}
-
-static bool error_is_of_family(int error)
-{
-    return error == EAI_NONAME || error == EAI_NODATA || error == EAI_ADDRFAMILY;
-}
-
-/* AI_ADDRCONFIG spares us addresses of a family that this machine does not have; but it does not
- * count loopback, so a name for ::1 alone would be unknown on a machine without other IPv6. */
-static int look_up(const char *host, struct addrinfo **ret)
-{
-    struct addrinfo hints = {
-        .ai_family = sock_has_ipv6() ? AF_UNSPEC : AF_INET,
-        .ai_socktype = SOCK_STREAM,
-        .ai_flags = AI_ADDRCONFIG,
-    };
-    int error = getaddrinfo(host, NULL, &hints, ret);
-
-    if (!error_is_of_family(error))
-        return error;
-    hints.ai_flags = 0;
-    return getaddrinfo(host, NULL, &hints, ret);
-}
-
-static void fill_record(struct record *record, const char *host)
-{
-    struct addrinfo *list;
-
-    record->n_addrs = 0;
-    record->is_cut = false;
-    record->error = look_up(host, &list);
-    if (record->error != 0)
-        return;
-    for (const struct addrinfo *at = list; at; at = at->ai_next)
-        add_addr(record, at);
-    freeaddrinfo(list);
-    if (record->n_addrs == 0)
-        record->error = EAI_NODATA;
-}
-
 static bool write_record(int fd, const struct record *record)
 {
     ssize_t n;
@@ -162,7 +67,9 @@ static void *run_thread(void *arg)
     struct record record = {0};
 
     while (take_next(work, &record.index)) {
-        fill_record(&record, work->names[record.index].host);
+        record.name.host = work->names[record.index].host;
+        record.name.is_srv = work->names[record.index].is_srv;
+        lookup_run(&record.name);
         if (!write_record(work->fd, &record))
             break;
     }
@@ -243,15 +150,12 @@ static enum arrival read_record(int fd, uint64_t deadline_ns, struct record *ret
     return ARRIVAL_RECORD;
 }
 
-/* DNS servers turn the order round with every answer: two balancers would call the same address by
- * different names. */
 static void store_record(struct resolver_name *name, const struct record *record)
 {
-    name->error = record->error;
-    name->n_addrs = record->n_addrs;
-    name->is_cut = record->is_cut;
-    memcpy(name->addrs, record->addrs, record->n_addrs * sizeof(record->addrs[0]));
-    qsort(name->addrs, name->n_addrs, sizeof(name->addrs[0]), compare_addrs);
+    const char *host = name->host;
+
+    *name = record->name;
+    name->host = host;
 }
 
 /* What the names without a record get: they were too slow, or the child has died. */
@@ -393,6 +297,7 @@ static struct shared_work *shared_new(const struct resolver_name *names, size_t 
     shared->names = calloc(n_names, sizeof(*shared->names));
     shared->work.names = shared->names;
     for (size_t i = 0; shared->names && i < n_names; i++) {
+        shared->names[i].is_srv = names[i].is_srv;
         shared->names[i].host = strdup(names[i].host);
         if (shared->names[i].host)
             continue;

@@ -6,22 +6,10 @@
 #ifndef LB4_PROBE_RESOLVER_H
 #define LB4_PROBE_RESOLVER_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lb4/base/addr.h"
-
-enum { RESOLVER_ADDRS_MAX = 16 }; /* of one name; of more the lowest; chosen */
-
-struct resolver_name {
-    const char *host; /* the caller's */
-    struct addr
-        addrs[RESOLVER_ADDRS_MAX]; /* without ports, each once, IPv4 first, in ascending order */
-    size_t n_addrs;                /* 0 = failed, `error` says why */
-    bool is_cut;                   /* there were more */
-    int error;                     /* EAI_...; EAI_INPROGRESS at the deadline; 0 = none */
-};
+#include "lb4/probe/lookup.h"
 
 /* Fill addrs, n_addrs and error of each. Returns 0, -EINTR when it was given up because a
  * blocked SIGTERM, SIGINT or SIGQUIT is pending, or -errno when no child can be had. */
