@@ -43,7 +43,8 @@ bool retire_is_busy(const struct retire *retire)
 
 static bool is_over(const struct backend *backend)
 {
-    return backend->state == BACKEND_GONE && backend_active(backend) == 0;
+    return backend->state == BACKEND_GONE && backend_standing(backend) & PICK_GONE &&
+           backend_active(backend) == 0;
 }
 
 static size_t count_left(const struct service *service)

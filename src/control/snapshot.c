@@ -42,7 +42,7 @@ size_t snapshot_n_usable(const struct service *service)
     size_t n = 0;
 
     for (size_t i = 0; i < service->n_places; i++)
-        n += service->backends[i].state == BACKEND_SERVING &&
+        n += service->backends[i].state != BACKEND_NONE &&
              !(backend_standing(&service->backends[i]) & PICK_UNUSABLE);
     return n;
 }

@@ -153,12 +153,19 @@ static int seats_init(struct service_table *table, struct service_change *change
     return error;
 }
 
+/* It has left, and serves on until another can. */
+static bool is_kept(const struct backend *backend)
+{
+    return backend->state == BACKEND_GONE && !(backend_standing(backend) & PICK_GONE);
+}
+
 /* Places that those who may leave are in: they serve until others are there. */
 static size_t count_old_places(const struct service *service)
 {
     size_t n = service->n_places;
 
-    while (n > 0 && service->backends[n - 1].state != BACKEND_SERVING)
+    while (n > 0 && service->backends[n - 1].state != BACKEND_SERVING &&
+           !is_kept(&service->backends[n - 1]))
         n--;
     return n;
 }
@@ -201,6 +208,7 @@ int service_prepare_weight(struct service *service, const struct backend *backen
 
     *ret = (struct service_change){.service = service,
                                    .check = plan->check,
+                                   .keeps_leaving = true,
                                    .max_udp_sessions = udp_room_limit(&service->udp_room)};
     ret->seats = calloc(count_serving(service) + 1, sizeof(*ret->seats));
     if (!ret->seats)
@@ -226,6 +234,35 @@ int service_prepare_weight(struct service *service, const struct backend *backen
 
 /* --- commit and after ------------------------------------------------------------------------- */
 
+static bool can_serve(const struct backend *backend)
+{
+    return pick_rank(backend_standing(backend), PICK_SPARES_NOBODY) != PICK_RANK_NONE;
+}
+
+/* Of those that serve, or of those that were kept. */
+static bool has_able(const struct service *service, bool (*is_meant)(const struct backend *))
+{
+    for (size_t i = 0; i < service->n_places; i++)
+        if (is_meant(&service->backends[i]) && can_serve(&service->backends[i]))
+            return true;
+    return false;
+}
+
+static bool is_serving(const struct backend *backend)
+{
+    return backend->state == BACKEND_SERVING;
+}
+
+bool service_release(struct service *service)
+{
+    bool keeps = !has_able(service, is_serving) && has_able(service, is_kept);
+
+    for (size_t i = 0; !keeps && i < service->n_places; i++)
+        if (service->backends[i].state == BACKEND_GONE)
+            backend_set(&service->backends[i], PICK_GONE);
+    return keeps;
+}
+
 /* Who has no seat is gone. Nobody who was gone before has one. */
 static void retire_left_out(struct service_change *change)
 {
@@ -237,6 +274,8 @@ static void retire_left_out(struct service_change *change)
     for (size_t i = 0; i < change->n_seats; i++)
         if (change->seats[i].backend->state == BACKEND_GONE)
             change->seats[i].backend->state = BACKEND_SERVING;
+    if (change->keeps_leaving && service_release(service))
+        return;
     for (size_t i = 0; i < service->n_places; i++)
         if (service->backends[i].state == BACKEND_GONE)
             backend_set(&service->backends[i], PICK_GONE);
@@ -250,11 +289,13 @@ static uint32_t seat_standing(const struct service_seat *seat)
 /* Whoever serves now, and may go on, can take the clients until the others have been probed. */
 static bool has_usable(const struct service_change *change)
 {
+    if (change->keeps_leaving &&
+        (has_able(change->service, is_serving) || has_able(change->service, is_kept)))
+        return true;
     for (size_t i = 0; i < change->n_seats; i++) {
         const struct backend *backend = change->seats[i].backend;
 
-        if (backend->state == BACKEND_SERVING &&
-            pick_rank(backend_standing(backend), PICK_SPARES_NOBODY) != PICK_RANK_NONE)
+        if (backend->state == BACKEND_SERVING && can_serve(backend))
             return true;
     }
     return false;

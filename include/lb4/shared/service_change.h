@@ -22,6 +22,8 @@ struct service_change {
     struct service_seat *seats;  /* the servers of the new plan */
     size_t n_seats;
     uint32_t max_udp_sessions;
+    bool keeps_leaving;   /* set before the commit: those that leave serve on while none of the
+                             others can, service_release() */
     bool waits_for_probe; /* servers that are added get their first client after a probe */
     bool is_commited;
 };
@@ -43,6 +45,9 @@ void service_commit(struct service_change *change);
 /* After a grace. Those added wait for a first probe (PICK_NEW) if there is one to come and others
  * can serve meanwhile. Of a new service, those added serve from its commit on. */
 void service_activate(struct service_change *change);
+/* Those that leave and were kept: they go once another can serve, or they cannot any more. Returns
+ * whether there still are any. */
+bool service_release(struct service *service);
 /* Free what was replaced: after a grace; or what was prepared, if it is not to be. */
 void service_change_fini(struct service_table *table, struct service_change *change);
 

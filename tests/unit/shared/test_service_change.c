@@ -134,6 +134,92 @@ static void test_new_without_waiting(void **state)
     assert_int_equal(backend_standing(find("s4", BACKEND_SERVING)), 1);
 }
 
+static void run_keeping(const struct conf_service *from)
+{
+    struct service_change change;
+
+    assert_int_equal(service_prepare(&table, service, from, &change), 0);
+    change.keeps_leaving = true;
+    service_commit(&change);
+    service_activate(&change);
+    service_change_fini(&table, &change);
+}
+
+/* A change may ask those that leave to serve on, until one of the others can. */
+static void test_kept(void **state)
+{
+    struct conf_service from = conf_of(2, 1, CONF_CHECK_TCP);
+    struct backend *left;
+    struct backend *added;
+
+    (void)state;
+    open_with(2, CONF_CHECK_TCP);
+    run_keeping(&from);
+    left = find("s0", BACKEND_GONE);
+    added = find("s2", BACKEND_SERVING);
+    assert_int_equal(backend_standing(left), 1);
+    assert_int_equal(backend_standing(added), 1 | PICK_NEW);
+    assert_true(service_release(service));
+
+    /* Through further changes, of a place behind theirs, and of a weight. */
+    backend_set(added, PICK_DOWN);
+    backend_clear(added, PICK_NEW);
+    from = conf_of(3, 1, CONF_CHECK_TCP);
+    run_keeping(&from);
+    assert_int_equal(backend_standing(left), 1);
+    assert_true(backend_standing(find("s3", BACKEND_SERVING)) & PICK_NEW);
+    assert_true(service_plan(service)->n_backends > left->index);
+    assert_true(service_release(service));
+
+    backend_clear(find("s3", BACKEND_SERVING), PICK_NEW);
+    assert_false(service_release(service));
+    assert_true(backend_standing(left) & PICK_GONE);
+}
+
+/* There is nobody to wait for, or nothing. */
+static void test_not_kept(void **state)
+{
+    struct conf_service from = conf_of(1, 2, CONF_CHECK_TCP);
+
+    (void)state;
+    open_with(2, CONF_CHECK_TCP);
+    run_keeping(&from);
+    assert_true(backend_standing(find("s0", BACKEND_GONE)) & PICK_GONE);
+    backend_set(find("s1", BACKEND_SERVING), PICK_DOWN);
+    backend_set(find("s2", BACKEND_SERVING), PICK_DOWN);
+    from = conf_of(3, 1, CONF_CHECK_TCP);
+    run_keeping(&from);
+    assert_int_equal(backend_standing(find("s3", BACKEND_SERVING)), 1);
+    assert_true(backend_standing(find("s1", BACKEND_GONE)) & PICK_GONE);
+    from = conf_of(4, 1, CONF_CHECK_NONE);
+    run_keeping(&from);
+    assert_int_equal(backend_standing(find("s4", BACKEND_SERVING)), 1);
+    assert_true(backend_standing(find("s3", BACKEND_GONE)) & PICK_GONE);
+}
+
+/* Without servers, as of names that are not found. */
+static void test_nobody(void **state)
+{
+    struct conf_service from = conf_of(0, 2, CONF_CHECK_TCP);
+    struct addr client;
+
+    (void)state;
+    addr_any(AF_INET, 1, &client);
+    for (int i = 0; i < N_POLICIES; i++) {
+        struct conf_service none_yet = conf_of(0, 0, CONF_CHECK_TCP);
+
+        open_with(0, CONF_CHECK_TCP);
+        none_yet.balance = from.balance = (enum conf_balance)i;
+        run(&none_yet);
+        assert_null(
+            service_choose(service, &(struct service_client){.addr = &client, .tried = &none}));
+        run_keeping(&from);
+        assert_int_equal(backend_standing(find("s0", BACKEND_SERVING)), 1);
+        if (i + 1 < N_POLICIES)
+            service_table_fini(&table);
+    }
+}
+
 static void test_same_servers_keep_everything(void **state)
 {
     struct conf_service from = conf_of(0, 3, CONF_CHECK_TCP);
@@ -380,6 +466,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_phases, teardown),
         cmocka_unit_test_teardown(test_new_without_waiting, teardown),
+        cmocka_unit_test_teardown(test_kept, teardown),
+        cmocka_unit_test_teardown(test_not_kept, teardown),
+        cmocka_unit_test_teardown(test_nobody, teardown),
         cmocka_unit_test_teardown(test_same_servers_keep_everything, teardown),
         cmocka_unit_test_teardown(test_weight_of_an_operator, teardown),
         cmocka_unit_test_teardown(test_wishes_of_one_that_comes_back, teardown),
