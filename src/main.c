@@ -100,7 +100,7 @@ static int act_with_conf(const struct flags *flags)
     conf_report_write(&report, stderr);
     if (error == 0 && flags->action == FLAGS_RUN) {
         conf_report_init(&report);
-        error = names_resolve(&conf, NAMES_BY_CHILD, &report);
+        error = names_resolve(&conf, &options.names, &report);
         conf_report_write(&report, stderr);
     }
     if (error == -EINTR)

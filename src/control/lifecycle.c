@@ -26,6 +26,7 @@
 #include "lb4/control/doctor.h"
 #include "lb4/control/limits.h"
 #include "lb4/control/logging.h"
+#include "lb4/control/naming.h"
 #include "lb4/control/operator.h"
 #include "lb4/control/pid_file.h"
 #include "lb4/control/privileges.h"
@@ -52,6 +53,7 @@ struct lifecycle {
     struct pid_file pid_file;
     struct runtime runtime;
     struct reload reload; /* with the configuration */
+    struct naming naming;
     struct operator operator;
     struct watchdog watchdog;
     struct mailbox mailbox; /* workers tell of their draining */
@@ -407,6 +409,7 @@ static void tell_reloading(struct lifecycle *self)
 static void step_reload(struct lifecycle *self)
 {
     reload_step(&self->reload, self->loop.now_ns, self->state == LIFECYCLE_RUNNING);
+    naming_step(&self->naming, self->loop.now_ns, self->state == LIFECYCLE_RUNNING);
     if (self->state == LIFECYCLE_RUNNING)
         tell_reloading(self);
 }
@@ -421,7 +424,8 @@ static uint64_t next_due_ns(const struct lifecycle *self)
     uint64_t due_ns = earlier(watchdog_due_ns(&self->watchdog), operator_due_ns(&self->operator));
 
     if (self->state == LIFECYCLE_RUNNING)
-        due_ns = earlier(due_ns, reload_due_ns(&self->reload));
+        due_ns =
+            earlier(due_ns, earlier(reload_due_ns(&self->reload), naming_due_ns(&self->naming)));
     return self->state == LIFECYCLE_DRAINING ? earlier(due_ns, self->drain_by_ns) : due_ns;
 }
 
@@ -451,6 +455,7 @@ static void stop(struct lifecycle *self)
     if (self->is_started)
         report_totals(self);
     operator_close(&self->operator);
+    naming_fini(&self->naming);
     reload_fini(&self->reload);
     runtime_fini(&self->runtime);
     pid_file_close(&self->pid_file);
@@ -478,6 +483,9 @@ int lifecycle_run(struct conf *conf, struct lifecycle_options *options)
     self->options = options;
     runtime_clear(&self->runtime, threads_choose_workers(conf->workers));
     error = reload_init(&self->reload, &self->runtime, &self->mailbox, options->flags, conf);
+    self->reload.names = options->names;
+    if (!error)
+        error = naming_init(&self->naming, &self->reload);
     operator_init(&self->operator, & self->runtime, &self->reload);
     self->state = LIFECYCLE_STARTING;
     self->pid_file.fd = -1;

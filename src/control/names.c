@@ -1,25 +1,24 @@
-/* Either all names get their addresses or nothing changes: services are made anew beside the old
- * ones, and take their place at the end. */
 #include "lb4/control/names.h"
 
 #include <errno.h>
 #include <netdb.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/base/clock.h"
 #include "lb4/conf/check.h"
-#include "lb4/conf/endpoint.h"
-#include "lb4/conf/memory.h"
+#include "lb4/conf/written.h"
+#include "lb4/control/expand.h"
 #include "lb4/probe/resolver.h"
 
-enum { TIMEOUT_S = 5 };
-
-/* All names of the configuration, each once, by strcmp(). The hosts are the servers'. */
-struct names {
-    struct resolver_name *names;
-    size_t n_names;
+enum {
+    START_S = 2, /* a first name server that is dead is passed over by then; who comes later serves
+                    later; chosen */
+    RELOAD_S = 5 /* it is off the path of everything else; chosen */
 };
+
+/* --- look up -------------------------------------------------------------------------------------
+ */
 
 static const struct conf_server *first_with_name(const struct conf *conf, size_t *ret_n_hosts)
 {
@@ -27,13 +26,14 @@ static const struct conf_server *first_with_name(const struct conf *conf, size_t
 
     *ret_n_hosts = 0;
     for (size_t i = 0; i < conf->n_services; i++) {
-        for (size_t k = 0; k < conf->services[i].n_servers; k++) {
-            const struct conf_server *server = &conf->services[i].servers[k];
+        size_t n;
+        const struct conf_server *servers = conf_written(&conf->services[i], &n);
 
-            if (!server->host)
+        for (size_t k = 0; k < n; k++) {
+            if (!servers[k].host)
                 continue;
             if (!first)
-                first = server;
+                first = &servers[k];
             ++*ret_n_hosts;
         }
     }
@@ -44,230 +44,158 @@ static int compare_names(const void *left, const void *right)
 {
     const struct resolver_name *a = left;
     const struct resolver_name *b = right;
+    int order = strcmp(a->host, b->host);
 
-    return strcmp(a->host, b->host);
+    return order != 0 ? order : (int)a->is_srv - (int)b->is_srv;
 }
 
-static void sort_names(struct names *names)
+static void sort_names(struct names_found *found)
 {
     size_t n_kept = 0;
 
-    qsort(names->names, names->n_names, sizeof(*names->names), compare_names);
-    for (size_t i = 0; i < names->n_names; i++)
-        if (n_kept == 0 || compare_names(&names->names[n_kept - 1], &names->names[i]) != 0)
-            names->names[n_kept++] = names->names[i];
-    names->n_names = n_kept;
+    qsort(found->names, found->n_names, sizeof(*found->names), compare_names);
+    for (size_t i = 0; i < found->n_names; i++)
+        if (n_kept == 0 || compare_names(&found->names[n_kept - 1], &found->names[i]) != 0)
+            found->names[n_kept++] = found->names[i];
+    found->n_names = n_kept;
 }
 
-static int names_init(struct names *names, const struct conf *conf, size_t n_hosts)
+static int collect(struct names_found *found, const struct conf *conf, size_t n_hosts)
 {
-    names->n_names = 0;
-    names->names = calloc(n_hosts, sizeof(*names->names));
-    if (!names->names)
+    found->names = calloc(n_hosts, sizeof(*found->names));
+    if (!found->names)
         return -ENOMEM;
-    for (size_t i = 0; i < conf->n_services; i++)
-        for (size_t k = 0; k < conf->services[i].n_servers; k++)
-            if (conf->services[i].servers[k].host)
-                names->names[names->n_names++].host = conf->services[i].servers[k].host;
-    sort_names(names);
+    for (size_t i = 0; i < conf->n_services; i++) {
+        size_t n;
+        const struct conf_server *servers = conf_written(&conf->services[i], &n);
+
+        for (size_t k = 0; k < n; k++)
+            if (servers[k].host)
+                found->names[found->n_names++] =
+                    (struct resolver_name){.host = servers[k].host, .is_srv = servers[k].is_srv};
+    }
+    sort_names(found);
     return 0;
 }
 
-static void names_fini(struct names *names)
-{
-    free(names->names);
-}
-
-static const struct resolver_name *names_find(const struct names *names, const char *host)
-{
-    const struct resolver_name wanted = {.host = host};
-
-    return bsearch(&wanted, names->names, names->n_names, sizeof(wanted), compare_names);
-}
-
-/* One service on its way from names to addresses. */
-struct growth {
-    const struct conf_service *old;
-    struct conf_service grown; /* of which only the servers count */
-    struct conf_report *report;
-};
-
-static bool is_taken(const struct conf_service *service, const char *name)
-{
-    for (size_t i = 0; i < service->n_servers; i++)
-        if (strcmp(service->servers[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-/* What the server of the nth address (from 0) is called. */
-static bool make_name(struct growth *growth, const struct conf_server *server, size_t nth,
-                      char ret[static CONF_NAME_MAX + 1])
-{
-    const char *wrong = NULL;
-    char name[CONF_NAME_MAX + 32];
-    int n = nth == 0 ? snprintf(name, sizeof(name), "%s", server->name)
-                     : snprintf(name, sizeof(name), "%s-%zu", server->name, nth + 1);
-
-    if (n > CONF_NAME_MAX)
-        wrong = "is longer than 64 bytes";
-    else if (nth > 0 && is_taken(growth->old, name))
-        wrong = "is taken by another server";
-    if (wrong)
-        conf_report_error(growth->report, &server->place,
-                          "server '%s': %s has several addresses, and the name '%s' %s",
-                          server->name, server->host, name, wrong);
-    else
-        memcpy(ret, name, (size_t)n + 1);
-    return !wrong;
-}
-
-static bool check_addr(struct growth *growth, const struct conf_server *server,
-                       const struct addr *addr)
-{
-    const char *reason;
-    char text[ADDR_TEXT_MAX];
-
-    if (endpoint_can_connect(addr, &reason))
-        return true;
-    addr_format(addr, text);
-    conf_report_error(growth->report, &server->place, "server '%s': %s is %.*s: %s", server->name,
-                      server->host, (int)(strrchr(text, ':') - text), text, reason);
-    return false;
-}
-
-/* Append a server like `server`, which may have no host any more. */
-static bool add_server(struct growth *growth, const struct conf_server *server)
-{
-    struct conf_server *added = NULL;
-
-    if (growth->grown.n_servers == CONF_SERVERS_MAX)
-        conf_report_error(growth->report, &server->place,
-                          "server '%s': with all addresses of its names the service has more than "
-                          "%d servers",
-                          server->name, CONF_SERVERS_MAX);
-    else if (!(added = conf_add_server(&growth->grown)))
-        conf_report_error(growth->report, &server->place, "out of memory");
-    else
-        *added = *server;
-    return added;
-}
-
-static bool add_addr(struct growth *growth, const struct conf_server *server,
-                     const struct resolver_name *name, size_t nth)
-{
-    struct conf_server made = *server;
-
-    if (!check_addr(growth, server, &name->addrs[nth]) ||
-        !make_name(growth, server, nth, made.name))
-        return false;
-    made.host = NULL;
-    made.addr = name->addrs[nth];
-    addr_set_port(&made.addr, addr_port(&server->addr));
-    return add_server(growth, &made);
-}
-
-static void report_failed(struct growth *growth, const struct conf_server *server, int error)
-{
-    if (error == EAI_INPROGRESS)
-        conf_report_error(growth->report, &server->place, "server '%s': %s: no answer within %ds",
-                          server->name, server->host, TIMEOUT_S);
-    else
-        conf_report_error(growth->report, &server->place, "server '%s': %s: %s", server->name,
-                          server->host, gai_strerror(error));
-}
-
-/* Fill growth->grown. What is wrong is in the report. */
-static void grow(struct growth *growth, const struct names *names)
-{
-    for (size_t i = 0; i < growth->old->n_servers; i++) {
-        const struct conf_server *server = &growth->old->servers[i];
-        const struct resolver_name *name = server->host ? names_find(names, server->host) : NULL;
-        bool is_fine = true;
-
-        if (!name)
-            is_fine = add_server(growth, server);
-        else if (name->n_addrs == 0)
-            report_failed(growth, server, name->error);
-        if (name && name->is_cut)
-            conf_report_warn(growth->report, &server->place,
-                             "server '%s': %s has more than %d addresses, the lowest are used",
-                             server->name, server->host, RESOLVER_ADDRS_MAX);
-        for (size_t k = 0; name && k < name->n_addrs && is_fine; k++)
-            is_fine = add_addr(growth, server, name, k);
-        if (!is_fine && growth->grown.n_servers == CONF_SERVERS_MAX)
-            return;
-    }
-}
-
-static void install(struct conf_service *service, struct conf_service *grown)
-{
-    conf_free_servers(service);
-    service->servers = grown->servers;
-    service->n_servers = grown->n_servers;
-}
-
-/* The names of all services become addresses, or, if the report has errors then, none. */
-static int put_addrs(struct conf *conf, const struct names *names, struct conf_report *report)
-{
-    struct growth *growths = calloc(conf->n_services, sizeof(*growths));
-
-    if (!growths)
-        return -ENOMEM;
-    for (size_t i = 0; i < conf->n_services; i++) {
-        growths[i] = (struct growth){.old = &conf->services[i], .report = report};
-        grow(&growths[i], names);
-    }
-    for (size_t i = 0; i < conf->n_services; i++) {
-        if (report->n_errors == 0)
-            install(&conf->services[i], &growths[i].grown);
-        else
-            conf_free_servers(&growths[i].grown);
-    }
-    free(growths);
-    return report->n_errors > 0 ? -EINVAL : 0;
-}
-
-static int resolve_all(struct conf *conf, size_t n_hosts, enum names_means means,
-                       struct conf_report *report)
-{
-    struct names names;
-    int error = names_init(&names, conf, n_hosts);
-
-    if (error == 0)
-        error = means == NAMES_BY_CHILD
-                    ? resolver_resolve(names.names, names.n_names, TIMEOUT_S * 1000)
-                    : resolver_resolve_by_threads(names.names, names.n_names, TIMEOUT_S * 1000);
-    if (error == 0)
-        error = put_addrs(conf, &names, report);
-    names_fini(&names);
-    return error;
-}
-
-/* What it warns of was said before, when it saw the names. */
-static int check_again(struct conf *conf, struct conf_report *report)
-{
-    struct conf_report warned = *report;
-    int error = conf_check(conf, report);
-
-    memcpy(report->warnings, warned.warnings, sizeof(warned.warnings));
-    report->n_warnings = warned.n_warnings;
-    return error;
-}
-
-int names_resolve(struct conf *conf, enum names_means means, struct conf_report *report)
+int names_look_up(const struct conf *conf, enum names_means means, struct names_found *ret,
+                  struct conf_report *report)
 {
     size_t n_hosts;
     const struct conf_server *first = first_with_name(conf, &n_hosts);
     int error;
 
+    *ret = (struct names_found){.asked_ns = clock_now_ns()};
     if (!first)
         return 0;
-    error = resolve_all(conf, n_hosts, means, report);
-    if (error == 0)
-        error = check_again(conf, report);
-    else if (report->n_errors == 0 && error != -EINTR)
+    error = collect(ret, conf, n_hosts);
+    if (!error)
+        error = means == NAMES_BY_CHILD
+                    ? resolver_resolve(ret->names, ret->n_names, START_S * 1000)
+                    : resolver_resolve_by_threads(ret->names, ret->n_names, RELOAD_S * 1000);
+    if (error && error != -EINTR)
         conf_report_error(report, &first->place, "server '%s': %s cannot be looked up: %s",
                           first->name, first->host, strerror(-error));
+    return error;
+}
+
+void names_found_fini(struct names_found *found)
+{
+    free(found->names);
+    *found = (struct names_found){0};
+}
+
+/* --- settle --------------------------------------------------------------------------------------
+ */
+
+static void report_server(const struct conf_server *server, const struct resolver_name *name,
+                          struct conf_report *report)
+{
+    if (name->error == EAI_INPROGRESS)
+        conf_report_error(report, &server->place, "server '%s': %s: no answer within %ds",
+                          server->name, server->host, RELOAD_S);
+    else
+        conf_report_error(report, &server->place, "server '%s': %s: %s", server->name, server->host,
+                          lookup_error_text(name->error));
+}
+
+static void report_failed(const struct conf *conf, const struct resolver_name *name,
+                          struct conf_report *report)
+{
+    for (size_t i = 0; i < conf->n_services; i++) {
+        size_t n;
+        const struct conf_server *servers = conf_written(&conf->services[i], &n);
+
+        for (size_t k = 0; k < n; k++)
+            if (servers[k].host && strcmp(servers[k].host, name->host) == 0 &&
+                servers[k].is_srv == name->is_srv)
+                report_server(&servers[k], name, report);
+    }
+}
+
+/* What was asked for before the set's last answer came is older than that. */
+static bool is_old(const struct names_found *found, const struct name_set *set)
+{
+    return set->good_ns > found->asked_ns;
+}
+
+static int take_found(struct conf *conf, bool is_start, const struct names_found *found,
+                      struct name_sets *sets, struct conf_report *report)
+{
+    for (size_t i = 0; i < found->n_names; i++) {
+        const struct resolver_name *name = &found->names[i];
+        struct name_set *set = name_sets_find(sets, name->host, name->is_srv);
+
+        if (name->n_addrs == 0 && !is_start && !(set && set->is_used)) {
+            report_failed(conf, name, report);
+            continue;
+        }
+        if (!set)
+            set = name_sets_add(sets, name->host, name->is_srv);
+        if (!set)
+            return -ENOMEM;
+        if (!is_old(found, set))
+            name_set_take(set, name, clock_now_ns());
+    }
+    return report->n_errors > 0 ? -EINVAL : 0;
+}
+
+/* What it warns of was said before, when it saw the names. */
+static int check_again(struct conf *conf, struct conf_report *report)
+{
+    struct conf_message warnings[CONF_ERRORS_MAX];
+    size_t n_warnings = report->n_warnings;
+    int error;
+
+    memcpy(warnings, report->warnings, sizeof(warnings));
+    error = conf_check(conf, report);
+    memcpy(report->warnings, warnings, sizeof(warnings));
+    report->n_warnings = n_warnings;
+    return error;
+}
+
+int names_settle(struct conf *conf, const struct conf *present, const struct names_found *found,
+                 struct name_sets *sets, struct conf_report *report)
+{
+    int error;
+
+    if (found->n_names == 0)
+        return 0;
+    error = take_found(conf, !present, found, sets, report);
+    if (!error)
+        error = expand_conf(conf, present, sets, report);
+    if (error == -ENOMEM)
+        conf_report_error(report, &conf->services[0].place, "out of memory");
+    return error ? error : check_again(conf, report);
+}
+
+int names_resolve(struct conf *conf, struct name_sets *sets, struct conf_report *report)
+{
+    struct names_found found;
+    int error = names_look_up(conf, NAMES_BY_CHILD, &found, report);
+
+    if (!error)
+        error = names_settle(conf, NULL, &found, sets, report);
+    names_found_fini(&found);
     return error;
 }

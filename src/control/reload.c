@@ -19,8 +19,8 @@
 #include "lb4/base/log.h"
 #include "lb4/conf/diff.h"
 #include "lb4/conf/memory.h"
+#include "lb4/control/expand.h"
 #include "lb4/control/logging.h"
-#include "lb4/control/names.h"
 #include "lb4/control/privileges.h"
 
 static const long SETTLE_NS = 100 * 1000000L; /* a file that was written to less long ago may not be
@@ -82,7 +82,7 @@ static void *reader_body(void *arg)
     if (!error)
         error = flags_read_conf(reload->flags, reload->read, reload->report);
     if (!error)
-        error = names_resolve(reload->read, NAMES_BY_THREADS, reload->report);
+        error = names_look_up(reload->read, NAMES_BY_THREADS, &reload->found, reload->report);
     reload->read_error = error;
     mailbox_mark_done(&reload->done, MAILBOX_EXIT);
     mailbox_post(reload->control, MAILBOX_PROGRESS);
@@ -302,6 +302,10 @@ static void take_read(struct reload *reload, uint64_t now_ns)
     join_reader(reload);
     reload->is_reading = false;
     reload->read = NULL;
+    if (!reload->read_error)
+        reload->read_error =
+            names_settle(read, reload->conf, &reload->found, &reload->names, reload->report);
+    names_found_fini(&reload->found);
     if (reload->read_error)
         conclude_report(reload);
     if (reload->read_error || !change_to(reload, read, now_ns))
@@ -347,6 +351,7 @@ static void undo(struct reload *reload, uint64_t now_ns)
     reload->before = NULL;
     reload->undo_ns = UINT64_MAX;
     reload->now = (struct reload_wish){0};
+    expand_conf(before, reload->conf, &reload->names, NULL);
     if (change_to(reload, before, now_ns))
         return;
     log_error("reload: the configuration before is tried again in %d s", UNDO_AGAIN_S);
@@ -417,6 +422,8 @@ void reload_fini(struct reload *reload)
         join_reader(reload);
     }
     conf_drop(&reload->read);
+    names_found_fini(&reload->found);
+    name_sets_fini(&reload->names);
     if (reload->runtime)
         change_abandon(&reload->change);
     retire_fini(&reload->retire);

@@ -9,10 +9,12 @@
 #include "lb4/conf/flags.h"
 #include "lb4/conf/model.h"
 #include "lb4/control/activation.h"
+#include "lb4/control/name_sets.h"
 #include "lb4/control/notify.h"
 #include "lb4/control/spawner.h"
 
 struct lifecycle_options {
+    struct name_sets names;       /* of the configuration's servers; taken over */
     const char *pid_file;         /* NULL = none */
     const struct flags *flags;    /* what a reload reads anew */
     const char *config_name;      /* for the log: the file's name, or "command line" */

@@ -20,6 +20,7 @@
 #include "lb4/conf/model.h"
 #include "lb4/conf/report.h"
 #include "lb4/control/change.h"
+#include "lb4/control/names.h"
 #include "lb4/control/retire.h"
 #include "lb4/control/runtime.h"
 
@@ -46,6 +47,7 @@ struct reload {
     const struct flags *flags;
     struct conf *conf;       /* the present one, the reload's own */
     struct conf *before;     /* to go back to; NULL = none */
+    struct name_sets names;  /* of servers of both */
     uint64_t undo_ns;        /* when `before` comes back; UINT64_MAX = never */
     struct reload_wish next; /* the run after this one */
     struct reload_wish now;
@@ -62,6 +64,7 @@ struct reload {
     pthread_t reader;
     struct mailbox done; /* the reader marks MAILBOX_EXIT done */
     struct conf *read;   /* what it has read */
+    struct names_found found;
     struct conf_report *report;
     int read_error;
 };

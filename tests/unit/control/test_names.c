@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "../conf/conf_text.h"
 #include "lb4/conf/check.h"
 #include "lb4/conf/memory.h"
 #include "lb4/conf/read.h"
@@ -63,6 +64,13 @@ int resolver_resolve(struct resolver_name *names, size_t n_names, uint64_t timeo
 
 static struct conf conf;
 static struct conf_report report;
+static struct name_sets sets;
+
+static int resolve(void)
+{
+    name_sets_fini(&sets);
+    return names_resolve(&conf, &sets, &report);
+}
 
 static void read_text(const char *text)
 {
@@ -100,7 +108,7 @@ static void check_failed(const char *place, const char *text)
 {
     char found[32];
 
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), -EINVAL);
+    assert_int_equal(resolve(), -EINVAL);
     snprintf(found, sizeof(found), "%u:%u", report.errors[0].place.line,
              report.errors[0].place.column);
     assert_string_equal(found, place);
@@ -112,7 +120,7 @@ static void test_nothing_to_do(void **state)
 {
     (void)state;
     read_servers("server x 198.51.100.1:1\nserver y 198.51.100.2:1");
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
+    assert_int_equal(resolve(), 0);
     assert_int_equal(asked.n_calls, 0);
     check_server(0, 1, "y", "198.51.100.2:1");
     conf_free(&conf);
@@ -123,9 +131,9 @@ static void test_expanded(void **state)
     (void)state;
     read_servers("server x two.example:5432 weight 7 backup\nserver y 198.51.100.9\n"
                  "server z three.example");
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
+    assert_int_equal(resolve(), 0);
     assert_int_equal(asked.n_names, 2);
-    assert_int_equal(asked.timeout_ms, 5000);
+    assert_int_equal(asked.timeout_ms, 2000);
     assert_int_equal(conf.services[0].n_servers, 6);
     check_server(0, 0, "x", "[2001:db8::1]:5432");
     check_server(0, 1, "x-2", "198.51.100.2:5432");
@@ -148,8 +156,8 @@ static void test_shared_name(void **state)
     read_text("service a {\nlisten tcp :1\nserver x two.example:1\n}\n"
               "service b {\nlisten tcp :2\nserver x two.example:2\nserver y one.example:2\n}\n"
               "service c {\nlisten tcp :3\nserver x 198.51.100.7:3\n}\n");
-    assert_false(conf_is_checked(&conf.services[0]));
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
+    assert_true(conf_is_checked(&conf.services[0]));
+    assert_int_equal(resolve(), 0);
     assert_int_equal(asked.n_calls, 1);
     assert_int_equal(asked.n_names, 2);
     check_server(0, 1, "x-2", "198.51.100.2:1");
@@ -161,11 +169,44 @@ static void test_shared_name(void **state)
     conf_free(&conf);
 }
 
-static void test_failed(void **state)
+/* At the start they have no server until they are found. */
+static void test_failed_at_the_start(void **state)
 {
     (void)state;
     read_servers("server x unknown.example:1\nserver y silent.example:1\nserver z one.example:1");
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), -EINVAL);
+    assert_int_equal(resolve(), 0);
+    assert_int_equal(report.n_errors, 0);
+    assert_int_equal(conf.services[0].n_servers, 1);
+    check_server(0, 0, "z", "198.51.100.1:1");
+    assert_string_equal(name_set_state(name_sets_find(&sets, "silent.example", false)),
+                        "unresolved");
+    assert_int_equal(name_sets_find(&sets, "unknown.example", false)->error, EAI_NONAME);
+    conf_free(&conf);
+}
+
+static int settle(const struct conf *present)
+{
+    struct names_found found;
+    int error = names_look_up(&conf, NAMES_BY_THREADS, &found, &report);
+
+    if (!error)
+        error = names_settle(&conf, present, &found, &sets, &report);
+    names_found_fini(&found);
+    return error;
+}
+
+/* At a reload that is an error, with the place, but for names that are used already. */
+static void test_failed_at_a_reload(void **state)
+{
+    struct conf present;
+    struct name_set *set;
+
+    (void)state;
+    name_sets_fini(&sets);
+    conf_text_accept("service a {\nlisten tcp :1\nserver q unknown.example:1\n}\n", &present);
+    read_servers("server x unknown.example:1\nserver y silent.example:1\nserver z one.example:1");
+    assert_int_equal(settle(&present), -EINVAL);
+    assert_int_equal(asked.timeout_ms, 5000);
     assert_int_equal(report.n_errors, 2);
     assert_int_equal(report.errors[0].place.line, 3);
     assert_int_equal(report.errors[0].place.column, 8);
@@ -173,6 +214,38 @@ static void test_failed(void **state)
                         "server 'x': unknown.example: Name or service not known");
     assert_string_equal(report.errors[1].text, "server 'y': silent.example: no answer within 5s");
     assert_string_equal(conf.services[0].servers[2].host, "one.example");
+
+    conf_report_init(&report);
+    name_sets_add(&sets, "unknown.example", false)->is_used = true;
+    set = name_sets_add(&sets, "silent.example", false);
+    set->is_used = true;
+    set->good.n_addrs = 1;
+    assert_int_equal(addr_parse("198.51.100.77", &set->good.addrs[0]), 0);
+    assert_int_equal(settle(&present), 0);
+    assert_int_equal(conf.services[0].n_servers, 2);
+    check_server(0, 0, "y", "198.51.100.77:1");
+    check_server(0, 1, "z", "198.51.100.1:1");
+    conf_free(&conf);
+    conf_free(&present);
+}
+
+/* What came while the file was read is newer. */
+static void test_older_answers(void **state)
+{
+    struct names_found found;
+    struct name_set *set;
+
+    (void)state;
+    name_sets_fini(&sets);
+    read_servers("server z one.example:1");
+    assert_int_equal(names_look_up(&conf, NAMES_BY_THREADS, &found, &report), 0);
+    set = name_sets_add(&sets, "one.example", false);
+    set->good.n_addrs = 1;
+    set->good_ns = UINT64_MAX;
+    assert_int_equal(addr_parse("198.51.100.77", &set->good.addrs[0]), 0);
+    assert_int_equal(names_settle(&conf, &conf, &found, &sets, &report), 0);
+    check_server(0, 0, "z", "198.51.100.77:1");
+    names_found_fini(&found);
     conf_free(&conf);
 }
 
@@ -181,7 +254,7 @@ static void test_no_child(void **state)
     (void)state;
     read_servers("server v 198.51.100.1:1\nserver x one.example:1");
     asked.result = -EAGAIN;
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), -EAGAIN);
+    assert_int_equal(resolve(), -EAGAIN);
     assert_int_equal(report.n_errors, 1);
     assert_int_equal(report.errors[0].place.line, 4);
     assert_string_equal(report.errors[0].text, "server 'x': one.example cannot be looked up: "
@@ -200,76 +273,12 @@ static void test_addresses_refused(void **state)
                         "a circle");
 }
 
-static void test_names_refused(void **state)
-{
-    char lines[256];
-    char text[256];
-    char name[CONF_NAME_MAX + 1];
-
-    (void)state;
-    read_servers("server x two.example:1\nserver x-2 198.51.100.9:1");
-    check_failed("3:8",
-                 "server 'x': two.example has several addresses, and the name 'x-2' is taken "
-                 "by another server");
-
-    memset(name, 'n', CONF_NAME_MAX);
-    name[CONF_NAME_MAX] = '\0';
-    snprintf(lines, sizeof(lines), "server %s one.example:1", name);
-    read_servers(lines);
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
-    check_server(0, 0, name, "198.51.100.1:1");
-    conf_free(&conf);
-
-    name[CONF_NAME_MAX - 1] = '\0';
-    snprintf(lines, sizeof(lines), "server %s two.example:1", name);
-    snprintf(text, sizeof(text),
-             "server '%s': two.example has several addresses, and the name '%s-2' is longer than "
-             "64 bytes",
-             name, name);
-    read_servers(lines);
-    check_failed("3:8", text);
-}
-
-static char *many_servers(int n_plain, const char *last)
-{
-    char *text = NULL;
-    size_t n;
-    FILE *stream = open_memstream(&text, &n);
-
-    assert_non_null(stream);
-    fputs("service a {\nlisten tcp :80\n", stream);
-    for (int i = 0; i < n_plain; i++)
-        fprintf(stream, "server n%d 198.51.100.1:%d\n", i, 1 + i);
-    fprintf(stream, "%s\n}\n", last);
-    fclose(stream);
-    return text;
-}
-
-static void test_too_many(void **state)
-{
-    char *text = many_servers(CONF_SERVERS_MAX - 2, "server x two.example:1");
-
-    (void)state;
-    read_text(text);
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
-    assert_int_equal(conf.services[0].n_servers, CONF_SERVERS_MAX);
-    conf_free(&conf);
-    free(text);
-
-    text = many_servers(CONF_SERVERS_MAX - 2, "server x three.example:1");
-    read_text(text);
-    check_failed("4097:8", "server 'x-3': with all addresses of its names the service has more "
-                           "than 4096 servers");
-    assert_int_equal(report.n_errors, 1);
-    free(text);
-}
-
 /* conf_check() has given its warnings before, when it was called for the names. */
 static void test_no_warning_twice(void **state)
 {
     (void)state;
     read_servers("server x one.example:1 backup");
-    assert_int_equal(names_resolve(&conf, NAMES_BY_CHILD, &report), 0);
+    assert_int_equal(resolve(), 0);
     assert_int_equal(report.n_warnings, 0);
     conf_free(&conf);
 }
@@ -277,12 +286,14 @@ static void test_no_warning_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_to_do),    cmocka_unit_test(test_expanded),
-        cmocka_unit_test(test_shared_name),      cmocka_unit_test(test_failed),
-        cmocka_unit_test(test_no_child),         cmocka_unit_test(test_addresses_refused),
-        cmocka_unit_test(test_names_refused),    cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_nothing_to_do),      cmocka_unit_test(test_expanded),
+        cmocka_unit_test(test_shared_name),        cmocka_unit_test(test_failed_at_the_start),
+        cmocka_unit_test(test_failed_at_a_reload), cmocka_unit_test(test_older_answers),
+        cmocka_unit_test(test_no_child),           cmocka_unit_test(test_addresses_refused),
         cmocka_unit_test(test_no_warning_twice),
     };
+    int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    name_sets_fini(&sets);
+    return n_failed;
 }
