@@ -6,6 +6,7 @@
 
 #include "lb4/control/connections.h"
 #include "lb4/control/doctor.h"
+#include "lb4/control/name_report.h"
 #include "lb4/control/reloading.h"
 #include "lb4/control/show.h"
 #include "lb4/control/table.h"
@@ -41,6 +42,12 @@ static const struct command commands[] = {
      connections_show,
      "show connections [--busiest N] [SERVICE[/SERVER]]",
      "each live connection and UDP session; --busiest: those that move most, with their rates"},
+    {{"show", "names"},
+     0,
+     0,
+     name_report_show,
+     "show names",
+     "each name of servers: its addresses, their age, and why it is not found"},
     {{"show", "info"}, 0, 0, show_info, "show info", "the process, its limits and its state"},
     {{"show", "config"}, 0, 0, show_config, "show config", "the effective configuration"},
     {{"drain", NULL},

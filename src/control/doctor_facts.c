@@ -189,6 +189,7 @@ int doctor_facts_take(const struct snapshot_from *from, struct doctor_facts *ret
     if (!ret->services)
         return -ENOMEM;
     doctor_kernel_read(&ret->kernel);
+    name_report_count(from, &ret->names);
     for (size_t i = 0; i < conf->n_services; i++)
         take_service(from, &conf->services[i], ret);
     if (count_addresses(conf, ret))

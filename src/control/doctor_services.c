@@ -97,9 +97,35 @@ static void find_single(const struct doctor_facts *facts, struct doctor_findings
     doctor_lift(finding, "another server line, perhaps with `backup`");
 }
 
+static void find_names(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    const struct name_census *names = &facts->names;
+    struct doctor_finding *finding;
+
+    if (names->n_unresolved > 0) {
+        finding =
+            doctor_add(findings, DOCTOR_BAD, "names", "%zu of %zu names not resolved: %.*s: %s",
+                       names->n_unresolved, names->n, NAMES_MAX, names->first_unresolved->host,
+                       lookup_error_text(names->first_unresolved->error));
+        finding->is_told = true;
+        doctor_limits(finding, "what they stand for serves nobody");
+        doctor_lift(finding, "lb4ctl show names; getent ahosts NAME on this machine");
+    }
+    if (names->n_failing > 0) {
+        finding =
+            doctor_add(findings, DOCTOR_WARN, "names", "%zu of %zu names are not found: %.*s: %s",
+                       names->n_failing, names->n, NAMES_MAX, names->first_failing->host,
+                       lookup_error_text(names->first_failing->error));
+        finding->is_told = true;
+        doctor_limits(finding, "other addresses are not noticed; the last ones serve");
+        doctor_lift(finding, "lb4ctl show names; getent ahosts NAME on this machine");
+    }
+}
+
 void doctor_find_services(const struct doctor_facts *facts, struct doctor_findings *findings)
 {
     find_servers(facts, findings);
     find_unchecked(facts, findings);
     find_single(facts, findings);
+    find_names(facts, findings);
 }

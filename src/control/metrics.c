@@ -6,6 +6,7 @@
 
 #include "lb4/base/number.h"
 #include "lb4/control/exposition.h"
+#include "lb4/control/name_report.h"
 #include "lb4/control/rows.h"
 
 #ifndef LB4_VERSION
@@ -356,4 +357,5 @@ void metrics_write(const struct snapshot_from *from, struct reply *reply)
     else
         write_rows(&rows, reply);
     rows_fini(&rows);
+    name_report_metrics(from, reply);
 }

@@ -7,6 +7,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/conf/print.h"
+#include "lb4/control/name_report.h"
 #include "lb4/control/reload.h"
 #include "lb4/control/table.h"
 
@@ -163,6 +164,7 @@ enum command_result show_servers(struct command_call *call)
         if (services->services[i].is_used && is_wanted(filter.service, services->services[i].name))
             add_servers(call, &services->services[i], &filter, &table);
     }
+    name_report_rows(call->from, filter.service, filter.server, &table);
     table_end(&table);
     return table.n_rows > 0 || !word ? COMMAND_DONE
                                      : command_fail(call, "no server '%.130s'", word);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "lb4/base/clock.h"
+#include "lb4/control/name_report.h"
 
 #ifndef LB4_VERSION
 #define LB4_VERSION "?"
@@ -288,6 +289,7 @@ void status_write(const struct snapshot_from *from, struct reply *reply)
     put_process(from, reply);
     put_workers(from, reply);
     put_services(from, reply);
+    name_report_status(from, reply);
     put_history(from, reply);
     reply_text(reply, "}\n");
 }

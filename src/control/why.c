@@ -9,6 +9,7 @@
 #include "lb4/conf/endpoint.h"
 #include "lb4/conf/print.h"
 #include "lb4/control/connections.h"
+#include "lb4/control/name_report.h"
 #include "lb4/control/sweeper.h"
 #include "lb4/control/table.h"
 #include "lb4/control/why_words.h"
@@ -184,6 +185,15 @@ static void say_choice(struct why *why)
         say_drawn(why);
 }
 
+static void say_missing(struct why *why)
+{
+    char text[NAME_CAUSE_MAX + NAME_TEXT_MAX];
+
+    for (size_t i = 0;
+         i < NAMED_MAX && name_report_missing(why->call->from, why->service->name, i, text); i++)
+        say(why, "No server yet: %s.", text);
+}
+
 /* --- UDP sessions --------------------------------------------------------------------------------
  */
 
@@ -311,6 +321,7 @@ static void write_answer(struct why *why, bool has_list)
         say(why, "Service %s, %s, client %s:", why->service->name,
             conf_balance_word(why->foresight.plan->balance), client);
     say_choice(why);
+    say_missing(why);
     if (has_list)
         say_sessions(why);
     if (reply->is_json)

@@ -33,7 +33,7 @@ static const char usage[] =
     "Usage: lb4ctl [-s SOCKET] [--json] COMMAND...\n"
     "Ask a running lb4, or tell it what to do.\n"
     "\n"
-    "  lb4ctl show services|servers|connections|info|config\n"
+    "  lb4ctl show services|servers|connections|names|info|config\n"
     "                                               what it does now\n"
     "  lb4ctl drain SERVICE/SERVER [--wait TIME]    no new connections, live ones finish\n"
     "  lb4ctl maint SERVICE/SERVER [--wait TIME]    the same, and no probes\n"

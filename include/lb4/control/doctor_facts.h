@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "lb4/control/limits.h"
+#include "lb4/control/name_report.h"
 #include "lb4/control/proc.h"
 #include "lb4/control/snapshot.h"
 
@@ -58,8 +59,9 @@ struct doctor_facts {
     uint64_t n_dropped_kernel; /* datagrams, see udp_drop */
     uint64_t n_dropped_full;
     uint64_t n_dropped_limit;
-    uint64_t n_log_dropped;          /* lines of the log */
-    bool has_reload_failed;          /* the last one */
+    uint64_t n_log_dropped; /* lines of the log */
+    bool has_reload_failed; /* the last one */
+    struct name_census names;
     struct doctor_service *services; /* malloc */
     size_t n_services;
 };
