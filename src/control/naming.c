@@ -166,9 +166,7 @@ static void plan_set(struct naming *naming, struct name_set *set, uint64_t now_n
             tell_failing(set, now_ns);
         else if (due_ns != UINT64_MAX)
             set->due_ns = now_ns + draw(naming, due_ns - now_ns);
-    } else if (due_ns < set->due_ns) {
-        set->due_ns = due_ns;
-    } else if (due_ns == UINT64_MAX) {
+    } else if (due_ns < set->due_ns || due_ns == UINT64_MAX) {
         set->due_ns = due_ns;
     }
 }

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
 #include "lb4/probe/srv.h"
 
@@ -188,20 +187,31 @@ static int add_targets(struct resolver_name *name, const struct srv_record *reco
     return name->n_addrs > 0 ? 0 : error;
 }
 
-static int add_srv(struct resolver_name *name)
-{
-    scope_free struct srv_record *records = calloc(RESOLVER_ADDRS_MAX, sizeof(*records));
-    scope_free uint8_t *answer = malloc(NS_MAXMSG);
-    int error = EAI_MEMORY;
-    int n;
+/* Too much for a stack of a look-up's thread. */
+struct question {
+    struct srv_record records[RESOLVER_ADDRS_MAX];
+    uint8_t answer[NS_MAXMSG];
+};
 
-    if (!records || !answer)
-        return error;
-    n = ask_srv(name->host, answer, &error);
+static int take_answer(struct resolver_name *name, struct question *question)
+{
+    int error;
+    int n = ask_srv(name->host, question->answer, &error);
+
     if (n < 0)
         return error;
-    n = srv_parse(answer, (size_t)n, name->host, records, RESOLVER_ADDRS_MAX, &name->is_cut);
-    return n == SRV_MALFORMED ? EAI_FAIL : add_targets(name, records, n);
+    n = srv_parse(question->answer, (size_t)n, name->host, question->records, RESOLVER_ADDRS_MAX,
+                  &name->is_cut);
+    return n == SRV_MALFORMED ? EAI_FAIL : add_targets(name, question->records, n);
+}
+
+static int add_srv(struct resolver_name *name)
+{
+    struct question *question = calloc(1, sizeof(*question));
+    int error = question ? take_answer(name, question) : EAI_MEMORY;
+
+    free(question);
+    return error;
 }
 
 void lookup_run(struct resolver_name *name)
