@@ -195,13 +195,14 @@ struct question {
 
 static int take_answer(struct resolver_name *name, struct question *question)
 {
+    struct srv_set set = {.records = question->records, .max = RESOLVER_ADDRS_MAX};
     int error;
     int n = ask_srv(name->host, question->answer, &error);
 
     if (n < 0)
         return error;
-    n = srv_parse(question->answer, (size_t)n, name->host, question->records, RESOLVER_ADDRS_MAX,
-                  &name->is_cut);
+    n = srv_parse(question->answer, (size_t)n, name->host, &set);
+    name->is_cut = set.is_cut;
     return n == SRV_MALFORMED ? EAI_FAIL : add_targets(name, question->records, n);
 }
 

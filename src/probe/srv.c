@@ -192,12 +192,12 @@ static bool take_records(struct reading *reading)
     return true;
 }
 
-int srv_parse(const uint8_t *answer, size_t n_bytes, const char *name, struct srv_record *ret,
-              size_t max, bool *ret_is_cut)
+int srv_parse(const uint8_t *answer, size_t n_bytes, const char *name, struct srv_set *ret)
 {
-    struct reading reading = {.base = answer, .end = answer + n_bytes, .records = ret, .max = max};
+    struct reading reading = {
+        .base = answer, .end = answer + n_bytes, .records = ret->records, .max = ret->max};
 
-    *ret_is_cut = false;
+    ret->is_cut = false;
     if (strlen(name) >= sizeof(reading.owner) || !find_answers(&reading))
         return SRV_MALFORMED;
     memcpy(reading.owner, name, strlen(name) + 1);
@@ -205,7 +205,7 @@ int srv_parse(const uint8_t *answer, size_t n_bytes, const char *name, struct sr
         continue;
     if (!take_records(&reading))
         return SRV_MALFORMED;
-    qsort(ret, reading.n, sizeof(*ret), compare_records);
-    *ret_is_cut = reading.is_cut;
+    qsort(ret->records, reading.n, sizeof(*ret->records), compare_records);
+    ret->is_cut = reading.is_cut;
     return (int)reading.n;
 }

@@ -19,16 +19,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
     struct srv_record records[RECORDS_MAX];
+    struct srv_set set = {.records = records, .max = RECORDS_MAX};
     char name[256] = "";
     size_t n_name;
-    bool is_cut;
     int n;
 
     if (n_bytes == 0 || data[0] > n_bytes - 1)
         return 0;
     n_name = data[0];
     memcpy(name, data + 1, n_name);
-    n = srv_parse(data + 1 + n_name, n_bytes - 1 - n_name, name, records, RECORDS_MAX, &is_cut);
+    n = srv_parse(data + 1 + n_name, n_bytes - 1 - n_name, name, &set);
     if (n < SRV_MALFORMED || n > RECORDS_MAX)
         abort();
     for (int i = 0; i < n; i++)

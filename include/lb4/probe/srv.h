@@ -16,14 +16,18 @@ struct srv_record {
     char target[CONF_HOST_MAX + 1];
 };
 
+struct srv_set {
+    struct srv_record *records; /* the caller's */
+    size_t max;                 /* that fit */
+    bool is_cut;                /* there were more */
+};
+
 enum { SRV_MALFORMED = -1 };
 
 /* The records of `name` itself, or of the name that CNAME records lead to, in the answer of n_bytes
  * bytes; those without a port or with a target that is no host's name are left out, "." too, which
- * says that there is no such service. At most `max` go to `ret`, those of the lowest priority
- * first, in an order that does not depend on that of the answer; *ret_is_cut tells whether there
- * were more. Returns how many, or SRV_MALFORMED. */
-int srv_parse(const uint8_t *answer, size_t n_bytes, const char *name, struct srv_record *ret,
-              size_t max, bool *ret_is_cut);
+ * says that there is no such service. Of too many those of the lowest priority stay, in an order
+ * that does not depend on that of the answer. Returns how many, or SRV_MALFORMED. */
+int srv_parse(const uint8_t *answer, size_t n_bytes, const char *name, struct srv_set *ret);
 
 #endif

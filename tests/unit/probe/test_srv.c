@@ -21,11 +21,13 @@ static int parse(void)
 {
     /* On the heap without a byte to spare, for the sanitizer. */
     uint8_t *exact = malloc(answer.n ? answer.n : 1);
+    struct srv_set set = {.records = records, .max = 4, .is_cut = true};
     int n;
 
     memcpy(exact, answer.bytes, answer.n);
     memset(records, 0, sizeof(records));
-    n = srv_parse(exact, answer.n, NAME, records, 4, &is_cut);
+    n = srv_parse(exact, answer.n, NAME, &set);
+    is_cut = set.is_cut;
     free(exact);
     return n;
 }
