@@ -64,7 +64,7 @@ def states(desk):
 
 
 def wait_states(desk, wanted, limit_s=SETTLE_S):
-    servers.wait_until(lambda: states(desk) == wanted, limit_s, lambda: f"{states(desk)}")
+    servers.wait_until(lambda: states(desk) == wanted, limit_s, f"{wanted}")
 
 
 def report(name, records):
@@ -279,7 +279,7 @@ def test_flapping_and_reloads(start_lb4, etc, desk, dns, pool, is_full):
                 lambda: {address for (_, address), state in states(desk).items()
                          if state == "up"} == {server.address for server in
                                                (pool[2:] if i % 2 == 0 else pool[:2])},
-                10 + SLACK_S, lambda: f"{states(desk)}")
+                10 + SLACK_S, "the other two")
     assert_unharmed(clients, lb4)
     report("flapping", clients.records)
     names = {row["server"] for row in desk.json("show", "servers", "web")}
@@ -384,7 +384,7 @@ def test_srv_records(start_lb4, etc, desk, dns, pool):
         dns.srv[SRV_NAME] = [(1, 1, two.port, "n2.example"), (1, 1, 9, "gone.example")]
         servers.wait_until(lambda: [address for (_, address), state in states(desk).items()
                                     if state == "up"] == [two.address], SETTLE_S,
-                           lambda: f"{states(desk)}")
+                           two.address)
         assert not transfers.problems
     assert_unharmed(clients, lb4)
     assert f"server db srv:{SRV_NAME}\n" in desk.do("show", "config")
