@@ -124,8 +124,7 @@ static bool is_undecided(const struct conf_service *service)
     const struct conf_server *servers = conf_written(service, &n);
 
     return service->check.kind == CONF_CHECK_AUTO && n == 1 && servers[0].host &&
-           service->all_down != CONF_ALL_DOWN_HOLD && service->resolve_ms == CONF_RESOLVE_OFF &&
-           (conf_transports(service) & CONF_TCP);
+           service->all_down != CONF_ALL_DOWN_HOLD && (conf_transports(service) & CONF_TCP);
 }
 
 enum { BINARY_MIN = 64 }; /* bytes; chosen: short ones are easier to read as texts */

@@ -16,10 +16,3 @@ bool conf_has_names(const struct conf_service *service)
             return true;
     return false;
 }
-
-/* Several of which one has no address yet are several, too. */
-bool conf_may_vary(const struct conf_service *service)
-{
-    return service->n_written > 1 ||
-           (service->resolve_ms != CONF_RESOLVE_OFF && conf_has_names(service));
-}

@@ -184,12 +184,26 @@ static uint32_t scale_weight(const struct resolver_name *good, size_t k)
     return weight > 0 ? weight : 1;
 }
 
-static bool is_spare(const struct resolver_name *good, size_t k)
+/* Is it the first of its priority among those found? */
+static bool is_first_of_priority(const struct resolver_name *good, size_t k)
 {
+    for (size_t i = 0; i < k; i++)
+        if (good->ranks[i].priority == good->ranks[k].priority)
+            return false;
+    return true;
+}
+
+/* 16 bits of the record (RFC 2782), of which the order counts, into ours: the lowest is that of
+ * the line, the next one comes after it. */
+static uint32_t priority_of(const struct growth *growth, size_t k)
+{
+    const struct resolver_name *good = &growth->set->good;
+    uint32_t priority = growth->server->priority;
+
     for (size_t i = 0; i < good->n_addrs; i++)
-        if (good->ranks[i].priority < good->ranks[k].priority)
-            return true;
-    return false;
+        priority +=
+            good->ranks[i].priority < good->ranks[k].priority && is_first_of_priority(good, i);
+    return priority < CONF_PRIORITY_MAX ? priority : CONF_PRIORITY_MAX;
 }
 
 static struct conf_server server_at(const struct growth *growth, size_t k)
@@ -203,7 +217,7 @@ static struct conf_server server_at(const struct growth *growth, size_t k)
     made.addr = addr_at(growth, k);
     if (growth->server->is_srv) {
         made.weight = scale_weight(good, k);
-        made.is_backup = made.is_backup || is_spare(good, k);
+        made.priority = made.is_backup ? made.priority : priority_of(growth, k);
     }
     return made;
 }

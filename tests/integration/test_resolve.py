@@ -360,7 +360,7 @@ SRV_NAME = "_pg._tcp.example"
 
 
 def test_srv_records(start_lb4, etc, desk, dns, pool):
-    """Ports and weights are the records'; those of a higher priority are backups; changes count."""
+    """Ports and weights are the records'; so are priorities, from 1 on; changes count."""
     one, two, three = pool[:3]
     for server in pool:
         dns.a[f"{server.name}.example"] = hosts(server)
@@ -369,15 +369,15 @@ def test_srv_records(start_lb4, etc, desk, dns, pool):
     dns.truncates = True  # over TCP, then
     lb4, file = start(start_lb4, etc, text(desk, one.port, server=f"srv:{SRV_NAME}."))
     rows = {row["address"]: row for row in desk.json("show", "servers", "web")}
-    assert {address: (row["weight"], row["backup"]) for address, row in rows.items()} == {
-        one.address: (256, False), two.address: (64, False), three.address: (1, True)}
+    assert {address: (row["weight"], row["priority"]) for address, row in rows.items()} == {
+        one.address: (256, 1), two.address: (64, 1), three.address: (1, 2)}
     with drill.Drill(LISTEN, 100) as clients, reloading.Transfers(LISTEN, 5) as transfers:
         dns.srv[SRV_NAME] = [(10, 3, one.port, "n1.example"), (10, 5, two.port, "n2.example"),
                              (10, 0, three.port, "n3.example")]
-        wait_change(lb4, f"~ backup web/{rows[three.address]['server']} yes -> no")
+        wait_change(lb4, f"~ priority web/{rows[three.address]['server']} 2 -> 1")
         rows = {row["address"]: row for row in desk.json("show", "servers", "web")}
-        assert {address: (row["weight"], row["backup"]) for address, row in rows.items()} == {
-            one.address: (3, False), two.address: (5, False), three.address: (1, False)}
+        assert {address: (row["weight"], row["priority"]) for address, row in rows.items()} == {
+            one.address: (3, 1), two.address: (5, 1), three.address: (1, 1)}
         dns.srv[SRV_NAME] = [(0, 0, 0, ".")]
         lb4.wait_line(f"name srv:{SRV_NAME}: No address associated with hostname; what was found",
                       SETTLE_S)

@@ -36,13 +36,11 @@ struct conf_server {
     struct conf_place place;
     char name[CONF_NAME_MAX + 1];
     struct addr addr;  /* port 0 = the port that the client asked for */
-    char *host;        /* a name: only the port of addr counts; NULL = addr is all. Owned by the
-                          conf. */
+    char *host;        /* a name: only the port of addr counts; NULL: addr is all. The conf's own */
     bool is_srv;       /* `host` is the name of SRV records, which tell ports and weights */
     uint32_t of;       /* an address of a name: of written[of - 1]; 0 = it was written so */
     uint32_t weight;   /* 1..CONF_WEIGHT_MAX, default 1 */
-    uint32_t priority; /* 1..CONF_PRIORITY_MAX, default 1: the others serve when none before it is
-                          up */
+    uint32_t priority; /* 1..CONF_PRIORITY_MAX, default 1; serves when none before it is up */
     uint32_t maxconn;  /* connections that it gets at once, 1..CONF_MAXCONN_MAX; 0 = no limit */
     bool is_backup;    /* serves when no other server is up */
 };
@@ -85,17 +83,14 @@ static inline unsigned conf_transports(const struct conf_service *service)
     return transports;
 }
 
-/* Servers are given by name, and names are looked up again (conf/written.h). */
-bool conf_may_vary(const struct conf_service *service);
-
 /* Are the servers of the service probed? Without a `check` line: if the service listens on TCP, and
- * there are several, or names that are looked up again, or clients wait for one to return. With a
- * single address there is nothing to choose, and a probe could only do harm; no question is
- * answered by every UDP server. */
+ * there are several (also if one has no address yet), or clients wait for one to return. With a
+ * single one there is nothing to choose, and a probe could only do harm; no question is answered by
+ * every UDP server. */
 static inline bool conf_is_checked(const struct conf_service *service)
 {
     if (service->check.kind == CONF_CHECK_AUTO)
-        return (service->n_servers > 1 || conf_may_vary(service) ||
+        return (service->n_servers > 1 || service->n_written > 1 ||
                 service->all_down == CONF_ALL_DOWN_HOLD) &&
                (conf_transports(service) & CONF_TCP);
     return service->check.kind != CONF_CHECK_NONE;

@@ -3,8 +3,9 @@
  * Names: of NAME the first is NAME, further ones are NAME-2, NAME-3 .... An address keeps the name
  * that it has, whatever else comes and goes; one that comes gets the lowest that is free, several
  * in the order of their addresses. Names that the file gives to others are passed over. Of SRV
- * records the weights are 1..256 as they are, or else scaled so that the greatest becomes 256;
- * records of another than the lowest priority become backups.
+ * records the weights are 1..256 as they are, or else scaled so that the greatest becomes 256; the
+ * lowest priority becomes that of the line, the next one follows, and so on; of a backup all stay
+ * backups.
  *
  * What cannot be used is left out, and told in the name's set. Thread: control, or main. */
 #ifndef LB4_CONTROL_EXPAND_H

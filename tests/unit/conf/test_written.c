@@ -25,8 +25,8 @@ static void test_written(void **state)
     assert_true(conf_has_names(&service));
 }
 
-/* Whether a service without a check line is probed. */
-static void test_may_vary(void **state)
+/* Without a check line several servers are probed, and one, also by name, is not. */
+static void test_is_checked(void **state)
 {
     struct conf_server named[2] = {{.host = host}, {.host = host}};
     struct conf_listen listen = {.transport = CONF_TCP};
@@ -34,10 +34,10 @@ static void test_may_vary(void **state)
         .servers = named, .n_servers = 1, .listens = &listen, .n_listens = 1, .resolve_ms = 1};
 
     (void)state;
-    assert_true(conf_may_vary(&service));
+    assert_false(conf_is_checked(&service));
+    service.n_servers = 2;
     assert_true(conf_is_checked(&service));
-    service.resolve_ms = CONF_RESOLVE_OFF;
-    assert_false(conf_may_vary(&service));
+    service.n_servers = 0;
     assert_false(conf_is_checked(&service));
     service.written = named;
     service.n_written = 2;
@@ -50,7 +50,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_written),
-        cmocka_unit_test(test_may_vary),
+        cmocka_unit_test(test_is_checked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,7 +48,7 @@ static void expand(void)
     assert_int_equal(expand_conf(&conf, &conf, &sets, NULL), 0);
 }
 
-/* "db 10.0.0.1:5, db-2 10.0.0.2:5 w3 b" */
+/* "db 10.0.0.1:5, db-2 10.0.0.2:5 w3 p2 b" */
 static void check(const char *expected)
 {
     char text[1024] = "";
@@ -58,12 +58,15 @@ static void check(const char *expected)
         const struct conf_server *server = &conf.services[0].servers[i];
         char addr[ADDR_TEXT_MAX];
         char weight[16] = "";
+        char priority[16] = "";
 
         assert_null(server->host);
         if (server->weight != 1)
             snprintf(weight, sizeof(weight), " w%u", server->weight);
-        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s %s%s%s", i ? ", " : "",
-                              server->name, addr_format(&server->addr, addr), weight,
+        if (server->priority > 1)
+            snprintf(priority, sizeof(priority), " p%u", server->priority);
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s %s%s%s%s", i ? ", " : "",
+                              server->name, addr_format(&server->addr, addr), weight, priority,
                               server->is_backup ? " b" : "");
     }
     assert_string_equal(text, expected);
