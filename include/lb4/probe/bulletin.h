@@ -24,7 +24,7 @@ struct bulletin {
 
 /* Nothing for HEALTH_NOTHING. */
 void bulletin_report(const struct probe *probe, enum health_report report,
-                     const struct bulletin *bulletin);
+                     const struct bulletin *change);
 
 /* Of the whole service, if it has become lost, or is so no more. Servers that flap would fill the
  * log here, too: the loss of all is told once in a hold. */
