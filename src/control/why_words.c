@@ -106,7 +106,7 @@ static const char *part_word(const struct foresight *foresight, const struct for
     if (part == PICK_PART_LEVEL)
         return "; slow-start: it catches up, with at most twice its part of the choices";
     snprintf(text, PART_MAX, "; slow-start: it has %u/%u of its part of the choices", part,
-             PICK_PART_WHOLE);
+             (unsigned)PICK_PART_WHOLE);
     return text;
 }
 

@@ -357,6 +357,7 @@ static void test_kill_in_pieces(void **state)
     sweep_kill(&stage.relays, &kill);
     assert_int_equal(kill.at, SWEEP_END);
     assert_int_equal(kill.n_ended, 0);
+    close(stage.lines[4].client);
     stage_close();
 }
 
