@@ -175,7 +175,8 @@ def test_all_down_any_asks_one_after_the_other(start_lb4, desk, pool):
     assert pools.ask_name(farewells.LISTEN) == 2
     pool.close(2)
     assert servers.connect_end(farewells.LISTEN)[0] == "rst"
-    assert lb4.wait_n_closed("web", 3)[-1]["reason"] == "connect_failed"
+    reasons = [end["reason"] for end in lb4.wait_n_closed("web", 3)]  # of two workers, in any order
+    assert reasons.count("connect_failed") == 1
 
 
 def test_all_down_refuse_is_the_default(start_lb4, desk, pool):
