@@ -3,7 +3,7 @@
 
 #include "lb4/base/number.h"
 #include "lb4/conf/check.h"
-#include "lb4/conf/directive.h"
+#include "lb4/conf/directive_parts.h"
 #include "lb4/conf/memory.h"
 #include "lb4/conf/value.h"
 

@@ -4,7 +4,7 @@
 
 #include "lb4/base/number.h"
 #include "lb4/base/pattern.h"
-#include "lb4/conf/directive.h"
+#include "lb4/conf/directive_parts.h"
 #include "lb4/conf/value.h"
 
 enum { STATUS_DEFAULT_MIN = 200, STATUS_DEFAULT_MAX = 399 };

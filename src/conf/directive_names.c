@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lb4/base/number.h"
-#include "lb4/conf/directive.h"
+#include "lb4/conf/directive_parts.h"
 #include "lb4/conf/value.h"
 
 enum { RESOLVE_MIN_MS = 1000 }; /* chosen: name servers are others' machines */

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lb4/conf/directive.h"
+#include "lb4/conf/directive_parts.h"
 #include "lb4/conf/value.h"
 
 static bool has_execute_bit(const struct stat *status)

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "lb4/conf/directive.h"
+#include "lb4/conf/directive_parts.h"
 #include "lb4/conf/memory.h"
 #include "lb4/conf/value.h"
 

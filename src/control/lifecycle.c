@@ -62,8 +62,7 @@ struct lifecycle {
     struct source signal_source;
 };
 
-/* --- start ---------------------------------------------------------------------------------------
- */
+/* --- start ----------------------------------------------------------------------------------- */
 
 void lifecycle_prepare(struct lifecycle_options *options)
 {
@@ -161,8 +160,9 @@ static int become_user(struct lifecycle *self)
 
 static int link_programs(struct lifecycle *self)
 {
-    return runtime_link_programs(&self->runtime, self->reload.conf, &self->options->spawner,
-                                 &self->ids);
+    struct spawner *spawner = &self->options->spawner;
+
+    return runtime_link_programs(&self->runtime, self->reload.conf, spawner, &self->ids);
 }
 
 static int start_threads(struct lifecycle *self)
@@ -244,8 +244,7 @@ static int start(struct lifecycle *self)
     return 0;
 }
 
-/* --- run -----------------------------------------------------------------------------------------
- */
+/* --- run ------------------------------------------------------------------------------------- */
 
 static void report_totals(const struct lifecycle *self)
 {
@@ -425,7 +424,7 @@ static uint64_t next_due_ns(const struct lifecycle *self)
 
     if (self->state == LIFECYCLE_RUNNING)
         due_ns =
-            earlier(due_ns, earlier(reload_due_ns(&self->reload), naming_due_ns(&self->naming)));
+            earlier(earlier(due_ns, reload_due_ns(&self->reload)), naming_due_ns(&self->naming));
     return self->state == LIFECYCLE_DRAINING ? earlier(due_ns, self->drain_by_ns) : due_ns;
 }
 
@@ -446,8 +445,7 @@ static void run(struct lifecycle *self)
     }
 }
 
-/* --- stop ----------------------------------------------------------------------------------------
- */
+/* --- stop ------------------------------------------------------------------------------------ */
 
 static void stop(struct lifecycle *self)
 {

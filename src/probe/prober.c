@@ -411,43 +411,6 @@ void prober_take_change(struct prober *prober, const struct prober_change *chang
     mailbox_post(&prober->mailbox, MAILBOX_CHANGE);
 }
 
-/* Out of drain or maintenance, and not to be probed first: it is back like one that was down. Its
- * old connections have kept one that drained warm. */
-static void obey_away(struct prober *prober, struct probe *probe, uint32_t standing)
-{
-    uint32_t away = standing & (PICK_DRAIN | PICK_MAINT);
-
-    if (away && !probe->away)
-        parting_away(probe);
-    if (!away && probe->away && !(standing & PICK_UNUSABLE) && !probe->is_spared) {
-        if (probe->away & PICK_MAINT)
-            slow_start_begin(probe, prober->loop.now_ns);
-        probe->unmark_ns = prober->loop.now_ns + TRUST_FRESH_NS;
-        prober_arm(prober, probe);
-    }
-    probe->away = away ? probe->away | away : 0;
-}
-
-/* In maintenance: no probe goes on. Out of it: what was known does not count. */
-static void obey(struct prober *prober, struct probe *probe)
-{
-    uint32_t standing = backend_standing(probe->backend);
-    bool is_new = standing & PICK_NEW && !(standing & PICK_MAINT);
-
-    obey_away(prober, probe, standing);
-    if (!probe_check(probe)->is_probed)
-        return;
-    if (standing & PICK_MAINT || (is_new && !probe->is_new)) {
-        prober_close_attempt(prober, probe);
-        probe->next_ns = prober->loop.now_ns;
-        prober_arm(prober, probe);
-    }
-    if (is_new && !probe->is_new)
-        verdict_begin_anew(probe);
-    chronicle_begin(probe, prober->loop.now_ns);
-    probe->is_new = is_new;
-}
-
 static void on_mailbox(struct prober *prober)
 {
     uint32_t requests = mailbox_take(&prober->mailbox);
@@ -459,9 +422,8 @@ static void on_mailbox(struct prober *prober)
     if (requests &
         (MAILBOX_SUSPECT | MAILBOX_CHANGE)) /* of those added it may have been told before */
         notice_suspects(prober);
-    for (size_t i = 0; requests & MAILBOX_WISH && i < prober->n_probes; i++)
-        if (prober->probes[i].backend)
-            obey(prober, &prober->probes[i]);
+    if (requests & MAILBOX_WISH)
+        roster_obey(prober);
     if (requests & MAILBOX_EXIT)
         prober->is_exiting = true;
 }

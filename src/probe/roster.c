@@ -4,7 +4,9 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/probe/chronicle.h"
+#include "lb4/probe/parting.h"
 #include "lb4/probe/slow_start.h"
+#include "lb4/probe/trust.h"
 #include "lb4/probe/verdict.h"
 #include "lb4/shared/backend_write.h"
 #include "lb4/shared/reserve.h"
@@ -214,4 +216,48 @@ void roster_begin(struct prober *prober)
     for (size_t i = 0; i < prober->n_probes; i++)
         if (prober->probes[i].backend)
             begin_probe(prober, &prober->probes[i]);
+}
+
+/* Out of drain or maintenance, and not to be probed first: it is back like one that was down. Its
+ * old connections have kept one that drained warm. */
+static void obey_away(struct prober *prober, struct probe *probe, uint32_t standing)
+{
+    uint32_t away = standing & (PICK_DRAIN | PICK_MAINT);
+
+    if (away && !probe->away)
+        parting_away(probe);
+    if (!away && probe->away && !(standing & PICK_UNUSABLE) && !probe->is_spared) {
+        if (probe->away & PICK_MAINT)
+            slow_start_begin(probe, prober->loop.now_ns);
+        probe->unmark_ns = prober->loop.now_ns + TRUST_FRESH_NS;
+        prober_arm(prober, probe);
+    }
+    probe->away = away ? probe->away | away : 0;
+}
+
+/* In maintenance: no probe goes on. Out of it: what was known does not count. */
+static void obey(struct prober *prober, struct probe *probe)
+{
+    uint32_t standing = backend_standing(probe->backend);
+    bool is_new = standing & PICK_NEW && !(standing & PICK_MAINT);
+
+    obey_away(prober, probe, standing);
+    if (!probe_check(probe)->is_probed)
+        return;
+    if (standing & PICK_MAINT || (is_new && !probe->is_new)) {
+        prober_close_attempt(prober, probe);
+        probe->next_ns = prober->loop.now_ns;
+        prober_arm(prober, probe);
+    }
+    if (is_new && !probe->is_new)
+        verdict_begin_anew(probe);
+    chronicle_begin(probe, prober->loop.now_ns);
+    probe->is_new = is_new;
+}
+
+void roster_obey(struct prober *prober)
+{
+    for (size_t i = 0; i < prober->n_probes; i++)
+        if (prober->probes[i].backend)
+            obey(prober, &prober->probes[i]);
 }

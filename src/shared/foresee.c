@@ -55,8 +55,8 @@ static void describe(struct view *view)
         server->standing = choice_standing_at(&view->choice, i);
         server->active = choice_load_at(&view->choice, i).active;
         server->rank = choice_rank_at(&view->choice, i);
-        if (pick_rank(server->standing, false) > ret->best_rank)
-            ret->best_rank = pick_rank(server->standing, false);
+        if (choice_rank_of(&view->choice, server->standing) > ret->best_rank)
+            ret->best_rank = choice_rank_of(&view->choice, server->standing);
     }
     for (size_t i = 0; i < plan->n_sequence; i++)
         ret->servers[plan->sequence[i]].turns++;

@@ -161,6 +161,10 @@ def test_not_slower_than_haproxy(binary, pair, folder, is_full, event):
     medians = {kind: statistics.median(figure.gap_s for figure in figures)
                for kind, figures in rounds.items()}
     print(event, medians)
-    assert sum(figure.connects for figure in rounds["lb4"]) == 0
+    n_failed = {kind: sum(figure.connects for figure in figures)
+                for kind, figures in rounds.items()}
+    print(n_failed)
+    # A server that shuts down still accepts, see above.
+    assert n_failed["lb4"] <= (n_failed["haproxy"] if event == "stop" else 0)
     # An interval of the checks is what the phase of each one may differ by.
     assert medians["lb4"] <= medians["haproxy"] + 1

@@ -77,12 +77,6 @@ void directive_tries(struct reader *reader, const struct lex_line *line);
 void directive_timeout(struct reader *reader, const struct lex_line *line);
 /* directive_check.c: */
 void directive_check(struct reader *reader, const struct lex_line *line);
-/* directive_check_kind.c: what belongs to check->kind, from word 2 on; *ret_next is the first word
- * behind it. false: reported; texts that were stored are the caller's to free. */
-bool directive_check_kind(struct reader *reader, const struct lex_line *line,
-                          struct conf_check *check, size_t *ret_next);
-/* Word 2 begins with '/'; `what` is the form that is accepted. */
-bool directive_check_path(struct reader *reader, const struct lex_line *line, const char *what);
 /* directive_down.c: */
 void directive_on_down(struct reader *reader, const struct lex_line *line);
 void directive_on_up(struct reader *reader, const struct lex_line *line);
@@ -91,8 +85,6 @@ void directive_slow_start(struct reader *reader, const struct lex_line *line);
 void directive_all_down(struct reader *reader, const struct lex_line *line);
 /* directive_queue.c: */
 void directive_queue(struct reader *reader, const struct lex_line *line);
-/* directive_program.c: is word `i`, an absolute path, a program? What is wrong is reported. */
-bool directive_judge_program(struct reader *reader, const struct lex_line *line, size_t i);
 /* directive_udp.c: */
 void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
 void directive_udp_responses(struct reader *reader, const struct lex_line *line);
@@ -107,12 +99,6 @@ void directive_resolve(struct reader *reader, const struct lex_line *line);
 void directive_later_number(struct reader *reader, const struct lex_line *line);
 void directive_later_duration(struct reader *reader, const struct lex_line *line);
 void directive_later_network(struct reader *reader, const struct lex_line *line);
-
-/* For directive_server(), from directive_names.c: is the address "srv:NAME"? Its name, without the
- * dot of the root, into `ret`; false = it, or what follows it, is wrong and reported. */
-bool directive_is_srv(const struct lex_line *line);
-bool directive_read_srv(struct reader *reader, const struct lex_line *line,
-                        char ret[static CONF_HOST_MAX + 1]);
 
 /* For the engine and the handlers. */
 struct conf_place reader_place(const struct reader *reader, const struct lex_line *line, size_t i);

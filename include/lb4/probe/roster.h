@@ -15,4 +15,7 @@ void roster_begin(struct prober *prober);
 
 void roster_change(struct prober *prober, const struct prober_change *change);
 
+/* Operators' wishes may be others than they were: who is in maintenance, or came out of it. */
+void roster_obey(struct prober *prober);
+
 #endif

@@ -101,9 +101,8 @@ struct tcp_relay_options {
     uint32_t n_prepared_pipes; /* made at once, see relay/pipe.h */
 };
 
-/* A connection that was accepted as `fd`, which it owns from now on, also on failure; it holds a
- * place of maxconn. Not yet watched. NULL: no memory, everything is given back and the client
- * reset. */
+/* A connection accepted as `fd`, which it owns from now on, also on failure; it holds a place of
+ * maxconn. Not yet watched. NULL: no memory, all is given back and the client reset. */
 struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
                       const struct addr *peer);
 

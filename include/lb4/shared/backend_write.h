@@ -3,7 +3,7 @@
 #ifndef LB4_SHARED_BACKEND_WRITE_H
 #define LB4_SHARED_BACKEND_WRITE_H
 
-#include "lb4/shared/backend.h"
+#include "lb4/shared/service.h"
 
 /* Put other bits in the place of those of the mask; the others stay. */
 static inline void backend_replace(struct backend *backend, uint32_t mask, uint32_t bits)
@@ -83,6 +83,17 @@ static inline void backend_set_farewell(struct backend *backend, uint64_t word)
 static inline void backend_end_farewell(struct backend *backend, uint64_t word)
 {
     atomic_compare_exchange_strong(&backend->farewell, &word, 0);
+}
+
+/* The number grows with each farewell of any server. */
+static inline uint64_t service_table_farewells(const struct service_table *table)
+{
+    return atomic_load_explicit(&table->n_farewells, memory_order_acquire);
+}
+
+static inline void service_table_note_farewell(struct service_table *table)
+{
+    atomic_fetch_add_explicit(&table->n_farewells, 1, memory_order_release);
 }
 
 #endif

@@ -81,17 +81,6 @@ static inline uint32_t service_standing(const struct service *service, size_t in
     return atomic_load_explicit(&service->slots[index].standing, memory_order_relaxed);
 }
 
-/* The number grows with each farewell (shared/backend_write.h). */
-static inline uint64_t service_table_farewells(const struct service_table *table)
-{
-    return atomic_load_explicit(&table->n_farewells, memory_order_acquire);
-}
-
-static inline void service_table_note_farewell(struct service_table *table)
-{
-    atomic_fetch_add_explicit(&table->n_farewells, 1, memory_order_release);
-}
-
 /* A table of all services of the configuration, ready to serve. Returns 0 or -ENOMEM. */
 int service_table_init(struct service_table *table, const struct conf *conf);
 void service_table_fini(struct service_table *table);

@@ -248,9 +248,7 @@ static void test_servers(void **state)
  * probed. One that is looked up again may change at any moment, and is probed. */
 static void test_undecided(void **state)
 {
-    static const char text[] =
-        "service x {\nlisten tcp :7\nresolve off\nserver a db.example:80\n}\n";
-    static const char again[] = "service x {\nlisten tcp :7\nserver a db.example:80\n}\n";
+    static const char text[] = "service x {\nlisten tcp :7\nserver a db.example:80\n}\n";
     struct conf conf;
     char *first;
 
@@ -259,7 +257,6 @@ static void test_undecided(void **state)
     first = printed(&conf);
     assert_null(strstr(first, "check"));
     check_round_trip(text, "    server a db.example:80 weight 1\n");
-    check_round_trip(again, "    check tcp interval 2s");
     conf_free(&conf);
     free(first);
 }

@@ -137,7 +137,7 @@ static void test_srv(void **state)
     rank(set, 1, 12, (struct resolver_rank){5, 0});
     rank(set, 2, 13, (struct resolver_rank){6, 7});
     expand();
-    check("db 10.0.0.1:11 w256, db-2 10.0.0.2:12, db-3 10.0.0.3:13 w7 b");
+    check("db 10.0.0.1:11 w256, db-2 10.0.0.2:12, db-3 10.0.0.3:13 w7 p2");
     rank(set, 0, 11, (struct resolver_rank){9, 65535});
     rank(set, 1, 12, (struct resolver_rank){9, 32768});
     rank(set, 2, 13, (struct resolver_rank){9, 100});

@@ -156,7 +156,7 @@ static void test_shared_name(void **state)
     read_text("service a {\nlisten tcp :1\nserver x two.example:1\n}\n"
               "service b {\nlisten tcp :2\nserver x two.example:2\nserver y one.example:2\n}\n"
               "service c {\nlisten tcp :3\nserver x 198.51.100.7:3\n}\n");
-    assert_true(conf_is_checked(&conf.services[0]));
+    assert_false(conf_is_checked(&conf.services[0]));
     assert_int_equal(resolve(), 0);
     assert_int_equal(asked.n_calls, 1);
     assert_int_equal(asked.n_names, 2);

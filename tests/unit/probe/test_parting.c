@@ -1,4 +1,5 @@
 #include "lb4/probe/parting.h"
+#include "lb4/shared/backend_write.h"
 
 #include "pool_rig.h"
 

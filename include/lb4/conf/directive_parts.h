@@ -1,0 +1,28 @@
+/* Parts of the handlers of `check` and `server` that have files of their own. What is wrong they
+ * report, and return false. Thread: main at the start, control at a reload. */
+#ifndef LB4_CONF_DIRECTIVE_PARTS_H
+#define LB4_CONF_DIRECTIVE_PARTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lb4/conf/directive.h"
+
+/* directive_check_kind.c: what belongs to check->kind, from word 2 on; *ret_next is the first word
+ * behind it. Texts that were stored are the caller's to free, also on false. */
+bool directive_check_kind(struct reader *reader, const struct lex_line *line,
+                          struct conf_check *check, size_t *ret_next);
+
+/* Word 2 begins with '/'; `what` is the form that is accepted. */
+bool directive_check_path(struct reader *reader, const struct lex_line *line, const char *what);
+
+/* directive_program.c: is word `i`, an absolute path, a program? */
+bool directive_judge_program(struct reader *reader, const struct lex_line *line, size_t i);
+
+/* directive_names.c: is the address of a server "srv:NAME"? Its name, without the dot of the root,
+ * into `ret`; false also if something is wrong behind it. */
+bool directive_is_srv(const struct lex_line *line);
+bool directive_read_srv(struct reader *reader, const struct lex_line *line,
+                        char ret[static CONF_HOST_MAX + 1]);
+
+#endif
