@@ -260,3 +260,10 @@ int connect_leave_spurned(struct tcp_relay *relay, struct conn *conn)
     deadline_start(relay->at_once, &conn->deadline, relay->loop->now_ns);
     return leave_server(relay, conn, error);
 }
+
+/* At the end of the turn, as above. */
+void connect_leave(struct tcp_relay *relay, struct conn *conn)
+{
+    conn_drop_server(conn);
+    deadline_start(relay->at_once, &conn->deadline, relay->loop->now_ns);
+}

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/relay/connect.h"
 #include "lb4/relay/udp_session.h"
 
 static const char *state_word(const struct conn *conn)
@@ -270,12 +271,15 @@ static size_t kill_conns(struct tcp_relay *relay, struct sweep_kill *kill, size_
             return 0;
         relay->kill_cursor = conn->link.next;
         n_left--;
-        if (!is_victim(victims, conn->service, conn->backend) ||
-            (victims->backend && conn->state == CONN_CONNECTING))
+        if (!is_victim(victims, conn->service, conn->backend))
             continue;
+        n_left = pay(n_left, END_COST);
+        if (victims->backend && conn->state == CONN_CONNECTING) {
+            connect_leave(relay, conn);
+            continue;
+        }
         conn_close(relay, conn, victims->reason, CONN_END_RESET);
         kill->n_ended++;
-        n_left = pay(n_left, END_COST);
     }
     relay->kill_cursor = &relay->live;
     kill->at = SWEEP_UDP;

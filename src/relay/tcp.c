@@ -376,7 +376,7 @@ static void conn_expired(struct tcp_relay *relay, struct conn *conn)
     case CONN_CONNECTING:
         if (conn->client.error) /* its reset, not the server, is why we waited no longer */
             conn_close(relay, conn, conn->reason, CONN_END_RESET);
-        else if (!conn->backend) /* the last one reset at once */
+        else if (!conn->backend) /* the last one reset at once, or was to be left */
             connect_step(relay, conn, connect_next(relay, conn));
         else
             connect_step(relay, conn, connect_on_timeout(relay, conn));

@@ -41,6 +41,10 @@ bool connect_is_spurned(const struct tcp_relay *relay, const struct conn *conn);
  * Returns 0 or -ENOMEM. */
 int connect_leave_spurned(struct tcp_relay *relay, struct conn *conn);
 
+/* While connecting: its server's connections are to leave. No fault of the server's, so it may have
+ * the client yet if nobody else can; connect_next() is due on relay->at_once. */
+void connect_leave(struct tcp_relay *relay, struct conn *conn);
+
 /* The connection is about to end by an error. If the server reset at once, without an answer to
  * what the client had sent, the prober is asked to look at it. */
 void connect_doubt_server(struct tcp_relay *relay, const struct conn *conn);

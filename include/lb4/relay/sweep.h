@@ -67,7 +67,7 @@ void sweep_list(const struct sweep_relays *relays, struct sweep_list *list);
 struct sweep_victims {
     const struct sweep_target
         *target;                   /* ... unless `backend` says which one is meant, and that ... */
-    const struct backend *backend; /* those who are connecting go on to another one */
+    const struct backend *backend; /* those who are connecting leave it for another one */
     enum close_reason reason;
 };
 

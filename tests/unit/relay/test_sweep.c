@@ -331,8 +331,9 @@ static void test_busiest_of_one_server(void **state)
 
 /* --- kill of one server by itself ------------------------------------------------------------- */
 
-/* In pieces, each end as dear as 16 looks; those of another server, and who is connecting, stay; so
- * do those that came after it began. */
+/* In pieces, each end as dear as 16 looks; those of another server stay, and so do those that came
+ * after it began. Who is connecting goes elsewhere: were it let alone, it would be connected to a
+ * server that is not to have it, and nobody would end it any more. */
 static void test_kill_in_pieces(void **state)
 {
     struct sweep_victims victims = {.reason = CLOSE_SERVER_DOWN};
@@ -350,14 +351,19 @@ static void test_kill_in_pieces(void **state)
     assert_int_equal(kill.n_ended, 2);
     assert_int_equal(n_pieces, 5);
     tcp_reap(&rig->relay);
-    assert_int_equal(backend_active(server_of(0)), 1);
+    assert_int_equal(backend_active(server_of(0)), 0);
     assert_int_equal(backend_active(server_of(1)), 2);
+    backend_set(server_of(0), PICK_DOWN);
+    rig_turn(rig, 0);
+    assert_int_equal(backend_active(server_of(1)), 3);
+    stage.lines[4].server = rig_server(rig, stage.listeners[1]);
+    stage.n_lines = 5;
+    check_line_works(&stage.lines[4]);
     kill = (struct sweep_kill){.victims = &victims, .until_ns = 1};
     victims.backend = server_of(1);
     sweep_kill(&stage.relays, &kill);
     assert_int_equal(kill.at, SWEEP_END);
     assert_int_equal(kill.n_ended, 0);
-    close(stage.lines[4].client);
     stage_close();
 }
 
