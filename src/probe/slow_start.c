@@ -13,8 +13,9 @@ static bool has_ramps(const struct service_plan *plan)
     return plan->slow_start_ns > 0 && plan->balance != CONF_BALANCE_SOURCE;
 }
 
-/* Somebody of its tier that serves, and has all of its share. */
-static bool has_steady(const struct probe *probe)
+/* Somebody of its tier that serves. If that one has a ramp, too, it is ahead on it: it may carry
+ * all there is, and must not be left with a part of what the newcomer gets. */
+static bool has_mate(const struct probe *probe)
 {
     const struct service *service = probe->service;
     uint32_t tier = pick_tier(backend_standing(probe->backend));
@@ -23,7 +24,7 @@ static bool has_steady(const struct probe *probe)
         uint32_t standing = service_standing(service, i);
 
         if (i != probe->backend->index && !(standing & (PICK_UNUSABLE | PICK_SUSPECT)) &&
-            pick_tier(standing) == tier && pick_part(standing) == 0)
+            pick_tier(standing) == tier)
             return true;
     }
     return false;
@@ -34,7 +35,7 @@ void slow_start_begin(struct probe *probe, uint64_t now_ns)
     const struct service_plan *plan = service_plan(probe->service);
 
     slow_start_end(probe);
-    if (!has_ramps(plan) || !has_steady(probe))
+    if (!has_ramps(plan) || !has_mate(probe))
         return;
     log_debug("slow-start server=%s/%s", probe->service->name, probe->backend->name);
     backend_set_part(probe->backend, 1);
@@ -53,9 +54,11 @@ void slow_start_end(struct probe *probe)
     probe->ramp_ns = UINT64_MAX;
 }
 
-/* By the same reckoning as the choice's. */
+/* By the same reckoning as the choice's. One that is full, or away, or behind those who serve,
+ * comes no nearer: its ramp would last for ever, and cost each choice a walk. */
 static bool is_level(const struct probe *probe)
 {
+    const uint32_t standing = backend_standing(probe->backend);
     static const struct pick_set nobody;
     const struct choice choice = {.service = probe->service,
                                   .plan = service_plan(probe->service),
@@ -63,7 +66,10 @@ static bool is_level(const struct probe *probe)
                                   .tried = &nobody};
     const struct ramp ramp = ramp_sum(&choice);
 
-    return ramp.steady_weight == 0 || !ramp_may_have(&choice, &ramp, probe->backend->index);
+    return standing & (PICK_UNUSABLE | PICK_FULL) ||
+           ramp.rank >
+               pick_rank(standing & ~(uint32_t)(PICK_SUSPECT | PICK_TRIAL), PICK_SPARES_NOBODY) ||
+           ramp.steady_weight == 0 || !ramp_may_have(&choice, &ramp, probe->backend->index);
 }
 
 static void catch_up(struct probe *probe, uint64_t now_ns)

@@ -101,6 +101,46 @@ static void test_catches_up(void **state)
     pool_close();
 }
 
+/* Full, or away, or behind those who serve: it gets no nearer to what the others hold. */
+static void test_does_not_catch_up_for_ever(void **state)
+{
+    static const uint32_t flags[] = {PICK_FULL, PICK_DRAIN, PICK_MAINT, PICK_GONE};
+
+    (void)state;
+    open_with_ramps(4, CONF_BALANCE_LEASTCONN);
+    stage.slots[0][1].active = 100;
+    for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++) {
+        slow_start_begin(pool_probe(0), START_NS);
+        backend_set(pool_server(0), flags[i]);
+        slow_start_step(pool_probe(0), START_NS + 40 * CLOCK_NS_PER_S);
+        assert_int_equal(part_of(0), 0);
+        backend_clear(pool_server(0), flags[i]);
+    }
+    backend_set(pool_server(2), PICK_BACKUP);
+    backend_set(pool_server(3), PICK_BACKUP);
+    slow_start_begin(pool_probe(2), START_NS);
+    assert_int_equal(part_of(2), 1);
+    slow_start_step(pool_probe(2), START_NS + 40 * CLOCK_NS_PER_S);
+    assert_int_equal(part_of(2), 0);
+    assert_int_equal(stage.services[0].n_ramped, 0);
+    pool_close();
+}
+
+/* The steady one falls, the others carry all there is: it does not come before them. */
+static void test_one_after_the_other(void **state)
+{
+    (void)state;
+    open_with_ramps(2, CONF_BALANCE_RANDOM);
+    slow_start_begin(pool_probe(0), START_NS);
+    slow_start_step(pool_probe(0), START_NS + 5 * CLOCK_NS_PER_S);
+    backend_set(pool_server(1), PICK_DOWN);
+    slow_start_begin(pool_probe(1), START_NS + 6 * CLOCK_NS_PER_S);
+    backend_clear(pool_server(1), PICK_DOWN);
+    assert_int_equal(part_of(0), 5);
+    assert_int_equal(part_of(1), 1);
+    pool_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +148,8 @@ int main(void)
         POOLED(test_none),
         POOLED(test_reload),
         POOLED(test_catches_up),
+        POOLED(test_does_not_catch_up_for_ever),
+        POOLED(test_one_after_the_other),
     };
 
     return cmocka_run_group_tests(tests, stage_open_log, stage_close_log);
