@@ -101,3 +101,14 @@ void parting_away(const struct probe *probe)
             take_back(backend, FAREWELL_RELIEVED);
     }
 }
+
+void parting_review(const struct probe *probe)
+{
+    const struct service_plan *plan = service_plan(probe->service);
+
+    if (plan->on_down.kind == CONF_FAREWELL_KEEP)
+        take_back(probe->backend, FAREWELL_DOWN);
+    if (plan->on_up.kind == CONF_FAREWELL_KEEP ||
+        !has_better(probe->service, pick_tier(backend_standing(probe->backend))))
+        take_back(probe->backend, FAREWELL_RELIEVED);
+}

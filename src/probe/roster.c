@@ -149,6 +149,7 @@ static void start_over(struct prober *prober, struct probe *probe)
 
     prober_close_attempt(prober, probe);
     slow_start_end(probe);
+    parting_back(probe);
     verdict_note_judged(prober, probe);
     schedule_set(&prober->schedule, &probe->entry, UINT64_MAX);
     backend_exonerate(probe->backend);
@@ -194,6 +195,20 @@ static void begin_added(struct prober *prober, struct probe *probe)
     begin_probe(prober, probe);
 }
 
+/* What is under way by a rule that may be another one now, or none. */
+static void review(struct prober *prober, struct probe *probe)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    parting_review(probe);
+    if (probe->ramp_began_ns > 0)
+        probe->ramp_ns = now_ns;
+    if (probe->is_evicted && service_plan(probe->service)->evict.n_failures == 0)
+        probe->evict_ns = now_ns;
+    if (probe->ramp_began_ns > 0 || probe->is_evicted)
+        prober_arm(prober, probe);
+}
+
 void roster_change(struct prober *prober, const struct prober_change *change)
 {
     prober->max_open = change->max_open;
@@ -204,8 +219,11 @@ void roster_change(struct prober *prober, const struct prober_change *change)
     for (size_t i = 0; i < prober->n_probes; i++) {
         struct probe *probe = &prober->probes[i];
 
-        if (probe->backend && probe->attempt.check != probe_check(probe))
+        if (!probe->backend)
+            continue;
+        if (probe->attempt.check != probe_check(probe))
             check_anew(prober, probe);
+        review(prober, probe);
     }
     for (size_t i = 0; i < change->n_added; i++)
         begin_added(prober, add(prober, change->added_to[i], change->added[i]));

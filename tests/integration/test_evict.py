@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+import admin
 import farewells
 import servers
 
@@ -139,3 +140,17 @@ def test_again_and_again_is_told_seldom(start_lb4, desk, pair):
     print("\n".join(told))
     assert 1 <= len(told) <= took / (4 * 0.4) + 1
     pair[0].is_bad = False
+
+
+def test_not_longer_than_the_word(start_lb4, desk, pair):
+    """A reload has taken it away."""
+    lb4 = start(start_lb4, desk, pair, farewells.CHECK,
+                "evict after 3 failures in 10s for 1h")
+    pair[0].is_bad = True
+    fail_until_out(lb4, desk)
+    pair[0].is_bad = False
+    admin.put_config(lb4, desk.directive + farewells.pools.config(
+        farewells.LISTEN, [server.address for server in pair], "balance roundrobin",
+        farewells.CHECK))
+    desk.do("reload")
+    servers.wait_until(lambda: desk.server("web/s1")["state"] == "up", what="its return")

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+import admin
 import drill
 import farewells
 import servers
@@ -106,6 +107,25 @@ def test_drain_of_one_that_returns(start_lb4, pool):
         lb4.wait_line("server web/s1 is UP")
         back = time.monotonic()
         servers.wait_until(lambda: time.monotonic() > back + 2.2, what="the drain's end")
+        assert held.count_open(0) == len(held.of(0)) > 0
+    lb4.wait_n_closed("web", N)
+    assert not ends_of(lb4, "server_down")
+
+
+@pytest.mark.parametrize("words", [[farewells.CHECK], ["check none", "on-down drain 1500ms"]],
+                         ids=["without the word", "without a check"])
+def test_a_reload_takes_it_back(start_lb4, pool, desk, words):
+    """The drain's time runs; then nothing says any more that they are to leave."""
+    lb4 = start_lb4(["-w", "2"], config=desk.directive + farewells.config(
+        pool, farewells.CHECK, f"on-down drain {DRAIN_S * 1000:.0f}ms"))
+    with farewells.Held() as held:
+        held.add(N)
+        pool.close(0)
+        down_at(lb4)
+        admin.put_config(lb4, desk.directive + farewells.config(pool, *words))
+        desk.do("reload")
+        after = time.monotonic() + DRAIN_S + 0.2
+        servers.wait_until(lambda: time.monotonic() > after, what="the drain's end")
         assert held.count_open(0) == len(held.of(0)) > 0
     lb4.wait_n_closed("web", N)
     assert not ends_of(lb4, "server_down")

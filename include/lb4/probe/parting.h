@@ -21,4 +21,7 @@ void parting_up(struct prober *prober, const struct probe *probe, uint64_t now_n
 /* It takes no clients any more: those whom it was to relieve stay, unless another one does. */
 void parting_away(const struct probe *probe);
 
+/* After a reload: what it has taken the word from stays. */
+void parting_review(const struct probe *probe);
+
 #endif

@@ -86,12 +86,43 @@ static void test_on_up_is_taken_back(void **state)
     pool_close();
 }
 
+/* A reload has taken the word away; or the better one has become a worse one. */
+static void test_review(void **state)
+{
+    (void)state;
+    pool_open(2, true);
+    pool_plan()->on_up = (struct conf_farewell){CONF_FAREWELL_DRAIN, 3000};
+    pool_plan()->on_down = (struct conf_farewell){CONF_FAREWELL_DRAIN, 3000};
+    backend_set(pool_server(1), PICK_BACKUP);
+    backend_acquire(pool_server(1));
+    for (int i = 0; i < 2; i++) {
+        parting_down(&stage.prober, pool_probe(0), START_NS);
+        parting_up(&stage.prober, pool_probe(0), START_NS);
+        parting_review(pool_probe(0));
+        parting_review(pool_probe(1));
+        check_farewell(0, START_NS + 3 * CLOCK_NS_PER_S, FAREWELL_DOWN);
+        check_farewell(1, START_NS + 3 * CLOCK_NS_PER_S, FAREWELL_RELIEVED);
+        if (i == 0)
+            pool_plan()->on_up.kind = CONF_FAREWELL_KEEP;
+        else
+            backend_set(pool_server(0), PICK_BACKUP);
+        parting_review(pool_probe(1));
+        check_none(1);
+        pool_plan()->on_up.kind = CONF_FAREWELL_DRAIN;
+    }
+    pool_plan()->on_down.kind = CONF_FAREWELL_KEEP;
+    parting_review(pool_probe(0));
+    check_none(0);
+    pool_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         POOLED(test_on_down),
         POOLED(test_on_up),
         POOLED(test_on_up_is_taken_back),
+        POOLED(test_review),
     };
 
     return cmocka_run_group_tests(tests, stage_open_log, stage_close_log);
