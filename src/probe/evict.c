@@ -41,6 +41,8 @@ static void take_out(struct prober *prober, struct probe *probe, uint64_t n, uin
 
     evict_forget(probe);
     probe->is_evicted = true;
+    probe->owes_parting = true;
+    probe->n_failed_out = 0;
     probe->evict_ns = now_ns + rules->for_ms * CLOCK_NS_PER_MS;
     backend_set(probe->backend, PICK_DOWN);
     verdict_clear_marks(probe);
@@ -82,6 +84,21 @@ bool evict_count(struct prober *prober, struct probe *probe, uint64_t now_ns)
         return false;
     take_out(prober, probe, n, now_ns);
     return true;
+}
+
+void evict_hear(struct prober *prober, struct probe *probe, enum health_outcome outcome,
+                const char *reason, uint64_t now_ns)
+{
+    if (!probe->owes_parting || outcome == HEALTH_UNKNOWN)
+        return;
+    probe->n_failed_out = outcome == HEALTH_OK ? 0 : probe->n_failed_out + 1;
+    if (outcome != HEALTH_REFUSED && probe->n_failed_out < probe_check(probe)->fall)
+        return;
+    probe->owes_parting = false;
+    note_write(&probe->backend->health, now_ns, reason);
+    log_info("server %s/%s, evicted, is down by its checks, too: %s", probe->service->name,
+             probe->backend->name, reason);
+    parting_down(prober, probe, now_ns);
 }
 
 /* --- back ------------------------------------------------------------------------------------- */

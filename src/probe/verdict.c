@@ -119,6 +119,7 @@ static void set_up(struct probe *probe, uint64_t now_ns)
     slow_start_begin(probe, now_ns);
     backend_note_back(probe->backend, now_ns);
     parting_back(probe);
+    probe->owes_parting = false;
     backend_clear(probe->backend, PICK_DOWN);
     probe->unmark_ns = now_ns + TRUST_FRESH_NS;
 }
@@ -394,6 +395,7 @@ void verdict_take(struct prober *prober, struct probe *probe, enum health_outcom
         weigh_marks(probe, outcome, now_ns);
         follow(prober, probe, report, &change);
     }
+    evict_hear(prober, probe, outcome, change.reason, now_ns);
     verdict_note_judged(prober, probe);
     if ((backend_standing(probe->backend) & SEEN_BY_CLIENTS) != standing)
         waiting_wake_all(probe->service);

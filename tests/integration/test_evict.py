@@ -154,3 +154,18 @@ def test_not_longer_than_the_word(start_lb4, desk, pair):
         farewells.CHECK))
     desk.do("reload")
     servers.wait_until(lambda: desk.server("web/s1")["state"] == "up", what="its return")
+
+
+def test_on_down_holds_when_probes_fail_too(start_lb4, desk, pair):
+    """Clients met it first, and it is down in truth."""
+    lb4 = start(start_lb4, desk, pair, farewells.CHECK, "evict after 1 failures in 10s for 1h",
+                "on-down reset")
+    with servers.connect(farewells.LISTEN) as first, servers.connect(farewells.LISTEN) as second:
+        for sock in (first, second):
+            servers.ask(sock)
+        pair[0].is_bad = True
+        fail_until_out(lb4, desk)
+        pair[0].listener.close()
+        told = lb4.wait_line(r"s1: it is down \(on-down\): 1 connections were reset")
+        print(told)
+        assert "connection refused" in desk.server("web/s1")["why"]

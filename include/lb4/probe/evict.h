@@ -21,6 +21,11 @@ bool evict_count(struct prober *prober, struct probe *probe, uint64_t now_ns);
 /* evict_ns has come. */
 void evict_release(struct prober *prober, struct probe *probe, uint64_t now_ns);
 
+/* What a probe of one that was evicted has said: `fall` failures in a row, or one refusal, and it
+ * is down in truth, with all that follows for its connections (on-down). */
+void evict_hear(struct prober *prober, struct probe *probe, enum health_outcome outcome,
+                const char *reason, uint64_t now_ns);
+
 /* It is in the operator's hands, or nothing that was known of it counts. */
 void evict_forget(struct probe *probe);
 

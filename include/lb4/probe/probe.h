@@ -40,12 +40,14 @@ struct probe {
     uint32_t away;       /* PICK_DRAIN, PICK_MAINT: the wishes that it is to come back from */
     struct tally troubles; /* of clients, lately */
     uint32_t n_troubles;   /* of backend_troubles(), taken into account */
+    uint32_t n_failed_out; /* probes that have failed in a row of one that owes_parting */
     uint32_t n_unknown;    /* outcomes in a row that said nothing */
     bool is_prompted;      /* a client's failed connect was noticed, no probe has answered since */
     bool is_spared;        /* a probe has answered, but it stays a suspect until unmark_ns */
     bool is_new;           /* it comes from maintenance: the next outcome decides alone */
     bool is_evicted;       /* clients' trouble has taken it out: down until evict_ns */
     bool is_released;      /* that is over: the next outcome decides alone */
+    bool owes_parting;     /* down by clients' trouble alone; if probes say so too, on-down holds */
     bool is_last_told;     /* it is the last usable one, hence not evicted: the log knows */
     bool is_open;          /* the attempt is counted in prober->n_open */
     bool is_unjudged;      /* its first probe is not over: counted in prober->n_unjudged */

@@ -113,6 +113,46 @@ static void test_a_probe_that_fails(void **state)
     pool_close();
 }
 
+static void take(struct probe *probe, enum health_outcome outcome)
+{
+    probe->attempt.reason = "not well";
+    verdict_take(&stage.prober, probe, outcome, START_NS + 1);
+}
+
+/* Clients met it before its probes did: its connections part all the same, once. */
+static void test_probes_follow(void **state)
+{
+    struct probe *probe;
+
+    (void)state;
+    open_with_rule(2, true);
+    probe = pool_probe(0);
+    pool_plan()->on_down.kind = CONF_FAREWELL_RESET;
+    trouble(0, 3, START_NS);
+    take(probe, HEALTH_FAILED);
+    take(probe, HEALTH_FAILED);
+    take(probe, HEALTH_OK);
+    take(probe, HEALTH_FAILED);
+    take(probe, HEALTH_UNKNOWN);
+    take(probe, HEALTH_FAILED);
+    assert_true(backend_farewell(pool_server(0)) == 0);
+    expect_note(0, "evicted: 3 clients could not reach it in 10s");
+    evict_release(&stage.prober, probe, START_NS + 1); /* nor does that forget them */
+    take(probe, HEALTH_FAILED);
+    assert_true(backend_farewell(pool_server(0)) != 0);
+    expect_note(0, "not well");
+    backend_set_farewell(pool_server(0), 0);
+    for (int i = 0; i < 3; i++)
+        take(probe, HEALTH_FAILED);
+    assert_true(backend_farewell(pool_server(0)) == 0);
+    take(probe, HEALTH_OK);
+    take(probe, HEALTH_OK);
+    trouble(0, 3, START_NS + 2);
+    take(probe, HEALTH_REFUSED);
+    assert_true(backend_farewell(pool_server(0)) != 0);
+    pool_close();
+}
+
 static void test_a_client_tries_it(void **state)
 {
     struct probe *probe;
@@ -158,7 +198,7 @@ int main(void)
         POOLED(test_out_by_so_many_within), POOLED(test_what_does_not_count),
         POOLED(test_not_the_last_one),      POOLED(test_a_probe_brings_it_back),
         POOLED(test_a_probe_that_fails),    POOLED(test_a_client_tries_it),
-        POOLED(test_told_once_in_a_hold),
+        POOLED(test_probes_follow),         POOLED(test_told_once_in_a_hold),
     };
 
     return cmocka_run_group_tests(tests, stage_open_log, stage_close_log);
