@@ -103,6 +103,20 @@ void evict_hear(struct prober *prober, struct probe *probe, enum health_outcome 
 
 /* --- back ------------------------------------------------------------------------------------- */
 
+void evict_relieve(struct prober *prober, const struct service *service, uint64_t now_ns)
+{
+    if (service_plan(service)->evict.n_failures == 0 || bulletin_count_up(service) > 0)
+        return;
+    for (size_t i = 0; i < prober->n_probes; i++) {
+        struct probe *probe = &prober->probes[i];
+
+        if (!probe->backend || probe->service != service || !probe->is_evicted)
+            continue;
+        probe->evict_ns = now_ns;
+        prober_arm(prober, probe);
+    }
+}
+
 /* Nothing is probed: it is a suspect, whom one client may try at once. */
 static void offer(struct prober *prober, struct probe *probe, uint64_t now_ns)
 {

@@ -4,6 +4,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/probe/chronicle.h"
+#include "lb4/probe/evict.h"
 #include "lb4/probe/parting.h"
 #include "lb4/probe/slow_start.h"
 #include "lb4/probe/trust.h"
@@ -224,6 +225,8 @@ void roster_change(struct prober *prober, const struct prober_change *change)
         if (probe->attempt.check != probe_check(probe))
             check_anew(prober, probe);
         review(prober, probe);
+        if (probe->is_evicted)
+            evict_relieve(prober, probe->service, clock_now_ns());
     }
     for (size_t i = 0; i < change->n_added; i++)
         begin_added(prober, add(prober, change->added_to[i], change->added[i]));
@@ -242,8 +245,10 @@ static void obey_away(struct prober *prober, struct probe *probe, uint32_t stand
 {
     uint32_t away = standing & (PICK_DRAIN | PICK_MAINT);
 
-    if (away && !probe->away)
+    if (away && !probe->away) {
         parting_away(probe);
+        evict_relieve(prober, probe->service, prober->loop.now_ns);
+    }
     if (!away && probe->away && !(standing & PICK_UNUSABLE) && !probe->is_spared) {
         if (probe->away & PICK_MAINT)
             slow_start_begin(probe, prober->loop.now_ns);

@@ -139,6 +139,7 @@ static void set_down(struct prober *prober, struct probe *probe, uint64_t now_ns
     verdict_clear_marks(probe);
     slow_start_end(probe);
     parting_down(prober, probe, now_ns);
+    evict_relieve(prober, probe->service, now_ns);
 }
 
 static void log_first_round(const struct prober *prober)

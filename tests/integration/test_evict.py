@@ -169,3 +169,15 @@ def test_on_down_holds_when_probes_fail_too(start_lb4, desk, pair):
         told = lb4.wait_line(r"s1: it is down \(on-down\): 1 connections were reset")
         print(told)
         assert "connection refused" in desk.server("web/s1")["why"]
+
+
+@pytest.mark.parametrize("check", ["check none", farewells.CHECK], ids=["unprobed", "probed"])
+def test_back_when_it_is_the_last(start_lb4, desk, pair, check):
+    """An operator takes the other one out."""
+    lb4 = start(start_lb4, desk, pair, check, "evict after 3 failures in 10s for 1h")
+    pair[0].is_bad = True
+    fail_until_out(lb4, desk)
+    pair[0].is_bad = False
+    desk.do("maint", "web/s2")
+    servers.wait_until(ask, what="a client that is served")
+    servers.wait_until(lambda: desk.server("web/s1")["state"] == "up", what="its return")

@@ -1,6 +1,7 @@
 /* `evict`: a server that clients fail to reach, or that resets them without an answer, again and
  * again within a time, is down for a while, whatever its probes say. Not the last usable one of its
- * service. Afterwards one probe decides; where nothing is probed, one client tries it (trust.h).
+ * service, and no longer than that there is another one. Afterwards one probe decides; where
+ * nothing is probed, one client tries it (trust.h).
  *
  *              N failures in T               evict_ns               probe answered
  *    usable ---------------------> evicted ------------> released ------------------> usable
@@ -25,6 +26,9 @@ void evict_release(struct prober *prober, struct probe *probe, uint64_t now_ns);
  * is down in truth, with all that follows for its connections (on-down). */
 void evict_hear(struct prober *prober, struct probe *probe, enum health_outcome outcome,
                 const char *reason, uint64_t now_ns);
+
+/* Others of the service have gone: those who are evicted are released if nobody is usable now. */
+void evict_relieve(struct prober *prober, const struct service *service, uint64_t now_ns);
 
 /* It is in the operator's hands, or nothing that was known of it counts. */
 void evict_forget(struct probe *probe);

@@ -113,6 +113,27 @@ static void test_a_probe_that_fails(void **state)
     pool_close();
 }
 
+/* The others fall, too: better one that some could not reach than nobody. */
+static void test_back_as_the_last_one(void **state)
+{
+    struct probe *probe;
+
+    (void)state;
+    open_with_rule(3, true);
+    probe = pool_probe(0);
+    trouble(0, 3, START_NS);
+    for (int i = 0; i < 3; i++)
+        verdict_take(&stage.prober, pool_probe(1), HEALTH_FAILED, START_NS + 1);
+    assert_true(probe->evict_ns == START_NS + 5 * CLOCK_NS_PER_S);
+    for (int i = 0; i < 3; i++)
+        verdict_take(&stage.prober, pool_probe(2), HEALTH_FAILED, START_NS + 2);
+    assert_true(probe->evict_ns == START_NS + 2);
+    evict_release(&stage.prober, probe, START_NS + 2);
+    verdict_take(&stage.prober, probe, HEALTH_OK, START_NS + 3);
+    assert_false(pool_has(0, PICK_DOWN));
+    pool_close();
+}
+
 static void take(struct probe *probe, enum health_outcome outcome)
 {
     probe->attempt.reason = "not well";
@@ -198,7 +219,8 @@ int main(void)
         POOLED(test_out_by_so_many_within), POOLED(test_what_does_not_count),
         POOLED(test_not_the_last_one),      POOLED(test_a_probe_brings_it_back),
         POOLED(test_a_probe_that_fails),    POOLED(test_a_client_tries_it),
-        POOLED(test_probes_follow),         POOLED(test_told_once_in_a_hold),
+        POOLED(test_back_as_the_last_one),  POOLED(test_probes_follow),
+        POOLED(test_told_once_in_a_hold),
     };
 
     return cmocka_run_group_tests(tests, stage_open_log, stage_close_log);
