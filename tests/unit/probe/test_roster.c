@@ -283,12 +283,12 @@ static void test_other_check(void **state)
     stage_until_count(&stage_checks(backend)->ok, 1);
     other = stage_check();
     other.port = addr_port(&probed);
+    other.fall = 1;
     give_check(service, &other);
     stage_until_count(&stage_checks(backend)->ok, 2);
     close(sockets_accept(second));
     assert_false(stage_has(backend, PICK_FRESH)); /* it was up all the time */
     close(second);
-    other.fall = 1;
     stage_suspect(backend);
     stage_until(backend, PICK_DOWN, true);
     stage_stop();
