@@ -313,7 +313,7 @@ static long compare_servers(const struct conf_service *before, const struct conf
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-enum { NAME_TEXT_MAX = CONF_HOST_MAX + 64 };
+enum { OPTIONS_MAX = 80, NAME_TEXT_MAX = CONF_HOST_MAX + 16 + OPTIONS_MAX };
 
 /* The written servers that are names. */
 static int names_init(struct servers *names, const struct conf_service *service)
@@ -331,27 +331,48 @@ static int names_init(struct servers *names, const struct conf_service *service)
     return 0;
 }
 
+static void format_options(const struct conf_server *server, char text[static OPTIONS_MAX])
+{
+    char priority[24] = "";
+    char maxconn[24] = "";
+
+    if (server->priority > 1)
+        snprintf(priority, sizeof(priority), " priority %u", server->priority);
+    if (server->maxconn > 0)
+        snprintf(maxconn, sizeof(maxconn), " maxconn %u", server->maxconn);
+    snprintf(text, OPTIONS_MAX, " weight %u%s%s%s", server->weight, priority, maxconn,
+             server->is_backup ? " backup" : "");
+}
+
 /* What is said beside a name shows in the servers that it became, if it has become any. */
 static const char *format_name(const struct conf_server *server, bool has_servers,
                                char text[static NAME_TEXT_MAX])
 {
     char port[16] = "";
-    char options[32] = "";
+    char options[OPTIONS_MAX] = "";
 
     if (addr_port(&server->addr) != 0)
         snprintf(port, sizeof(port), ":%u", addr_port(&server->addr));
     if (!has_servers)
-        snprintf(options, sizeof(options), " weight %u%s", server->weight,
-                 server->is_backup ? " backup" : "");
+        format_options(server, options);
     snprintf(text, NAME_TEXT_MAX, "%s%s%s%s", server->is_srv ? "srv:" : "", server->host, port,
              options);
     return text;
 }
 
+/* Has this written name become servers? */
+static bool has_servers_of(const struct conf_service *service, const struct conf_server *written)
+{
+    for (size_t i = 0; service->written && i < service->n_servers; i++)
+        if (service->servers[i].of == (uint32_t)(written - service->written) + 1)
+            return true;
+    return false;
+}
+
 static long compare_name(const struct conf_service *before, const struct conf_server *old,
                          const struct conf_server *new, FILE *stream)
 {
-    bool has_servers = before->written && before->n_servers > 0;
+    bool has_servers = has_servers_of(before, old);
     char old_text[NAME_TEXT_MAX];
     char new_text[NAME_TEXT_MAX];
 

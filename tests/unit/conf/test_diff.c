@@ -100,6 +100,10 @@ static void test_lines(void **state)
          "~ name a/d d.example:5 weight 1 -> e.example:5 weight 1\n"},
         {SERVICE("server d d.example:5"), SERVICE("server d d.example:5 weight 2"),
          "~ name a/d d.example:5 weight 1 -> d.example:5 weight 2\n~ weight a/d 1 -> 2\n"},
+        {SERVICE("server d d.example:5"),
+         SERVICE("queue 1000 timeout 5s\nserver d d.example:5 priority 2 maxconn 7"),
+         "+ queue 1000 timeout 5s of a\n~ name a/d d.example:5 weight 1 -> d.example:5 weight 1 "
+         "priority 2 maxconn 7\n~ priority a/d 1 -> 2\n~ maxconn a/d none -> 7\n"},
         {SERVICE(""), SERVICE("resolve 1m"), "~ resolve of a 30s -> 1m\n"},
         /* Listeners. */
         {SERVICE(""), SERVICE("listen tcp 127.0.0.1:1081-1083"),
@@ -165,12 +169,48 @@ static void test_one_service(void **state)
     fclose(nowhere);
 }
 
+/* Of a service that was looked up, a name without an address beside others that have theirs. */
+static void test_name_without_address(void **state)
+{
+    static const char *const options[] = {"weight 2", "priority 2", "maxconn 7", "backup"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        FILE *nowhere = fopen("/dev/null", "we");
+        struct conf confs[2];
+        char text[256];
+
+        snprintf(text, sizeof(text),
+                 SERVICE("queue 9 timeout 5s\nserver s3 10.0.0.3:80 maxconn 5\n"
+                         "server d d.example:5 %s"),
+                 options[i]);
+        conf_text_accept(SERVICE("queue 9 timeout 5s\nserver s3 10.0.0.3:80 maxconn 5\n"
+                                 "server d d.example:5"),
+                         &confs[0]);
+        conf_text_accept(text, &confs[1]);
+        for (size_t k = 0; k < 2; k++) {
+            struct conf_service *service = &confs[k].services[0];
+
+            service->written = service->servers;
+            service->n_written = service->n_servers;
+            service->servers = calloc(3, sizeof(*service->servers));
+            service->n_servers = 3;
+            memcpy(service->servers, service->written, 3 * sizeof(*service->servers));
+        }
+        assert_int_equal(conf_diff(&confs[0], &confs[1], nowhere), 1);
+        conf_free(&confs[0]);
+        conf_free(&confs[1]);
+        fclose(nowhere);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_many_servers),
         cmocka_unit_test(test_one_service),
+        cmocka_unit_test(test_name_without_address),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
