@@ -132,6 +132,8 @@ static void add_missing(struct table *table, const struct conf_service *service,
     table_flag(table, written->is_backup);
     for (int i = 0; i < 6; i++)
         table_number(table, 0);
+    table_number(table, written->maxconn);
+    table_number(table, written->priority);
     if (table_json_field(table, "health"))
         reply_json_string(table->reply, "unresolved");
 }

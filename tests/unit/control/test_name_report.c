@@ -28,10 +28,10 @@ static int prepare(void **state)
     struct conf_service *service;
 
     rig_prepare(state);
-    conf_text_accept(
-        "service db {\nlisten tcp :1\nserver x x.example\nserver y y.example weight 3\n"
-        "server z srv:_z.example backup\n}\n",
-        &named);
+    conf_text_accept("service db {\nlisten tcp :1\nserver x x.example\nserver y y.example weight 3 "
+                     "maxconn 7 priority 2\n"
+                     "server z srv:_z.example backup\n}\n",
+                     &named);
     service = &named.services[0];
     service->written = service->servers;
     service->n_written = 3;
@@ -73,7 +73,7 @@ static void test_rows(void **state)
     rig_ask("show servers db/y");
     assert_int_equal(rig.result, COMMAND_DONE);
     assert_non_null(strstr(rig.text, "db\ty\ty.example\tunresolved\t0\tname not resolved: Name or "
-                                     "service not known\t3\tno\t0\t0\t0\t0\t0\t0\n"));
+                                     "service not known\t3\tno\t0\t0\t0\t0\t0\t0\t7\t2\n"));
     assert_null(strstr(rig.text, "srv:"));
     rig_ask("show servers");
     assert_non_null(strstr(rig.text, "db\tz\tsrv:_z.example\tunresolved"));
