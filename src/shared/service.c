@@ -106,9 +106,9 @@ void service_retire(struct service *service)
     for (size_t i = 0; i < service->n_places; i++) {
         struct backend *backend = &service->backends[i];
 
-        if (backend->state != BACKEND_SERVING)
+        if (backend->state != BACKEND_SERVING && backend->state != BACKEND_GONE)
             continue;
-        backend_set(backend, PICK_GONE);
+        backend_set(backend, PICK_GONE); /* of one that had left, and was kept, too */
         backend->state = BACKEND_GONE;
     }
     service->is_gone = true;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/conf/written.h"
 #include "lb4/shared/backend_write.h"
 #include "lb4/shared/place.h"
 
@@ -184,6 +185,7 @@ int service_prepare(struct service_table *table, struct service *service,
         model.check = ret->check = next_check(service, from);
         model.n_backends = count_old_places(service);
         ret->waits_for_probe = model.check && model.check->is_probed;
+        ret->keeps_kept = conf_has_names(from);
         ret->plan = model.check ? plan_new(&model, ret->seats, ret->n_seats) : NULL;
         error = ret->plan ? 0 : -ENOMEM;
     }
@@ -264,17 +266,29 @@ bool service_release(struct service *service)
 }
 
 /* Who has no seat is gone. Nobody who was gone before has one. */
+static void leave(struct service_change *change)
+{
+    struct service *service = change->service;
+
+    for (size_t i = 0; i < change->n_seats; i++)
+        change->seats[i].backend->state = BACKEND_ADDED;
+    for (size_t i = 0; i < service->n_places; i++) {
+        if (service->backends[i].state != BACKEND_SERVING)
+            continue;
+        service->backends[i].state = BACKEND_GONE;
+        if (!change->keeps_leaving)
+            backend_set(&service->backends[i], PICK_GONE);
+    }
+    for (size_t i = 0; i < change->n_seats; i++)
+        change->seats[i].backend->state = BACKEND_SERVING;
+}
+
 static void retire_left_out(struct service_change *change)
 {
     struct service *service = change->service;
 
-    for (size_t i = 0; i < service->n_places; i++)
-        if (service->backends[i].state == BACKEND_SERVING)
-            service->backends[i].state = BACKEND_GONE;
-    for (size_t i = 0; i < change->n_seats; i++)
-        if (change->seats[i].backend->state == BACKEND_GONE)
-            change->seats[i].backend->state = BACKEND_SERVING;
-    if (change->keeps_leaving && service_release(service))
+    leave(change);
+    if ((change->keeps_leaving || change->keeps_kept) && service_release(service))
         return;
     for (size_t i = 0; i < service->n_places; i++)
         if (service->backends[i].state == BACKEND_GONE)
@@ -289,8 +303,9 @@ static uint32_t seat_standing(const struct service_seat *seat)
 /* Whoever serves now, and may go on, can take the clients until the others have been probed. */
 static bool has_usable(const struct service_change *change)
 {
-    if (change->keeps_leaving &&
-        (has_able(change->service, is_serving) || has_able(change->service, is_kept)))
+    if (change->keeps_leaving && has_able(change->service, is_serving))
+        return true;
+    if ((change->keeps_leaving || change->keeps_kept) && has_able(change->service, is_kept))
         return true;
     for (size_t i = 0; i < change->n_seats; i++) {
         const struct backend *backend = change->seats[i].backend;

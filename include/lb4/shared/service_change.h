@@ -22,8 +22,10 @@ struct service_change {
     struct service_seat *seats;  /* the servers of the new plan */
     size_t n_seats;
     uint32_t max_udp_sessions;
-    bool keeps_leaving;   /* set before the commit: those that leave serve on while none of the
-                             others can, service_release() */
+    bool keeps_leaving; /* set before the commit: those that leave serve on while none of the
+                           others can, service_release() */
+    bool keeps_kept;    /* those that have left before, and serve on, still do, while its names may
+                           bring others */
     bool waits_for_probe; /* servers that are added get their first client after a probe */
     bool is_commited;
 };

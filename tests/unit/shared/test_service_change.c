@@ -461,6 +461,46 @@ static void test_services_come_and_go(void **state)
     }
 }
 
+/* A reload for something else does not take out who was kept, while names may bring others. What it
+ * leaves out itself goes. */
+static void test_kept_through_a_reload(void **state)
+{
+    struct conf_server written = {.host = (char[]){"a.example"}};
+    struct conf_service from = conf_of(2, 1, CONF_CHECK_TCP);
+    struct backend *left;
+
+    (void)state;
+    open_with(2, CONF_CHECK_TCP);
+    run_keeping(&from);
+    left = find("s0", BACKEND_GONE);
+    from = conf_of(3, 1, CONF_CHECK_TCP);
+    from.written = &written;
+    from.n_written = 1;
+    run(&from);
+    assert_int_equal(backend_standing(left), 1);
+    assert_true(backend_standing(find("s2", BACKEND_GONE)) & PICK_GONE);
+    assert_true(backend_standing(find("s3", BACKEND_SERVING)) & PICK_NEW);
+    from.written = NULL;
+    from.n_written = 0;
+    run(&from);
+    assert_true(backend_standing(left) & PICK_GONE);
+}
+
+/* Who was kept goes with the service. */
+static void test_kept_until_the_service_goes(void **state)
+{
+    struct conf_service from = conf_of(2, 1, CONF_CHECK_TCP);
+    struct backend *left;
+
+    (void)state;
+    open_with(2, CONF_CHECK_TCP);
+    run_keeping(&from);
+    left = find("s0", BACKEND_GONE);
+    assert_false(backend_standing(left) & PICK_GONE);
+    service_retire(service);
+    assert_true(backend_standing(left) & PICK_GONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,6 +518,8 @@ int main(void)
         cmocka_unit_test_teardown(test_freed_places_are_taken_again, teardown),
         cmocka_unit_test_teardown(test_counters_go_to_one_that_has_left, teardown),
         cmocka_unit_test_teardown(test_services_come_and_go, teardown),
+        cmocka_unit_test_teardown(test_kept_until_the_service_goes, teardown),
+        cmocka_unit_test_teardown(test_kept_through_a_reload, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
