@@ -24,17 +24,28 @@ static bool is_missing_loopback(const struct addr *addr)
     return addr_is_loopback(addr) && !sock_is_local(addr);
 }
 
-static size_t greatest(const struct resolver_name *name)
+/* The lower priority first, then the lower address. */
+static bool is_before(const struct found *found, const struct resolver_name *name, size_t at)
 {
-    size_t found = 0;
-
-    for (size_t i = 1; i < name->n_addrs; i++)
-        if (addr_compare(&name->addrs[found], &name->addrs[i]) < 0)
-            found = i;
-    return found;
+    if (found->rank.priority != name->ranks[at].priority)
+        return found->rank.priority < name->ranks[at].priority;
+    return addr_compare(&found->addr, &name->addrs[at]) < 0;
 }
 
-/* Of too many the lowest stay, since servers turn the order of their answers round. */
+static size_t last_of(const struct resolver_name *name)
+{
+    size_t last = 0;
+
+    for (size_t i = 1; i < name->n_addrs; i++) {
+        const struct found found = {name->addrs[last], name->ranks[last]};
+
+        if (is_before(&found, name, i))
+            last = i;
+    }
+    return last;
+}
+
+/* Of too many the first stay, since servers turn the order of their answers round. */
 static void keep(struct resolver_name *name, const struct found *found)
 {
     size_t at = name->n_addrs;
@@ -43,8 +54,8 @@ static void keep(struct resolver_name *name, const struct found *found)
         name->n_addrs++;
     } else {
         name->is_cut = true;
-        at = greatest(name);
-        if (addr_compare(&found->addr, &name->addrs[at]) >= 0)
+        at = last_of(name);
+        if (!is_before(found, name, at))
             return;
     }
     name->addrs[at] = found->addr;
@@ -179,7 +190,7 @@ static int add_targets(struct resolver_name *name, const struct srv_record *reco
     for (int i = 0; i < n; i++) {
         int failed = add_host(name, records[i].target, &records[i]);
 
-        if (failed == EAI_AGAIN)
+        if (failed && !error_is_of_family(failed))
             return failed;
         if (failed)
             error = failed;
@@ -227,5 +238,12 @@ void lookup_run(struct resolver_name *name)
 
 const char *lookup_error_text(int error)
 {
-    return error == EAI_INPROGRESS ? "no answer in time" : gai_strerror(error);
+    switch (error) {
+    case EAI_INPROGRESS:
+        return "no answer in time";
+    case LOOKUP_NO_THREAD:
+        return "too many look-ups are under way, or no thread can be had";
+    default:
+        return gai_strerror(error);
+    }
 }

@@ -10,7 +10,11 @@
 
 #include "lb4/base/addr.h"
 
-enum { RESOLVER_ADDRS_MAX = 16 }; /* of one name; of more the lowest; chosen */
+/* Of one name; of more those of the lowest priority, among them the lowest; chosen. */
+enum { RESOLVER_ADDRS_MAX = 16 };
+
+/* Beside EAI_...: it could not begin. */
+enum { LOOKUP_NO_THREAD = -1000 };
 
 /* What an SRV record says beside the port. */
 struct resolver_rank {
@@ -30,7 +34,7 @@ struct resolver_name {
 };
 
 /* Fill in all but the host. Of SRV records all targets count, or, if one of them could not be asked
- * for (EAI_AGAIN), none: half of an answer would take servers out. */
+ * for (all but EAI_NONAME and the like), none: half of an answer would take servers out. */
 void lookup_run(struct resolver_name *name);
 
 /* "Name or service not known"; never NULL. */

@@ -35,6 +35,24 @@ int __wrap_res_nquery(res_state state, const char *name, int class, int type, un
     return (int)answer.n;
 }
 
+static int host_trouble; /* of odd.example: EAI_... */
+
+/* 10.0.1.1 and so on. */
+static struct addrinfo *many(uint32_t n)
+{
+    static struct sockaddr_in addrs[16];
+    static struct addrinfo infos[16];
+
+    for (uint32_t i = 0; i < n; i++) {
+        addrs[i] =
+            (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a000101 + i)};
+        infos[i] = (struct addrinfo){.ai_family = AF_INET,
+                                     .ai_addr = (struct sockaddr *)&addrs[i],
+                                     .ai_next = i + 1 < n ? &infos[i + 1] : NULL};
+    }
+    return infos;
+}
+
 int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                        struct addrinfo **ret);
 int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
@@ -46,8 +64,12 @@ int __wrap_getaddrinfo(const char *host, const char *service, const struct addri
 
     (void)service;
     (void)hints;
-    if (strcmp(host, "again.example") == 0)
-        return EAI_AGAIN;
+    if (strcmp(host, "odd.example") == 0)
+        return host_trouble;
+    if (strcmp(host, "many.example") == 0) {
+        *ret = many(10);
+        return 0;
+    }
     for (uint32_t i = 0; i < 2; i++) {
         if (strcmp(host, hosts[i]) != 0)
             continue;
@@ -120,16 +142,42 @@ static void test_srv(void **state)
 /* Half of an answer is none. */
 static void test_target_that_cannot_be_asked_for(void **state)
 {
-    struct resolver_name name;
+    static const int troubles[] = {EAI_AGAIN, EAI_FAIL, EAI_MEMORY, EAI_SYSTEM};
 
     (void)state;
     host_error = 0;
     answer_begin(&answer, NAME, 2);
     answer_srv(&answer, NAME, NUMBERS(1, 6, 7), "a.example");
-    answer_srv(&answer, NAME, NUMBERS(1, 6, 7), "again.example");
+    answer_srv(&answer, NAME, NUMBERS(1, 6, 7), "odd.example");
+    for (size_t i = 0; i < sizeof(troubles) / sizeof(troubles[0]); i++) {
+        struct resolver_name name;
+
+        host_trouble = troubles[i];
+        name = run(NAME, true);
+        assert_int_equal(name.error, troubles[i]);
+        assert_int_equal(name.n_addrs, 0);
+    }
+}
+
+/* Of too many addresses those of the lowest priority stay, whatever their numbers. */
+static void test_priority_before_address(void **state)
+{
+    struct resolver_name name;
+    size_t n_first = 0;
+
+    (void)state;
+    host_error = 0;
+    answer_begin(&answer, NAME, 3);
+    answer_srv(&answer, NAME, NUMBERS(1, 6, 7), "many.example");
+    answer_srv(&answer, NAME, NUMBERS(2, 6, 6), "many.example");
+    answer_srv(&answer, NAME, NUMBERS(2, 6, 9), "a.example");
     name = run(NAME, true);
-    assert_int_equal(name.error, EAI_AGAIN);
-    assert_int_equal(name.n_addrs, 0);
+    assert_int_equal(name.n_addrs, 16);
+    assert_true(name.is_cut);
+    check_addr(&name, 0, "10.0.0.1:9");
+    for (size_t i = 0; i < name.n_addrs; i++)
+        n_first += name.ranks[i].priority == 1;
+    assert_int_equal(n_first, 10);
 }
 
 static void test_srv_errors(void **state)
@@ -163,7 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_host),       cmocka_unit_test(test_srv),
         cmocka_unit_test(test_srv_errors), cmocka_unit_test(test_target_that_cannot_be_asked_for),
-        cmocka_unit_test(test_error_text),
+        cmocka_unit_test(test_error_text), cmocka_unit_test(test_priority_before_address),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
