@@ -93,9 +93,9 @@ static void tell_failing(struct name_set *set, uint64_t now_ns)
     char name[NAME_TEXT_MAX];
     const char *cause = lookup_error_text(set->error);
 
-    if (set->is_told_failing)
+    if (set->told_failing_ns)
         return;
-    set->is_told_failing = true;
+    set->told_failing_ns = set->failing_ns;
     name_set_format(set, name);
     if (set->good.n_addrs == 0)
         log_warn("name %s not resolved: %s; it has no server until it is", name, cause);
@@ -104,14 +104,16 @@ static void tell_failing(struct name_set *set, uint64_t now_ns)
                  (unsigned long long)((now_ns - set->good_ns) / CLOCK_NS_PER_S));
 }
 
-static void tell_found(struct name_set *set, uint64_t failing_ns, uint64_t now_ns)
+/* By a look-up of ours, or by that of a reload. */
+static void tell_found(struct name_set *set, uint64_t now_ns)
 {
     char name[NAME_TEXT_MAX];
 
-    if (set->is_told_failing)
-        log_info("name %s: found after %llu s", name_set_format(set, name),
-                 (unsigned long long)((now_ns - failing_ns) / CLOCK_NS_PER_S));
-    set->is_told_failing = false;
+    if (!set->told_failing_ns || set->failing_ns)
+        return;
+    log_info("name %s: found after %llu s", name_set_format(set, name),
+             (unsigned long long)((now_ns - set->told_failing_ns) / CLOCK_NS_PER_S));
+    set->told_failing_ns = 0;
 }
 
 static void tell_problems(const struct name_sets *sets)
@@ -177,11 +179,14 @@ static void refresh(struct naming *naming, uint64_t now_ns)
     struct name_sets *sets = &naming->reload->names;
 
     if (naming->seen == reload->conf && naming->seen_before == reload->before &&
-        naming->seen_ns == reload->changed_ns)
+        naming->seen_ns == reload->changed_ns && naming->seen_end_ns == reload->result.ended_ns)
         return;
     naming->seen = reload->conf;
     naming->seen_before = reload->before;
     naming->seen_ns = reload->changed_ns;
+    /* What a run that has changed nothing has said of the sets is not about the present one. */
+    naming->is_dirty |= naming->seen_end_ns != reload->result.ended_ns && sets->n > 0;
+    naming->seen_end_ns = reload->result.ended_ns;
     for (size_t i = 0; i < sets->n; i++) {
         sets->sets[i]->is_used = false;
         sets->sets[i]->resolve_ms = CONF_RESOLVE_OFF;
@@ -199,7 +204,6 @@ static void refresh(struct naming *naming, uint64_t now_ns)
 static void take_answer(struct naming *naming, const struct resolver_name *answer, uint64_t now_ns)
 {
     struct name_set *set = name_sets_find(&naming->reload->names, answer->host, answer->is_srv);
-    uint64_t failing_ns = set ? set->failing_ns : 0;
 
     if (!set)
         return;
@@ -207,8 +211,6 @@ static void take_answer(struct naming *naming, const struct resolver_name *answe
     name_set_take(set, answer, now_ns);
     if (set->error)
         tell_failing(set, now_ns);
-    else
-        tell_found(set, failing_ns, now_ns);
     set->due_ns = next_ns(naming, set, now_ns);
 }
 
@@ -222,24 +224,39 @@ static void take_answers(struct naming *naming, uint64_t now_ns)
     }
 }
 
-/* It goes on, and its answer counts whenever it comes. */
-static void note_late(struct name_set *set, uint64_t now_ns)
+static void note_failed(struct name_set *set, int error, uint64_t now_ns)
 {
-    const struct resolver_name nothing = {.error = EAI_INPROGRESS};
+    const struct resolver_name nothing = {.error = error};
 
-    set->is_late = true;
     name_set_take(set, &nothing, now_ns);
     tell_failing(set, now_ns);
 }
 
+static bool is_overdue(const struct name_set *set, uint64_t now_ns)
+{
+    return now_ns >= set->started_ns + LATE_S * CLOCK_NS_PER_S;
+}
+
+/* It goes on, and its answer counts whenever it comes. */
+static void note_late(struct name_set *set, uint64_t now_ns)
+{
+    set->is_late = true;
+    note_failed(set, EAI_INPROGRESS, now_ns);
+}
+
 static void start(struct naming *naming, struct name_set *set, uint64_t now_ns)
 {
-    if (lookups_start(naming->lookups, set->host, set->is_srv)) {
-        set->is_under_way = true;
+    bool has_begun = lookups_start(naming->lookups, set->host, set->is_srv);
+
+    if (has_begun || !set->is_put_off)
         set->started_ns = now_ns;
-    } else {
-        set->due_ns = now_ns + AGAIN_MS * CLOCK_NS_PER_MS;
-    }
+    set->is_under_way = has_begun;
+    set->is_put_off = !has_begun;
+    if (has_begun)
+        return;
+    set->due_ns = now_ns + AGAIN_MS * CLOCK_NS_PER_MS;
+    if (is_overdue(set, now_ns) && !set->failing_ns)
+        note_failed(set, LOOKUP_NO_THREAD, now_ns);
 }
 
 static void step_sets(struct naming *naming, uint64_t now_ns, bool may_begin)
@@ -251,8 +268,8 @@ static void step_sets(struct naming *naming, uint64_t now_ns, bool may_begin)
 
         naming->is_dirty |= set->is_other;
         set->is_other = false;
-        if (set->is_under_way && !set->is_late &&
-            now_ns >= set->started_ns + LATE_S * CLOCK_NS_PER_S)
+        tell_found(set, now_ns);
+        if (set->is_under_way && !set->is_late && is_overdue(set, now_ns))
             note_late(set, now_ns);
         else if (!set->is_under_way && set->is_used && may_begin && now_ns >= set->due_ns)
             start(naming, set, now_ns);

@@ -31,10 +31,11 @@ struct name_set {
     uint64_t started_ns;
     uint32_t n_in_a_row; /* that failed */
     bool is_under_way;
-    bool is_late; /* the one under way has been told to fail */
-    bool is_hurt; /* a server of this name is down */
+    bool is_late;    /* the one under way has been told to fail */
+    bool is_put_off; /* it is due, since started_ns, and could not begin */
+    bool is_hurt;    /* a server of this name is down */
     bool was_hurt;
-    bool is_told_failing;
+    uint64_t told_failing_ns; /* failing_ns when the log heard of it; 0 = it has not */
     char told[NAME_PROBLEM_MAX];
 };
 

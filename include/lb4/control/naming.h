@@ -20,9 +20,10 @@ struct naming {
     struct lookups *lookups;
     const struct conf *seen; /* the configuration whose names are in the sets */
     const struct conf *seen_before;
-    uint64_t seen_ns; /* reload->changed_ns then */
-    bool is_dirty;    /* sets may say something else than the configuration has */
-    bool keeps;       /* servers that leave may have been kept */
+    uint64_t seen_ns;     /* reload->changed_ns then */
+    uint64_t seen_end_ns; /* of its last run, which may have left names that nobody uses */
+    bool is_dirty;        /* sets may say something else than the configuration has */
+    bool keeps;           /* servers that leave may have been kept */
     bool is_told_kept;
     uint64_t kept_ns; /* since when */
     uint64_t try_ns;  /* not before, after a change that failed */

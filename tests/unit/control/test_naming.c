@@ -160,8 +160,52 @@ static void test_no_thread(void **state)
     open_with("check none\nresolve 1s");
     asked.refuses = true;
     until_started(5 * second);
+    assert_int_equal(set_of_db()->n_failed, 0);
+    until_started(30 * second);
+    assert_int_equal(set_of_db()->error, LOOKUP_NO_THREAD);
+    assert_int_equal(set_of_db()->n_failed, 1);
     asked.refuses = false;
     assert_in_range(until_started(5 * second), 0, 2000);
+    until_started(5 * second);
+    assert_int_equal(set_of_db()->n_failed, 1);
+    until_started(6 * second);
+    assert_int_equal(set_of_db()->error, EAI_INPROGRESS);
+    answer(named_answer("127.0.0.2", NULL));
+    assert_string_equal(name_set_state(set_of_db()), "ok");
+    close_all();
+}
+
+/* A reload finds the name first: since when it failed is known all the same. */
+static void test_found_by_another(void **state)
+{
+    (void)state;
+    open_with("check none\nresolve 1s");
+    until_started(2 * second);
+    answer_error(EAI_NONAME);
+    assert_true(set_of_db()->told_failing_ns == now_ns);
+    step_at(now_ns + 1);
+    assert_true(set_of_db()->told_failing_ns > 0);
+    named_put("127.0.0.2", NULL);
+    step_at(now_ns + 1);
+    assert_int_equal(set_of_db()->told_failing_ns, 0);
+    close_all();
+}
+
+/* Names of a run that came to nothing are forgotten, and so is what it has said of ours. */
+static void test_left_over(void **state)
+{
+    struct resolver_name found = named_answer("127.0.0.9", NULL);
+    struct name_set *set;
+
+    (void)state;
+    open_with("check none\nresolve 1s");
+    name_set_take(name_sets_add(&named.reload.names, "other.example", false), &found, now_ns);
+    set = name_sets_find(&named.reload.names, "db.example", false);
+    snprintf(set->problem, sizeof(set->problem), "of another file");
+    named.reload.result.ended_ns = now_ns;
+    step_at(now_ns + 1);
+    assert_int_equal(named.reload.names.n, 1);
+    assert_string_equal(set->problem, "");
     close_all();
 }
 
@@ -236,7 +280,8 @@ int main(void)
         cmocka_unit_test(test_late),           cmocka_unit_test(test_failures),
         cmocka_unit_test(test_no_thread),      cmocka_unit_test(test_another_address),
         cmocka_unit_test(test_in_turn),        cmocka_unit_test(test_way_out),
-        cmocka_unit_test(test_hurt),
+        cmocka_unit_test(test_hurt),           cmocka_unit_test(test_found_by_another),
+        cmocka_unit_test(test_left_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
