@@ -112,6 +112,7 @@ void service_retire(struct service *service)
         backend->state = BACKEND_GONE;
     }
     service->is_gone = true;
+    atomic_store_explicit(&service->is_deserted, true, memory_order_release);
     waiting_wake_all(service);
 }
 

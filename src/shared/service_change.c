@@ -343,6 +343,7 @@ void service_commit(struct service_change *change)
     if (!old || service->is_gone)
         admit_added(change);
     service->is_gone = false;
+    atomic_store_explicit(&service->is_deserted, false, memory_order_release);
     for (size_t i = 0; i < change->n_seats; i++) {
         struct service_seat *seat = &change->seats[i];
 

@@ -141,12 +141,7 @@ bool waiting_is_lost(const struct service *service)
 
 bool waiting_is_deserted(const struct service *service)
 {
-    const struct service_plan *plan = service_plan(service);
-
-    for (size_t i = 0; i < plan->n_backends; i++)
-        if (!(service_standing(service, i) & PICK_GONE))
-            return false;
-    return true;
+    return atomic_load_explicit(&service->is_deserted, memory_order_acquire);
 }
 
 /* --- what is told ----------------------------------------------------------------------------- */

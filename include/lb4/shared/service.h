@@ -41,7 +41,8 @@ struct service {
     uint32_t index;           /* in stats_block.services and in the workers' notes */
     struct udp_room udp_room; /* for its sessions, over all workers */
     char name[CONF_NAME_MAX + 1];
-    struct waiting waiting; /* clients that do */
+    struct waiting waiting;   /* clients that do */
+    _Atomic bool is_deserted; /* is_gone, for workers; release, acquire */
 
     /* Control's own. */
     size_t n_places;   /* that were ever taken */

@@ -101,7 +101,7 @@ void waiting_wake_all(struct service *service);
 
 /* Is there no server that is usable and above suspicion? */
 bool waiting_is_lost(const struct service *service);
-/* Has the service left the configuration, with all its servers? */
+/* Has the service left the configuration? One that has no servers may get some, by its names. */
 bool waiting_is_deserted(const struct service *service);
 
 /* A hold begins with the first client that waits for a server, and is over when one is usable and

@@ -108,6 +108,9 @@ static void test_lost_and_deserted(void **state)
     assert_true(waiting_is_lost(service));
     assert_false(waiting_is_deserted(service));
     backend_clear(&service->backends[1], PICK_SUSPECT);
+    backend_set(&service->backends[0], PICK_GONE);
+    backend_set(&service->backends[1], PICK_GONE); /* names that are not found, or not any more */
+    assert_false(waiting_is_deserted(service));
     service_retire(service);
     assert_true(waiting_is_deserted(service) && waiting_is_lost(service));
     close_service();
