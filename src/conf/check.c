@@ -256,6 +256,11 @@ bool conf_has_limits(const struct conf_service *service)
     return false;
 }
 
+bool conf_is_checked_by_socket(const struct conf_service *service)
+{
+    return conf_is_checked(service) && service->check.kind != CONF_CHECK_EXEC;
+}
+
 /* Who waits must be able to: a datagram cannot, and nobody sees an unprobed server come back. */
 static void check_waiting(const struct conf_service *service, struct conf_report *report)
 {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "lb4/base/log.h"
+#include "lb4/conf/check.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/reload.h"
 
@@ -162,7 +163,7 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
                                      .is_checked = conf_is_checked(conf),
                                      .n_servers = conf->n_servers};
     ret->has_udp = ret->has_udp || taken->transports & CONF_UDP;
-    ret->n_probed += taken->is_checked ? conf->n_servers : 0;
+    ret->n_probed += conf_is_checked_by_socket(conf) ? conf->n_servers : 0;
     take_ports(conf, ret);
     if (!service)
         return;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lb4/base/log.h"
+#include "lb4/conf/check.h"
 #include "lb4/control/admin.h"
 #include "lb4/control/http.h"
 
@@ -57,7 +58,7 @@ static uint64_t count_probed(const struct conf *conf)
     uint64_t n = 0;
 
     for (size_t i = 0; i < conf->n_services; i++)
-        if (conf_is_checked(&conf->services[i]) && conf->services[i].check.kind != CONF_CHECK_EXEC)
+        if (conf_is_checked_by_socket(&conf->services[i]))
             n += conf->services[i].n_servers;
     return n;
 }

@@ -20,6 +20,9 @@ int conf_check(struct conf *conf, struct conf_report *report);
 /* Does a server of it have a limit of its own? */
 bool conf_has_limits(const struct conf_service *service);
 
+/* Are its servers probed, each probe by a socket of the prober's? Programs have none. */
+bool conf_is_checked_by_socket(const struct conf_service *service);
+
 /* The addresses where a server would be one of our own listeners, for servers that come later: of
  * a configuration that has been proved, and outlives it. NULL: no memory. */
 struct conf_own *conf_own_new(const struct conf *conf);

@@ -33,7 +33,7 @@ struct limits_wish {
     uint32_t n_workers;    /* 1.. */
     uint64_t n_listeners;  /* listening sockets of all workers together, of TCP and UDP */
     uint64_t udp_sessions; /* the most that the services may have; 0 = none listens on UDP */
-    uint64_t n_probed;     /* servers that are probed */
+    uint64_t n_probed;     /* servers that are probed, each by a socket */
     uint64_t n_admin;      /* descriptors of the admin socket and the HTTP listener with their
                               clients; 0 = none */
     uint32_t maxconn;      /* 0 = auto */

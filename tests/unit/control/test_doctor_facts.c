@@ -60,6 +60,10 @@ static void test_states(void **state)
     assert_true(facts.services[0].is_checked);
     assert_false(facts.services[1].is_checked);
     assert_int_equal(facts.n_probed, 2);
+    rig.conf.services[0].check.kind = CONF_CHECK_EXEC;
+    again();
+    assert_true(facts.services[0].is_checked);
+    assert_int_equal(facts.n_probed, 0); /* the budget of sockets knows nothing of programs */
     backend_set(rig_server(0, 0), PICK_DOWN);
     backend_set(rig_server(0, 1), PICK_DRAIN | PICK_DOWN);
     stats_add(&rig.stats.services[0].udp.dropped[UDP_DROP_KERNEL], 3);
