@@ -161,6 +161,7 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
     *taken = (struct doctor_service){.name = conf->name,
                                      .transports = conf_transports(conf),
                                      .is_checked = conf_is_checked(conf),
+                                     .all_down = conf->all_down,
                                      .n_servers = conf->n_servers};
     ret->has_udp = ret->has_udp || taken->transports & CONF_UDP;
     ret->n_probed += conf_is_checked_by_socket(conf) ? conf->n_servers : 0;

@@ -11,6 +11,21 @@ static bool has_nobody(const struct doctor_service *service)
     return service->n_servers > 0 && service->n_usable == 0;
 }
 
+static bool refuses(const struct doctor_service *service)
+{
+    return has_nobody(service) && service->all_down == CONF_ALL_DOWN_REFUSE;
+}
+
+static bool tries_any(const struct doctor_service *service)
+{
+    return has_nobody(service) && service->all_down == CONF_ALL_DOWN_ANY;
+}
+
+static bool holds(const struct doctor_service *service)
+{
+    return has_nobody(service) && service->all_down == CONF_ALL_DOWN_HOLD;
+}
+
 static bool has_lost(const struct doctor_service *service)
 {
     return service->n_lost > 0 && service->n_usable > 0;
@@ -50,18 +65,42 @@ static size_t list_those(const struct doctor_facts *facts, doctor_predicate *pre
     return n;
 }
 
+/* One finding for each thing that clients meet (`all-down`). Returns how many services there are.
+ */
+static size_t find_out(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    static const struct {
+        doctor_predicate *predicate;
+        const char *limits;
+    } cases[] = {
+        {refuses, "clients are reset, datagrams dropped"},
+        {holds, "clients wait until one is back (all-down hold), datagrams are dropped"},
+        {tries_any, "clients are sent to those that are down, as a last resort (all-down any)"},
+    };
+    char names[NAMES_MAX];
+    size_t n_out = 0;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t n = list_those(facts, cases[i].predicate, names);
+        struct doctor_finding *finding;
+
+        n_out += n;
+        if (n == 0)
+            continue;
+        finding = doctor_add(findings, DOCTOR_BAD, "servers", "no server is up: %s", names);
+        finding->is_told = true; /* by the prober */
+        doctor_limits(finding, "%s", cases[i].limits);
+        doctor_lift(finding, "lb4ctl show servers tells why");
+    }
+    return n_out;
+}
+
 static void find_servers(const struct doctor_facts *facts, struct doctor_findings *findings)
 {
     char names[NAMES_MAX];
     struct doctor_finding *finding;
-    size_t n_out = list_those(facts, has_nobody, names);
+    size_t n_out = find_out(facts, findings);
 
-    if (n_out > 0) {
-        finding = doctor_add(findings, DOCTOR_BAD, "servers", "no server is up: %s", names);
-        finding->is_told = true; /* by the prober */
-        doctor_limits(finding, "clients are reset, datagrams dropped");
-        doctor_lift(finding, "lb4ctl show servers tells why");
-    }
     if (list_those(facts, has_lost, names) > 0) {
         finding = doctor_add(findings, DOCTOR_WARN, "servers", "servers are not up: %s", names);
         finding->is_told = true;

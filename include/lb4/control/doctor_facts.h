@@ -37,6 +37,7 @@ struct doctor_service {
     const char *name;
     unsigned transports; /* enum conf_transport bits */
     bool is_checked;
+    enum conf_all_down all_down;
     size_t n_servers;
     size_t n_usable;
     size_t n_lost;      /* not usable, and no operator wished it */
@@ -48,7 +49,7 @@ struct doctor_facts {
     struct doctor_kernel kernel;
     struct limits_budget budget;
     size_t n_workers;
-    size_t n_probed;    /* servers that are probed */
+    size_t n_probed;    /* servers that are probed, each by a socket */
     size_t n_addresses; /* distinct ones of servers of services that listen on TCP */
     bool is_near;       /* all of those are on loopback */
     bool has_udp;

@@ -36,6 +36,26 @@ static void test_troubles(void **state)
     expect("single", DOCTOR_NOTE, "single server: dns", "takes over", "backup");
 }
 
+static void test_what_clients_meet_when_all_are_down(void **state)
+{
+    (void)state;
+    services[0].n_usable = 0;
+    services[0].n_lost = 2;
+    services[0].all_down = CONF_ALL_DOWN_HOLD;
+    find();
+    expect("servers", DOCTOR_BAD, "no server is up: db", "clients wait", "lb4ctl show servers");
+    services[0].all_down = CONF_ALL_DOWN_ANY;
+    find();
+    expect("servers", DOCTOR_BAD, "no server is up: db", "last resort", "lb4ctl show servers");
+    services[1] = services[0];
+    services[1].name = "web";
+    services[1].all_down = CONF_ALL_DOWN_REFUSE;
+    facts.n_services = 2;
+    find();
+    expect("servers", DOCTOR_BAD, "no server is up: web", "reset", "lb4ctl show servers");
+    assert_string_equal(findings.list[1].found, "no server is up: db");
+}
+
 static void test_a_long_list_is_cut(void **state)
 {
     enum { MANY = 100 };
@@ -60,6 +80,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_FACTS(test_healthy),
         ON_FACTS(test_troubles),
+        ON_FACTS(test_what_clients_meet_when_all_are_down),
         ON_FACTS(test_a_long_list_is_cut),
     };
 
