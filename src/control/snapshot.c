@@ -132,6 +132,19 @@ static void add_farewell(const struct backend *backend, struct snapshot_server *
                  farewell_why(word) == FAREWELL_DOWN ? "on-down" : "on-up");
 }
 
+/* Of new connections, after it came back. */
+static void add_ramp(uint32_t standing, struct snapshot_server *ret)
+{
+    uint32_t part = pick_part(standing);
+    size_t n = strlen(ret->why);
+
+    if (part == PICK_PART_LEVEL)
+        snprintf(ret->why + n, sizeof(ret->why) - n, "; slow-start: it catches up");
+    else if (part > 0)
+        snprintf(ret->why + n, sizeof(ret->why) - n, "; slow-start: %u %% of its share",
+                 100 * part / PICK_PART_WHOLE);
+}
+
 static const char *format_server_addr(const struct addr *addr, char text[static ADDR_TEXT_MAX])
 {
     addr_format(addr, text);
@@ -158,6 +171,7 @@ void snapshot_take_server(const struct snapshot_from *from, const struct service
     ret->active = backend_active(backend);
     ret->maxconn = backend_limit(backend);
     take_notes(backend, standing, ret);
+    add_ramp(standing, ret);
     add_farewell(backend, ret);
     report_sum_server(&sources, backend, &ret->stats);
 }

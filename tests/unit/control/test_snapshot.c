@@ -50,6 +50,18 @@ static void test_whose_word_counts(void **state)
     assert_in_range(server.since_s, 10, 11);
 }
 
+static void test_slow_start_is_told(void **state)
+{
+    (void)state;
+    note_write(&rig_server(0, 0)->health, clock_now_ns(), "answers");
+    backend_set_part(rig_server(0, 0), 8);
+    assert_string_equal(take(0).why, "answers; slow-start: 25 % of its share");
+    backend_set_part(rig_server(0, 0), PICK_PART_LEVEL);
+    assert_string_equal(take(0).why, "answers; slow-start: it catches up");
+    backend_set_part(rig_server(0, 0), 0);
+    assert_string_equal(take(0).why, "answers");
+}
+
 static void test_usable_ones(void **state)
 {
     (void)state;
@@ -126,9 +138,10 @@ static void test_start_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RIGGED(test_start_time),     RIGGED(test_state_words), RIGGED(test_whose_word_counts),
-        RIGGED(test_usable_ones),    RIGGED(test_finding),     RIGGED(test_process),
-        RIGGED(test_many_listeners),
+        RIGGED(test_start_time),        RIGGED(test_state_words),
+        RIGGED(test_whose_word_counts), RIGGED(test_slow_start_is_told),
+        RIGGED(test_usable_ones),       RIGGED(test_finding),
+        RIGGED(test_process),           RIGGED(test_many_listeners),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
