@@ -11,16 +11,13 @@
 
 /* --- columns ---------------------------------------------------------------------------------- */
 
-enum { SERVICE, UP, SERVICE_ACTIVE, SERVICE_NEW, SERVICE_IN, SERVICE_OUT, UDP };
+enum { SERVICE, UP, SERVICE_ACTIVE, WAITING, SERVICE_NEW, SERVICE_IN, SERVICE_OUT, UDP };
 
 static const struct top_column service_columns[] = {
-    [SERVICE] = {"SERVICE", TOP_TEXT, 10, 100},
-    [UP] = {"UP", TOP_PART_OF, 5, 90},
-    [SERVICE_ACTIVE] = {"ACTIVE", TOP_COUNT, 6, 80},
-    [SERVICE_NEW] = {"NEW/S", TOP_RATE, 5, 70},
-    [SERVICE_IN] = {"IN/S", TOP_BYTES, 5, 61},
-    [SERVICE_OUT] = {"OUT/S", TOP_BYTES, 5, 60},
-    [UDP] = {"UDP", TOP_COUNT, 5, 50},
+    [SERVICE] = {"SERVICE", TOP_TEXT, 10, 100},      [UP] = {"UP", TOP_PART_OF, 5, 90},
+    [SERVICE_ACTIVE] = {"ACTIVE", TOP_COUNT, 6, 80}, [WAITING] = {"WAIT", TOP_COUNT, 4, 75},
+    [SERVICE_NEW] = {"NEW/S", TOP_RATE, 5, 70},      [SERVICE_IN] = {"IN/S", TOP_BYTES, 5, 61},
+    [SERVICE_OUT] = {"OUT/S", TOP_BYTES, 5, 60},     [UDP] = {"UDP", TOP_COUNT, 5, 50},
 };
 
 enum { SERVER, STATE, SINCE, SERVER_ACTIVE, SERVER_NEW, WEIGHT, FAILS, WHY };
@@ -117,14 +114,15 @@ static void fill_service(struct top_row *row, const struct sheet *rows, size_t a
     row->cells[UP] = (struct top_cell){.text = row->usable,
                                        .value = n_servers > n_up ? (double)(n_servers - n_up) : 0};
     row->cells[SERVICE_ACTIVE] = number_cell(rows, at, "active");
+    row->cells[WAITING] = number_cell(rows, at, "waiting");
     row->cells[UDP] = number_cell(rows, at, "udp_active");
 }
 
 /* The worst has the highest value. */
 static double badness(const char *state)
 {
-    static const char *const states[] = {"up",    "new",     "removed", "drain",
-                                         "maint", "suspect", "down"};
+    static const char *const states[] = {"up",    "new",     "removed",    "drain",
+                                         "maint", "suspect", "unresolved", "down"};
 
     for (size_t i = 0; i < LENGTH(states); i++)
         if (strcmp(states[i], state) == 0)

@@ -18,6 +18,7 @@ static const char *const help_lines[] = {
     "Sorted by no column, connections stand with the busiest first, services and",
     "servers as in the configuration. Rates are per second, 1.2k = 1,200.",
     "UP        servers that take clients now, of all",
+    "WAIT      clients that wait for a server, or for a place on one",
     "UDP       sessions            FAILS   connects to the server that failed",
     "C-, S-    the client's and the server's leg of a connection:",
     "RTT, RX   round-trip time, and segments sent again since it began",

@@ -82,6 +82,20 @@ static void test_order(void **state)
     top_table_fini(&table);
 }
 
+/* A server without an address is not as well as a new one. */
+static void test_unresolved_is_bad(void **state)
+{
+    struct top_table table = table_of(TOP_SERVERS,
+                                      "service\tserver\tstate\n"
+                                      "db\ta\tnew\ndb\tb\tunresolved\ndb\tc\tsuspect\n"
+                                      "db\td\tdown\ndb\te\tup\n",
+                                      "");
+
+    (void)state;
+    check_order(&table, "STATE", false, "dbcae");
+    top_table_fini(&table);
+}
+
 static void test_of_one_service(void **state)
 {
     struct top_table table = table_of(TOP_SERVERS, SERVERS, "db");
@@ -93,23 +107,26 @@ static void test_of_one_service(void **state)
 }
 
 static const char SERVICES[] =
-    "service\tservers_up\tservers\tactive\ttotal\tbytes_in\tbytes_out\tudp_active\tudp_total\n"
-    "web\t2\t3\t5\t100\t1000\t9000\t0\t0\n"
-    "dns\t0\t0\t0\t0\t50\t60\t7\t20\n";
+    "service\tservers_up\tservers\tactive\ttotal\tbytes_in\tbytes_out\tudp_active\tudp_total\t"
+    "waiting\n"
+    "web\t2\t3\t5\t100\t1000\t9000\t0\t0\t3\n"
+    "dns\t0\t0\t0\t0\t50\t60\t7\t20\t0\n";
 
 static void test_rates(void **state)
 {
     struct top_table before = table_of(TOP_SERVICES, SERVICES, "");
     struct top_table after = table_of(
         TOP_SERVICES,
-        "service\tservers_up\tservers\tactive\ttotal\tbytes_in\tbytes_out\tudp_active\tudp_total\n"
-        "dns\t1\t1\t0\t0\t40\t70\t7\t21\n"
-        "web\t2\t3\t5\t130\t3000\t9000\t0\t0\n"
-        "new\t1\t1\t0\t5\t5\t5\t0\t0\n",
+        "service\tservers_up\tservers\tactive\ttotal\tbytes_in\tbytes_out\tudp_active\tudp_total\t"
+        "waiting\n"
+        "dns\t1\t1\t0\t0\t40\t70\t7\t21\t0\n"
+        "web\t2\t3\t5\t130\t3000\t9000\t0\t0\t0\n"
+        "new\t1\t1\t0\t5\t5\t5\t0\t0\t0\n",
         "");
 
     (void)state;
     assert_string_equal(cell(&before, 0, "UP"), "2/3");
+    assert_string_equal(cell(&before, 0, "WAIT"), "3");
     assert_string_equal(cell(&before, 1, "UDP"), "7");
     after.read_ns = 9000000000;
     top_table_rate(&after, &before); /* that was never read */
@@ -167,9 +184,10 @@ static void test_odd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_servers),        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_of_one_service), cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_connections),    cmocka_unit_test(test_odd),
+        cmocka_unit_test(test_servers),           cmocka_unit_test(test_order),
+        cmocka_unit_test(test_of_one_service),    cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_connections),       cmocka_unit_test(test_odd),
+        cmocka_unit_test(test_unresolved_is_bad),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
