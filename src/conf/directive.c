@@ -22,7 +22,7 @@ static const struct directive directives[] = {
      "[fast 1ms..INTERVAL] [port 1..65535] [jitter 0..50] [address IP] [source IP]; in the place "
      "of "
      "tcp: http /PATH [status 100..599] [host NAME], send TEXT expect TEXT, redis [role "
-     "master|replica], postgres [user NAME], mysql [user NAME], dns NAME"},
+     "master|replica], postgres [user NAME], mysql [user NAME], dns NAME, exec /PROGRAM"},
     {"tries", NULL, SECTION_SERVICE, 1, 1, false, false, directive_tries, "tries 1..100"},
     {"timeout", "connect", SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false,
      directive_timeout, "timeout connect 1ms..365d"},

@@ -103,12 +103,47 @@ static bool read_addresses(struct reader *reader, const struct lex_line *line,
     return false;
 }
 
+static bool is_option(const char *word)
+{
+    for (size_t i = 0; options[i].word; i++)
+        if (strcmp(options[i].word, word) == 0)
+            return true;
+    return false;
+}
+
+/* Words that only one kind has stand before the options. */
+static bool judge_words(struct reader *reader, const struct lex_line *line, size_t first,
+                        enum conf_check_kind kind)
+{
+    static const char *const own[] = {
+        [CONF_CHECK_HTTP] = "status 200-399, host NAME",
+        [CONF_CHECK_REDIS] = "role master|replica",
+        [CONF_CHECK_POSTGRES] = "user NAME",
+        [CONF_CHECK_MYSQL] = "user NAME",
+    };
+    const char *words = (size_t)kind < sizeof(own) / sizeof(own[0]) ? own[kind] : NULL;
+    char quote[CONF_QUOTE_MAX];
+
+    for (size_t i = first; words && i < line->n_words; i += 2) {
+        if (is_option(line->words[i].text))
+            continue;
+        reader_error(reader, line, i,
+                     "check %s: unknown word %s, accepted here: %s; and behind that interval, "
+                     "timeout, fall, rise, fast, port, jitter, address, source",
+                     line->words[1].text,
+                     conf_quote(line->words[i].text, line->words[i].n_bytes, quote), words);
+        return false;
+    }
+    return true;
+}
+
 static bool read_options(struct reader *reader, const struct lex_line *line, size_t first,
                          struct conf_check *ret)
 {
     uint64_t values[VALUE_OPTIONS_MAX] = {[OPTION_JITTER] = UINT64_MAX};
 
-    if (!value_options(reader, line, first, options, values))
+    if (!judge_words(reader, line, first, ret->kind) ||
+        !value_options(reader, line, first, options, values))
         return false;
     ret->interval_ms = values[OPTION_INTERVAL];
     ret->timeout_ms = values[OPTION_TIMEOUT];

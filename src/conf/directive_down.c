@@ -1,4 +1,6 @@
 /* What becomes of clients and connections when servers go down and come back. */
+#include <string.h>
+
 #include "lb4/conf/directive.h"
 #include "lb4/conf/value.h"
 
@@ -92,11 +94,15 @@ void directive_evict(struct reader *reader, const struct lex_line *line)
     uint64_t within_ms;
 
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        const char *const choices[] = {words[i], NULL};
-        size_t choice;
+        const struct lex_word *word = &line->words[places[i]];
+        char quote[CONF_QUOTE_MAX];
 
-        if (!value_choice(reader, line, places[i], choices, &choice))
-            return;
+        if (strcmp(word->text, words[i]) == 0)
+            continue;
+        reader_error(reader, line, places[i],
+                     "evict: %s stands where '%s' is wanted: evict after 5 failures in 10s",
+                     conf_quote(word->text, word->n_bytes, quote), words[i]);
+        return;
     }
     if (value_number(reader, line, 2, range, &n_failures) &&
         value_duration(reader, line, 5, &within_ms) &&

@@ -46,7 +46,7 @@ static bool judge_options(struct reader *reader, const struct lex_line *line)
             continue;
         reader_error(reader, line, i,
                      "server: weight: SRV records have weights of their own; accepted behind "
-                     "srv:NAME: backup");
+                     "srv:NAME: backup, priority, maxconn");
         return false;
     }
     return true;

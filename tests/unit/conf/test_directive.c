@@ -254,7 +254,12 @@ static void test_checks(void **state)
         {"check http / status", "4:15", "status 200-399"},
         {"check http / status 99", "4:22", "100..599"},
         {"check http / status 399-200", "4:22", "100..599"},
-        {"check http / interval 1s status 200", "4:27", "unknown word 'status'"},
+        {"check http / interval 1s status 200", "4:27",
+         "unknown word 'status', accepted here: status 200-399, host NAME; and behind that "
+         "interval"},
+        {"check redis master", "4:14", "accepted here: role master|replica"},
+        {"check postgres role primary", "4:17", "accepted here: user NAME"},
+        {"check mysql user a password b", "4:21", "unknown word 'password', accepted here: user"},
         {"check send x", "4:13", "check send TEXT expect TEXT"},
         {"check http \"/a b\"", "4:13", "1..480 bytes, visible ASCII without blanks"},
         {"check http \"/a\\x00b\"", "4:13", "must begin with '/'"},
@@ -687,11 +692,11 @@ static void test_later(void **state)
         {"on-up x", "4:8", "one of: keep, reset, drain"},
         {"on-up reset 1s", "4:14", "takes no argument"},
         {"evict after 5", "4:2", "evict after 1..10000 failures in 1ms..365d [for 1ms..365d]"},
-        {"evict if 5 failures in 10s", "4:8", "one of: after"},
+        {"evict if 5 failures in 10s", "4:8", "'if' stands where 'after'"},
         {"evict after 0 failures in 10s", "4:14", "outside 1..10000"},
         {"evict after 10001 failures in 10s", "4:14", "outside 1..10000"},
-        {"evict after 5 times in 10s", "4:16", "one of: failures"},
-        {"evict after 5 failures within 10s", "4:25", "one of: in"},
+        {"evict after 5 times in 10s", "4:16", "evict: 'times' stands where 'failures'"},
+        {"evict after 5 failures within 10s", "4:25", "'within' stands where 'in'"},
         {"evict after 5 failures in 10", "4:28", "the unit is needed"},
         {"evict after 5 failures in 10s for", "4:32", "a value is missing: 1ms..365d"},
         {"evict after 5 failures in 10s for 0s", "4:36", "outside 1ms..365d"},
@@ -733,7 +738,8 @@ static void test_names(void **state)
         {"server y srv:_pg._tcp.x:5", "4:11", "without a port"},
         {"server y srv:10.0.0.1", "4:11", "accepted: srv:_pg._tcp.db.example"},
         {"server y srv:a..b", "4:11", "not the name of SRV records"},
-        {"server y srv:_a.x backup weight 2", "4:27", "accepted behind srv:NAME: backup"},
+        {"server y srv:_a.x backup weight 2", "4:27",
+         "accepted behind srv:NAME: backup, priority, maxconn"},
     };
     struct conf conf;
 
