@@ -167,6 +167,7 @@ def lb4_config(pool, dns, *words):
 service dns {{
     listen udp {LISTEN_UDP}
     server ns1 {dns.address}
+    server ns2 localhost:{dns.address.rpartition(':')[2]} backup
 }}
 """
 
@@ -281,7 +282,7 @@ def test_a_real_prometheus_answers_every_panel(start_lb4):
         assert values["Servers down"][0][1] == 0
         assert values["Services without a server"][0][1] == 0
         assert values["UDP sessions"][0][1] == 3
-        assert len(values["State of servers"]) == 4
+        assert len(values["State of servers"]) == 5
         assert all(value == 2 for _, value in values["State of servers"])
         # Lb4Absent may stand until the first scrape is looked at; of servers there is nothing.
         servers.wait_until(lambda: not prometheus.alerts(), LIMIT_S, what="no alert")
