@@ -132,7 +132,7 @@ def test_shows_what_goes_on(lb4, desk, echoes):
             texts.append(screen.text())
             first = rows(texts[-1], "CLIENT")[0]
             (service,) = rows(texts[-1], "SERVICE")
-            return (first[0] == busy.name(0) and rate < number(service[4]) < rate * 3 and
+            return (first[0] == busy.name(0) and rate < number(service[5]) < rate * 3 and
                     all(rate / 2 < number(cell) < rate * 2 for cell in first[4:6]))
         servers.wait_until(is_right, limit_s=30, what="the rate of the busiest")
         text = texts[-1]
@@ -373,7 +373,7 @@ def test_piped(lb4, desk, echoes):
         assert ESCAPE not in text and text.isascii()
         assert text.count("CLIENT") == 1
         (service,) = rows(text, "SERVICE")
-        assert service[:3] == ["web", "2/2", "3"] and number(service[4]) > 0
+        assert service[:3] == ["web", "2/2", "3"] and number(service[5]) > 0
         assert [row[0] for row in rows(text, "CLIENT")] == [busy.name(i) for i in range(3)]
         text = desk.do("top", "-n", "3", "--interval", "200ms", "--sort", "client")
         assert text.count("CLIENT") == 3
