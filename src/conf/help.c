@@ -15,7 +15,7 @@ static const char text[] =
     "                         :FIRST-LAST for a range of ports; TCP, or as udp/:PORT\n"
     "                         UDP, as both/:PORT both; repeats\n"
     "  -s, --server SERVER    a server of the rule, [NAME=]HOST[:PORT]; repeats.\n"
-    "                         A host name is resolved at start\n"
+    "                         A host name is looked up again while lb4 runs\n"
     "  -b, --balance POLICY   leastconn (default), roundrobin, source or random\n"
     "  -o, --option LINE      any directive of the file; before the first -l for all,\n"
     "                         behind it for that rule; repeats\n"
