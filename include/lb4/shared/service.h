@@ -111,8 +111,7 @@ struct backend *service_add_backend(struct service_table *table, struct service 
 void service_retire(struct service *service);
 
 /* Its last connection has ended, and a grace has passed since, also for the prober. Its counters
- * are zero again; what they said, `left`, goes to the one that bears its name now, or to another
- * that bore it and has not ended, if there is one. */
+ * are zero again; what they said, `left`, is added to who bears its name, or bore it and lives. */
 void service_free_backend(struct service_table *table, struct service *service,
                           struct backend *backend, const struct stats_server_sum *left);
 /* The same for a service; its servers go with it. */
