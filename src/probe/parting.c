@@ -50,10 +50,11 @@ static bool is_well(uint32_t standing)
     return !(standing & (PICK_UNUSABLE | PICK_SUSPECT));
 }
 
-static bool is_lower(const struct backend *backend, uint32_t tier)
+/* What is in a place that is PICK_GONE is not to be looked at: control may be putting a server
+ * there.
+ */
+static bool is_lower(uint32_t standing, uint32_t tier)
 {
-    uint32_t standing = backend_standing(backend);
-
     return !(standing & PICK_GONE) && pick_tier(standing) > tier;
 }
 
@@ -68,8 +69,8 @@ void parting_up(struct prober *prober, const struct probe *probe, uint64_t now_n
     for (size_t i = 0; i < plan->n_backends; i++) {
         struct backend *backend = &probe->service->backends[i];
 
-        if (!is_lower(backend, pick_tier(standing)) || backend_active(backend) == 0 ||
-            backend_farewell(backend))
+        if (!is_lower(service_standing(probe->service, i), pick_tier(standing)) ||
+            backend_active(backend) == 0 || backend_farewell(backend))
             continue;
         backend_set_farewell(backend,
                              farewell_word(leave_ns(&plan->on_up, now_ns), FAREWELL_RELIEVED));
@@ -96,8 +97,10 @@ void parting_away(const struct probe *probe)
 
     for (size_t i = 0; i < service_plan(service)->n_backends; i++) {
         struct backend *backend = &service->backends[i];
+        uint32_t standing = service_standing(service, i);
 
-        if (backend_farewell(backend) && !has_better(service, pick_tier(backend_standing(backend))))
+        if (!(standing & PICK_GONE) && backend_farewell(backend) &&
+            !has_better(service, pick_tier(standing)))
             take_back(backend, FAREWELL_RELIEVED);
     }
 }
