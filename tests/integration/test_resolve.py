@@ -1,6 +1,7 @@
 """Names of servers while lb4 serves: other addresses are put in force, and whatever becomes of DNS,
 traffic goes on. DNS is a server of our own on loopback (dns_server.py), in an /etc of our own."""
 import contextlib
+import os
 import signal
 import time
 
@@ -352,6 +353,131 @@ def test_addresses_that_no_server_may_have(start_lb4, etc, desk, dns, pool, lie,
     lb4.wait_line(f"name {NAME}: {NAME} {text_of_it}", SETTLE_S)
     servers.wait_until(lambda: set(states(desk)) == {("db", pool[0].address),
                                                      ("db-2", pool[1].address)}, SETTLE_S)
+
+
+# --- in company
+
+def plain(desk, port, *directives):
+    """Without a `check` line."""
+    return desk.directive + reloading.service("web", [f"tcp {LISTEN}"],
+                                              [("db", f"{NAME}:{port}")], "resolve 1s", *directives)
+
+
+def n_checks(desk):
+    return sum(row["checks_ok"] + row["checks_failed"] for row in
+               desk.json("show", "servers", "web"))
+
+
+def test_probed_while_there_are_several(start_lb4, etc, desk, dns, pool):
+    """Without a `check` line: one address is not probed, two are, and one again is not. What an
+    operator wished stays."""
+    one, two = pool[:2]
+    dns.a[NAME] = hosts(one)
+    lb4, _ = start(start_lb4, etc, plain(desk, one.port))
+    with drill.Drill(LISTEN, 100) as clients:
+        dns.a[NAME] = hosts(one, two)
+        servers.wait_until(lambda: [row["checks_ok"] > 0 for row in
+                                    desk.json("show", "servers", "web")] == [True, True], SETTLE_S)
+        desk.do("weight", "web/db", "9")
+        desk.do("drain", "web/db-2")
+        dns.a[NAME] = hosts(one)
+        reloading.wait_gone(lb4, "server web/db-2", limit_s=SETTLE_S)
+        assert desk.server("web/db")["weight"] == 9
+        before = n_checks(desk)
+        dns.a[NAME] = hosts(two)
+        wait_change(lb4, f"~ address web/db {one.address} -> {two.address}")
+        clients.wait_served_by(two.name, time.monotonic(), SETTLE_S)
+        reloading.wait_gone(lb4, "server web/db", limit_s=SETTLE_S)
+        time.sleep(2.5)  # longer than an interval
+        assert n_checks(desk) <= before
+    assert_unharmed(clients, lb4)
+
+
+def test_one_that_is_down_and_alone(start_lb4, etc, desk, dns, pool):
+    """What probes have found out does not count where there are none: clients find out."""
+    late = servers.ServerProcess("late", "127.0.2.9", pool[0].port)
+    dns.a[NAME] = [pool[0].host, late.host]
+    lb4, _ = start(start_lb4, etc, plain(desk, pool[0].port))
+    wait_states(desk, {("db", pool[0].address): "up", ("db-2", late.address): "down"})
+    dns.a[NAME] = [late.host]
+    reloading.wait_gone(lb4, "server web/db", limit_s=SETTLE_S)
+    with late, drill.Drill(LISTEN, 50) as clients:
+        clients.wait_records(50)
+    assert_unharmed(clients, lb4)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_clients_are_held_until_the_name_is_found(start_lb4, etc, desk, dns, pool, n):
+    lb4, _ = start(start_lb4, etc, plain(desk, pool[0].port, "all-down hold 60s max 1000"),
+                   waits=False)
+    lb4.wait_line(r"\bready\b")
+    with drill.Drill(LISTEN, 20) as clients:
+        lb4.wait_line("service web: no server is usable, clients are held for up to 1m")
+        dns.a[NAME] = hosts(*pool[:n])
+        clients.wait_records(40)
+        wait_change(lb4, rf"\+ server web/db {pool[0].address}", limit_s=5 + SLACK_S)
+        clients.wait_records(len(clients.records) + 20)
+    assert_unharmed(clients, lb4)
+
+
+def test_a_reload_while_the_old_one_is_kept(start_lb4, etc, desk, dns, pool):
+    """It does not take away the only one that serves; a service that goes takes it along."""
+    one = pool[0]
+    other = reloading.service("other", ["tcp 127.0.0.1:7001"], [("o", one.address)])
+    dns.a[NAME] = hosts(one)
+    lb4, file = start(start_lb4, etc, text(desk, one.port) + other)
+    with drill.Drill(LISTEN, 50) as clients:
+        dns.a[NAME] = ["127.0.2.9"]
+        wait_states(desk, {("db", one.address): "up", ("db", f"127.0.2.9:{one.port}"): "down"})
+        file.change(text(desk, one.port, "tries 2") + other, "~ tries of web 3 -> 2")
+        clients.wait_records(len(clients.records) + 50)
+    assert_unharmed(clients, lb4)
+    file.change(desk.directive + other, "- service web")
+    reloading.wait_gone(lb4, "service web")
+    lb4.finish(checks_descriptors=False)
+
+
+def test_runs_that_change_nothing_leave_nothing(start_lb4, etc, desk, dns, pool):
+    one = pool[0]
+    dns.a[NAME] = hosts(one)
+    lb4, file = start(start_lb4, etc, text(desk, one.port))
+    for i in range(5):
+        dns.a[f"x{i}.example"] = hosts(one)
+        file.put(text(desk, one.port, server=f"x{i}.example:{one.port}"))
+        desk.do("reload", "--dry-run")
+    assert {dict(labels)["name"] for labels in
+            web.Scrape(lb4.http).samples["lb4_resolve_total"]} == {NAME}
+
+
+def test_a_reload_finds_it_first(start_lb4, etc, desk, dns, pool):
+    one = pool[0]
+    dns.a[NAME] = hosts(one)
+    config = text(desk, one.port).replace("resolve 1s", "resolve 4s")
+    lb4, file = start(start_lb4, etc, config)
+    dns.rcodes[NAME] = dns_server.NXDOMAIN
+    lb4.wait_line(f"WARN .*: name {NAME}: .*; what was found", 4 + SLACK_S)
+    dns.rcodes.clear()
+    file.change(config.replace("resolve 4s", "resolve 4s\n tries 2"))
+    line = lb4.wait_line(f"INFO .*: name {NAME}: found after", 4 + SLACK_S)
+    assert int(line.split("found after ")[1].split()[0]) < 60
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_does_not_wait_for_look_ups(start_lb4, etc, desk, dns, pool, number):
+    (etc / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:3\n")
+    names = [f"h{i}.example" for i in range(200)]
+    dns.a.update({name: hosts(pool[0]) for name in names})
+    lb4, _ = start(start_lb4, etc, desk.directive + reloading.service(
+        "web", [f"tcp {LISTEN}"], [(name, f"{name}:{pool[0].port}") for name in names],
+        "check none", "resolve 1s"))
+    dns.is_silent = True
+    tasks = f"/proc/{lb4.pid}/task"
+    servers.wait_until(lambda: len(os.listdir(tasks)) > len(names), 10 + SLACK_S)
+    lb4.signal(signal.SIGHUP)  # and a file that is being read
+    begin = time.monotonic()
+    lb4.signal(number)
+    lb4.wait_exit()
+    assert time.monotonic() - begin < SLACK_S
 
 
 # --- SRV records
