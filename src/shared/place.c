@@ -85,7 +85,9 @@ bool place_must_wait(const struct choice *choice, const struct backend *chosen)
     return has_better(choice, chosen, PICK_FULL);
 }
 
-enum { CHOICES_MAX = 16 }; /* for one client; chosen: servers are full and free again as we look */
+/* For one client, beside one for each server that UDP sessions have filled: only a TCP client marks
+ * it PICK_FULL. Chosen: servers are full and free again as we look. */
+enum { CHOICES_MAX = 16 };
 
 static enum place_result take_limited(struct service *service, const struct service_client *client,
                                       struct backend **ret)
@@ -93,7 +95,7 @@ static enum place_result take_limited(struct service *service, const struct serv
     struct choice choice = choice_begin(service, client);
 
     choice.minds_full = place_minds_full(choice.plan);
-    for (int i = 0; i < CHOICES_MAX; i++) {
+    for (size_t i = 0; i < CHOICES_MAX + choice.plan->n_backends; i++) {
         struct backend *chosen = choice_in_turn(&choice, client->addr);
 
         *ret = NULL;

@@ -33,6 +33,26 @@ static bool is_full(size_t server)
     return backend_standing(&service->backends[server]) & PICK_FULL;
 }
 
+/* UDP sessions fill servers and mark none of them: a TCP client finds the one that they have left.
+ */
+static void test_servers_that_sessions_have_filled(void **state)
+{
+    enum { N = 60 };
+    uint32_t limits[N];
+    struct backend *backend;
+
+    (void)state;
+    for (size_t i = 0; i < N; i++)
+        limits[i] = 1;
+    open_service(limits, N, CONF_BALANCE_ROUNDROBIN);
+    for (size_t i = 0; i < N - 1; i++)
+        backend_acquire(&service->backends[i]);
+    assert_int_equal(take(&none, 1, &backend), PLACE_TAKEN);
+    assert_ptr_equal(backend, &service->backends[N - 1]);
+    assert_int_equal(take(&none, 1, &backend), PLACE_FULL);
+    service_table_fini(&table);
+}
+
 static void test_full_servers_are_passed_over(void **state)
 {
     (void)state;
@@ -306,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_servers_are_passed_over),
+        cmocka_unit_test(test_servers_that_sessions_have_filled),
         cmocka_unit_test(test_nobody_is_not_full),
         cmocka_unit_test(test_second_best_do_not_take_over),
         cmocka_unit_test(test_source_waits_for_its_own),
