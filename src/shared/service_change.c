@@ -7,6 +7,7 @@
 #include "lb4/conf/written.h"
 #include "lb4/shared/backend_write.h"
 #include "lb4/shared/place.h"
+#include "lb4/shared/waiting.h"
 
 /* Its priority or PICK_BACKUP, as bits of the standing. */
 static uint32_t conf_tier(const struct conf_server *server)
@@ -258,10 +259,13 @@ static bool is_serving(const struct backend *backend)
 bool service_release(struct service *service)
 {
     bool keeps = !has_able(service, is_serving) && has_able(service, is_kept);
+    bool has_left = false;
 
     for (size_t i = 0; !keeps && i < service->n_places; i++)
-        if (service->backends[i].state == BACKEND_GONE)
-            backend_set(&service->backends[i], PICK_GONE);
+        if (is_kept(&service->backends[i]))
+            has_left = !(backend_set(&service->backends[i], PICK_GONE) & PICK_GONE) || has_left;
+    if (has_left) /* who waits for a place on one of them has others now */
+        waiting_wake_all(service);
     return keeps;
 }
 

@@ -151,6 +151,7 @@ static void test_kept(void **state)
     struct conf_service from = conf_of(2, 1, CONF_CHECK_TCP);
     struct backend *left;
     struct backend *added;
+    uint32_t era;
 
     (void)state;
     open_with(2, CONF_CHECK_TCP);
@@ -172,8 +173,12 @@ static void test_kept(void **state)
     assert_true(service_release(service));
 
     backend_clear(find("s3", BACKEND_SERVING), PICK_NEW);
+    era = waiting_era(&service->waiting);
     assert_false(service_release(service));
     assert_true(backend_standing(left) & PICK_GONE);
+    assert_int_equal(waiting_era(&service->waiting), era + 1);
+    assert_false(service_release(service));
+    assert_int_equal(waiting_era(&service->waiting), era + 1);
 }
 
 /* There is nobody to wait for, or nothing. */
