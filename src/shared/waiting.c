@@ -155,6 +155,7 @@ void waiting_tell_begin(struct service *service, uint64_t now_ns, uint64_t hold_
     uint64_t none = 0;
 
     if (atomic_load_explicit(&waiting->held_since_ns, memory_order_relaxed) != 0 ||
+        !waiting_is_lost(service) ||
         !atomic_compare_exchange_strong_explicit(&waiting->held_since_ns, &none, now_ns,
                                                  memory_order_relaxed, memory_order_relaxed))
         return;

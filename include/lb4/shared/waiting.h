@@ -104,8 +104,8 @@ bool waiting_is_lost(const struct service *service);
 /* Has the service left the configuration? One that has no servers may get some, by its names. */
 bool waiting_is_deserted(const struct service *service);
 
-/* A hold begins with the first client that waits for a server, and is over when one is usable and
- * nobody waits: each is told once. */
+/* A hold begins with the first client that waits for a server while none is usable, and is over
+ * when one is and nobody waits: each is told once. */
 void waiting_tell_begin(struct service *service, uint64_t now_ns, uint64_t hold_ns);
 void waiting_note_end(struct waiting *waiting, enum waiting_end end);
 void waiting_tell_end(struct service *service, uint64_t now_ns);

@@ -144,6 +144,9 @@ static void test_a_hold_is_told_once(void **state)
     waiting_wake_all(service);
     assert_int_equal(waiting->held_since_ns, 0);
     assert_int_equal(waiting->n_held[WAITING_GAVE_UP], 0);
+
+    waiting_tell_begin(service, 4000, 5); /* it came behind the last of those that were held */
+    assert_int_equal(waiting->held_since_ns, 0);
     close_service();
 }
 
