@@ -90,7 +90,7 @@ enum look {
 static void forget_tries(const struct tcp_relay *relay, struct conn *conn)
 {
     uint32_t era = waiting_era(&conn->service->waiting);
-    bool is_called = relay->parking.is_woken && conn->waits_for == WAITING_PLACE;
+    bool is_called = relay->parking.is_called && conn->waits_for == WAITING_PLACE;
 
     if (era == conn->waiting_era && !is_called)
         return;
@@ -178,12 +178,15 @@ void resume_look(struct tcp_relay *relay)
     if (relay->loop->now_ns < parking->look_ns)
         return;
     parking->look_ns = UINT64_MAX;
+    parking->is_called = parking->is_woken;
+    parking->is_woken = false;
     while (link != &parking->occupied) {
         struct parking_room *room = container_of(link, struct parking_room, occupied);
 
         link = link->next;
-        if (look_room(relay, room))
-            parking->look_ns = relay->loop->now_ns + BITE_NS;
+        if (!look_room(relay, room))
+            continue;
+        parking->look_ns = relay->loop->now_ns + BITE_NS;
+        parking->is_woken = parking->is_called; /* the rest of the room has not heard of it */
     }
-    parking->is_woken = parking->is_woken && parking->look_ns != UINT64_MAX;
 }

@@ -2,14 +2,17 @@
 servers have as many connections as they may (maxconn, queue)."""
 import collections
 import contextlib
+import pathlib
 import re
 import signal
+import socket
 import time
 
 import pytest
 
 import daemon
 import drill
+import namespace
 import reloading
 import servers
 import waiters
@@ -399,3 +402,44 @@ def test_a_held_crowd_and_a_limit(start, crowd):
         crowd.wait_greeted(100)
         print(f"most at once {server.most} of 4 and some probes")
         assert server.most <= 4 + 4  # probes that take their leave are counted, too
+
+
+PORT_RANGE = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+@pytest.fixture
+def few_ports():
+    """As many connections of lb4's own to one address at a time."""
+    usual = PORT_RANGE.read_text()
+    yield lambda count: PORT_RANGE.write_text(f"60000 {60000 + count - 1}")
+    PORT_RANGE.write_text(usual)
+
+
+def connect_from(first, count):
+    socks = []
+    for i in range(count):
+        sock = socket.socket()
+        sock.bind(("127.0.0.1", first + i))
+        sock.connect(("127.0.0.1", int(LISTEN.rsplit(":", 1)[1])))
+        socks.append(sock)
+    return socks
+
+
+def test_no_port_for_one_server_while_the_other_is_full(start, few_ports):
+    """One that waits tries the first again when it is woken; once, not in each turn of the loop."""
+    with waiters.CountingServer() as one, waiters.CountingServer() as two:
+        start(block([one, (two, "maxconn 1")], "queue 10 timeout 20s", check="check none"), 1)
+        few_ports(10)
+        with contextlib.ExitStack() as stack:
+            for sock in connect_from(namespace.take_ports(13), 13):
+                stack.enter_context(sock)
+            wait_waiting(2)
+            assert (len(one.open), len(two.open)) == (10, 1)
+            holder = next(iter(two.open))
+            two.forget(holder)
+            servers.reset(holder)
+            wait_waiting(1)
+            servers.wait_until(lambda: len(two.open) == 1, what="the next has the place")
+            time.sleep(0.2)  # an observation
+            print(figures())
+            assert figures()["total"] < 10

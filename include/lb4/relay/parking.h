@@ -27,6 +27,7 @@ struct parking {
     struct list occupied;       /* of struct parking_room */
     uint64_t look_ns; /* look for servers then (relay/resume.h); UINT64_MAX = once woken */
     bool is_woken;    /* another thread has said so, since then */
+    bool is_called;   /* while we look: it had */
     bool is_draining; /* lb4 is on its way out: nobody waits for a server any more */
 };
 
