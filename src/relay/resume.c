@@ -11,12 +11,14 @@ static const uint64_t BITE_NS = 5 * 1000000ull; /* from one bite to the next; ch
 
 /* --- in --------------------------------------------------------------------------------------- */
 
+/* With `all-down any` one that is down is, too. */
 static bool has_usable(const struct service *service)
 {
     const struct service_plan *plan = service_plan(service);
+    uint32_t away = plan->all_down == CONF_ALL_DOWN_ANY ? PICK_REFUSED : PICK_UNUSABLE;
 
     for (size_t i = 0; i < plan->n_backends; i++)
-        if (!(service_standing(service, i) & PICK_UNUSABLE))
+        if (!(service_standing(service, i) & away))
             return true;
     return false;
 }

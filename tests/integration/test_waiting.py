@@ -443,3 +443,18 @@ def test_no_port_for_one_server_while_the_other_is_full(start, few_ports):
             time.sleep(0.2)  # an observation
             print(figures())
             assert figures()["total"] < 10
+
+
+def test_the_last_resort_has_a_queue(start, crowd):
+    """`all-down any`: servers that are down have places, too, and they are given in order."""
+    check = CHECK.replace("fast 50ms", f"fast 50ms port {namespace.take_port()}")
+    with waiters.CountingServer() as server:
+        lb4, _ = start(block([(server, "maxconn 1")], "all-down any", "queue 10 timeout 1s",
+                             check=check), 1)
+        lb4.wait_line(DOWN)
+        crowd.add(3)
+        crowd.wait_greeted(1)
+        wait_waiting(2)
+        crowd.wait_ended(2)
+        assert {end["reason"] for end in lb4.wait_n_closed("web", 2)} == {"limit"}
+        assert figures()["timed_out"] == 2
