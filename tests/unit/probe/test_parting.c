@@ -90,17 +90,8 @@ static void test_on_up_is_taken_back(void **state)
 static void test_review(void **state)
 {
     (void)state;
-    pool_open(3, true);
     pool_open(2, true);
     pool_plan()->on_up = (struct conf_farewell){CONF_FAREWELL_DRAIN, 3000};
-    nobody = pool_server(1);
-    backend_set(nobody, PICK_GONE | PICK_BACKUP);
-    nobody->slot = NULL;
-    backend_set_farewell(nobody, farewell_word(START_NS, FAREWELL_RELIEVED));
-    parting_up(&stage.prober, pool_probe(0), START_NS);
-    backend_set(pool_server(0), PICK_DOWN);
-    parting_away(pool_probe(0));
-    check_farewell(1, START_NS, FAREWELL_RELIEVED);
     pool_plan()->on_down = (struct conf_farewell){CONF_FAREWELL_DRAIN, 3000};
     backend_set(pool_server(1), PICK_BACKUP);
     backend_acquire(pool_server(1));
@@ -122,9 +113,25 @@ static void test_review(void **state)
     pool_plan()->on_down.kind = CONF_FAREWELL_KEEP;
     parting_review(pool_probe(0));
     check_none(0);
-    /* Places without a server: control writes them as it likes. */
-    static void test_places_of_nobody(void **state) struct backend *nobody;
+    pool_close();
+}
 
+/* Places without a server: control writes them as it likes. */
+static void test_places_of_nobody(void **state)
+{
+    struct backend *nobody;
+
+    (void)state;
+    pool_open(3, true);
+    pool_plan()->on_up = (struct conf_farewell){CONF_FAREWELL_DRAIN, 3000};
+    nobody = pool_server(1);
+    backend_set(nobody, PICK_GONE | PICK_BACKUP);
+    nobody->slot = NULL;
+    backend_set_farewell(nobody, farewell_word(START_NS, FAREWELL_RELIEVED));
+    parting_up(&stage.prober, pool_probe(0), START_NS);
+    backend_set(pool_server(0), PICK_DOWN);
+    parting_away(pool_probe(0));
+    check_farewell(1, START_NS, FAREWELL_RELIEVED);
     pool_close();
 }
 
