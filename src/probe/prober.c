@@ -20,6 +20,7 @@
 #include "lb4/loop/deadline.h"
 #include "lb4/probe/chronicle.h"
 #include "lb4/probe/evict.h"
+#include "lb4/probe/pace.h"
 #include "lb4/probe/parting.h"
 #include "lb4/probe/roster.h"
 #include "lb4/probe/slow_start.h"
@@ -28,14 +29,12 @@
 
 enum { PROBER_STARTS_MAX = 64 }; /* in one turn, so that answers are taken in between; chosen */
 
-static const uint64_t PROMPT_GAP_NS = 100 * 1000000ull;  /* between probes that clients' failures
-                                                            bring; chosen: ten a second of one
-                                                            server hurt nobody */
-static const uint64_t UNKNOWN_GAP_NS = 100 * 1000000ull; /* after a probe that met our own trouble,
-                                                            lest we add to it; chosen */
-static const uint64_t WATCH_NS = 50 * 1000000ull;        /* for a reset of one in doubt; chosen: a
-                                                             round trip on most paths */
-static const uint64_t RELAPSE_NS = 10 * 1000000000ull;   /* chosen: see verdict.c */
+static const uint64_t PROMPT_GAP_NS = 100 * 1000000ull; /* between probes that clients' failures
+                                                           bring; chosen: ten a second of one
+                                                           server hurt nobody */
+static const uint64_t WATCH_NS = 50 * 1000000ull;       /* for a reset of one in doubt; chosen: a
+                                                            round trip on most paths */
+static const uint64_t RELAPSE_NS = 10 * 1000000000ull;  /* chosen: see verdict.c */
 
 /* --- building --------------------------------------------------------------------------------- */
 
@@ -152,29 +151,17 @@ void prober_arm(struct prober *prober, struct probe *probe)
     schedule_set(&prober->schedule, &probe->entry, later(due_ns, prober->loop.now_ns + 1));
 }
 
-/* When the next attempt begins: in the slot after the start of this one, which is at most an
- * interval away, however long this one lasted. One that began outside of the slots, as the first
- * and those that clients bring, so finds its own at once: servers that would wait for the slot
- * after it would all come up at the end of the interval. */
-static uint64_t plan(struct prober *prober, const struct probe *probe, enum health_outcome outcome)
-{
-    const struct service_check *check = probe_check(probe);
-
-    if (outcome == HEALTH_UNKNOWN)
-        return probe->started_ns + later(check->fast_ns, UNKNOWN_GAP_NS);
-    if (health_is_changing(&probe->health))
-        return probe->started_ns + check->fast_ns;
-    return schedule_next_slot(&probe->slots, probe->started_ns, next_random(prober));
-}
-
 static void conclude(struct prober *prober, struct probe *probe, enum health_outcome outcome)
 {
     uint64_t now_ns = clock_now_ns();
+    bool was_usable = probe->health.is_usable;
 
     if (!(backend_standing(probe->backend) & PICK_MAINT))
         verdict_take(prober, probe, outcome, now_ns);
+    if (was_usable && pace_is_awaited(probe))
+        pace_hurry(prober, probe->service, now_ns);
     chronicle_note(prober->history, probe, now_ns);
-    probe->next_ns = later(plan(prober, probe, outcome), now_ns);
+    probe->next_ns = later(pace_next(prober, probe, outcome, next_random(prober)), now_ns);
 }
 
 /* One that is up, and that nothing speaks against, is not looked at more closely. */

@@ -8,6 +8,7 @@ import pytest
 
 import drill
 import packets
+import pools
 import servers
 
 PER_S = 300
@@ -24,6 +25,7 @@ class Dialogue(drill.Check):
 
 CHECK = Dialogue(interval_ms=500, timeout_ms=500, fall=3, rise=1)
 HUNG_BAR_S = CHECK.fall * CHECK.interval_s + CHECK.timeout_ms / 1000
+CLOSED = "127.0.0.1:7199"  # nobody listens there
 TOLD_S = 0.05  # until the log's line has been written, and read here
 
 pytestmark = pytest.mark.serial
@@ -93,3 +95,19 @@ def hang(lb4, victim, phase_s):
     finally:
         victim.process.send_signal(signal.SIGCONT)
         lb4.wait_line(f"server web/{victim.name} (is UP|flaps no more)", start=start)
+
+
+def test_back_after_all_were_down(start_lb4):
+    """Clients have nobody meanwhile: probes do not wait for the next interval, which is far off."""
+    check = "check tcp interval 1h timeout 1s fast 100ms rise 2"
+    with servers.ServerProcess("s1") as server:
+        address = server.address
+        server.kill()
+        lb4 = start_lb4(["-w", "1"], config=pools.config(drill.LISTEN, [address, CLOSED], check))
+        lb4.wait_line("service web: no server is up")
+        began = time.monotonic()
+        server.start()
+        lb4.wait_line("server web/s1 is UP; it was down for")
+        took = time.monotonic() - began
+        print(f"up again after {took:.2f} s, with the start of its process")
+        lb4.wait_line("service web: served again")

@@ -2,8 +2,8 @@
  * and writes what it learns into their standing (shared/backend.h). Workers see it at their next
  * choice. It logs every change with its reason and how long the state before had lasted.
  *
- * First probes are sent at once; then each server at its slots (probe/schedule.h), and every `fast`
- * while its state is changing. A worker that met a failed connect sets PICK_SUSPECT and posts
+ * First probes are sent at once; then each server at its slots (probe/schedule.h), or sooner
+ * (probe/pace.h). A worker that met a failed connect sets PICK_SUSPECT and posts
  * MAILBOX_SUSPECT: the server is probed at once. In services that are not checked a suspect is
  * spared for a while, as nothing else would clear it.
  *

@@ -50,6 +50,15 @@ static inline struct service_check stage_check(void)
                                   .fast_ns = stage_ms(20)};
 }
 
+/* ... not even that it is down while no other is up. */
+static inline struct service_check stage_slow_check(void)
+{
+    struct service_check check = stage_check();
+
+    check.fast_ns = check.interval_ns;
+    return check;
+}
+
 static inline int stage_prepare(void **state)
 {
     (void)state;

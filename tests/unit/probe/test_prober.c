@@ -74,7 +74,7 @@ static void test_refused_at_start_is_down_at_once(void **state)
 
 static void test_blackholed_times_out(void **state)
 {
-    struct service_check check = stage_check();
+    struct service_check check = stage_slow_check();
     struct addr at;
     struct hole hole = hole_open(&at);
     struct backend *backend;
@@ -152,19 +152,22 @@ static void test_comes_back(void **state)
 static void test_goes_away(void **state)
 {
     struct service_check check = stage_check();
-    struct addr at;
-    int listener = sockets_listen(&at);
+    struct addr at[2];
+    int listeners[2] = {sockets_listen(&at[0]), sockets_listen(&at[1])};
+    struct service *service;
     struct backend *backend;
     uint64_t began_ns;
 
     (void)state;
     check.interval_ns = stage_ms(1500);
     check.fast_ns = stage_ms(10);
-    backend = stage_add_server(stage_add_service("gone", check), &at);
+    service = stage_add_service("gone", check);
+    backend = stage_add_server(service, &at[0]);
+    stage_add_server(service, &at[1]); /* up: then one that is down is left alone */
     stage_start(MAX_OPEN);
     stage_until_count(&stage_checks(backend)->ok, 1);
     assert_int_equal(stats_read(&stage_checks(backend)->failed), 0);
-    close(listener);
+    close(listeners[0]);
     stage_until_count(&stage_checks(backend)->failed, 1);
     began_ns = clock_now_ns();
     stage_until(backend, PICK_DOWN, true);
@@ -173,6 +176,23 @@ static void test_goes_away(void **state)
     stage_until_logged("server gone/s1 is DOWN: connection refused; it was up for ");
     assert_false(stage_has_logged("clients met it first"));
     stage_stop();
+    close(listeners[1]);
+}
+
+/* While no other is up it is looked at every `fast`, or clients would wait for its slot. */
+static void test_the_last_one_is_awaited(void **state)
+{
+    struct addr at = sockets_closed_port();
+    struct backend *backend = stage_add_server(stage_add_service("last", stage_check()), &at);
+    int listener;
+
+    (void)state;
+    stage_start(MAX_OPEN);
+    stage_until(backend, PICK_DOWN, true);
+    listener = listen_at(&at);
+    stage_until(backend, PICK_DOWN, false);
+    stage_stop();
+    close(listener);
 }
 
 /* Down, up, down: the second fall is told as flapping, the rest not at all. */
@@ -211,7 +231,7 @@ static void test_suspect_is_probed_at_once(void **state)
 {
     struct addr at;
     int listener = sockets_listen(&at);
-    struct backend *backend = stage_add_server(stage_add_service("one", stage_check()), &at);
+    struct backend *backend = stage_add_server(stage_add_service("one", stage_slow_check()), &at);
 
     (void)state;
     stage_start(MAX_OPEN);
@@ -604,6 +624,7 @@ int main(void)
         STAGED(test_port_of_the_check),
         STAGED(test_comes_back),
         STAGED(test_goes_away),
+        STAGED(test_the_last_one_is_awaited),
         STAGED(test_flapping_is_told_once),
         STAGED(test_suspect_is_probed_at_once),
         STAGED(test_prompted_probes_keep_a_gap),
