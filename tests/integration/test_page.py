@@ -480,6 +480,20 @@ def test_long_words_fit(site, chromium, width):
     assert chromium.run(wide) == []
 
 
+def test_clients_that_wait_and_priorities(site, chromium):
+    status = site.status()
+    web = status["services"][0]
+    web["waiting"].update(active=7, total=9, refused=2)
+    web["servers"][0]["priority"] = 3
+    chromium.run(FEED, status)
+    chromium.wait("return lb4.doc.services[0].waiting.active === 7")
+    facts = by_name(site.shown()["services"])["web"]["facts"]
+    assert [facts[name] for name in ("waiting now", "waited in all", "could not wait")] == [7, 9, 2]
+    tags = chromium.run("return [...document.querySelectorAll('tr[data-server] [data-k=backup]')]"
+                        ".filter((tag) => !tag.hidden).map((tag) => tag.textContent)")
+    assert sorted(tags) == ["backup", "priority 3"]
+
+
 def test_counters_that_go_back_are_no_rate(site, chromium):
     status = fabricate(site.status(), 3, "x")
     status["services"][0]["total"] = 1000
