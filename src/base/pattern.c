@@ -47,6 +47,8 @@ static bool is_bounded(const char *text, char reterr[static PATTERN_ERROR_MAX])
         }
         if (*at == '{')
             n_repeats *= bound_of(at);
+        if (*at == ')' && at[1] == '+')
+            n_repeats *= 2; /* regcomp(3) makes a copy of the group: nested ones double each time */
         if (n_repeats > PATTERN_REPEATS_MAX) {
             snprintf(reterr, PATTERN_ERROR_MAX, "its repetitions {n} multiply to more than %d",
                      PATTERN_REPEATS_MAX);

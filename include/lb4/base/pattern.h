@@ -8,7 +8,8 @@
 #include <stdbool.h>
 
 enum {
-    PATTERN_REPEATS_MAX = 4096, /* all upper bounds of {n,m} multiplied; chosen: a few MiB */
+    PATTERN_REPEATS_MAX =
+        4096, /* all upper bounds of {n,m}, and 2 for each ")+", multiplied; chosen: a few MiB */
     PATTERN_ERROR_MAX = 128
 };
 

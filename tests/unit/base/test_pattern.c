@@ -56,6 +56,8 @@ static void test_refused(void **state)
         {"a{64}{65,}", "its repetitions {n} multiply to more than 4096"},
         {"a{99999999999999999999999}", "its repetitions {n} multiply to more than 4096"},
         {"a{4096}b{18446744073709551615}", "its repetitions {n} multiply to more than 4096"},
+        {"(((((((((((((a+)+)+)+)+)+)+)+)+)+)+)+)+)+",
+         "its repetitions {n} multiply to more than 4096"},
         {"(", "Unmatched ( or \\("},
         {"[a", "Unmatched [, [^, [:, [., or [="},
         {"a\\", "Trailing backslash"},
