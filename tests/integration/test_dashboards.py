@@ -297,7 +297,7 @@ def test_a_real_prometheus_answers_every_panel(start_lb4):
         assert prometheus.query(exprs["Servers down"])[0][1] == 3
         assert prometheus.query(exprs["Services without a server"])[0][1] == 1
         assert sorted(value for _, value in prometheus.query(exprs["State of servers"])) == [
-            0, 0, 0, 2]
+            0, 0, 0, 2, 2]
         for group in prometheus.get("rules")["groups"]:
             for rule in group["rules"]:
                 assert rule["health"] == "ok", rule
