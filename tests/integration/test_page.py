@@ -279,6 +279,23 @@ def test_shows_what_the_status_says(site, chromium, pool):
     assert chromium.messages() == []
 
 
+def test_shows_who_waits(site, chromium, desk):
+    unit = "return document.querySelector('[data-k=active_unit]').textContent"
+    site.lb4.finish()
+    site.config = site.config.replace(CHECK, CHECK + "\n    all-down hold 30s")
+    site.lb4 = site.start()
+    site.open()
+    assert chromium.run(unit) == "active"
+    for i in (1, 2, 3):
+        desk.do("maint", f"web/s{i}")
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(servers.connect(LISTEN))
+        chromium.wait(f"{unit} === 'active, 2 waiting'", what="the page tells that two wait")
+        desk.do("ready", "web/s1")
+        chromium.wait(f"{unit} === 'active'", what="nobody waits")
+
+
 def test_killed_server_turns_red_and_green_again(site, chromium, pool):
     victim = pool[1]
     assert is_green(chromium.run(ROW, victim.name)["colour"])
