@@ -334,7 +334,9 @@ def test_cap_and_time_of_a_queue(start, desk, crowd):
 def test_give_up_and_leave_a_queue(start, crowd):
     with waiters.CountingServer() as server:
         start(block([(server, "maxconn 1")], "queue 2 timeout 20s", check="check none"))
-        crowd.add(3)
+        crowd.add(1)
+        crowd.wait_greeted(1)
+        crowd.add(2)
         wait_waiting(2)
         crowd.leave(1, "rst")
         wait_waiting(1)
@@ -434,7 +436,8 @@ def test_no_port_for_one_server_while_the_other_is_full(start, few_ports):
             for sock in connect_from(namespace.take_ports(13), 13):
                 stack.enter_context(sock)
             wait_waiting(2)
-            assert (len(one.open), len(two.open)) == (10, 1)
+            servers.wait_until(lambda: (len(one.open), len(two.open)) == (10, 1),
+                               what="both servers have seen their clients")
             holder = next(iter(two.open))
             two.forget(holder)
             servers.reset(holder)
