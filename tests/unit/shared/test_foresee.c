@@ -2,6 +2,7 @@
 #include "lb4/shared/foresee.h"
 
 #include "lb4/shared/backend_write.h"
+#include "lb4/shared/place.h"
 #include "lb4/shared/ramp.h"
 #include "service_rig.h"
 
@@ -114,6 +115,64 @@ static void test_what_is_foreseen_comes_true(void **state)
                 table.services->plan->all_down = CONF_ALL_DOWN_ANY;
             for (int i = 0; i < 20; i++)
                 check_choice(table.services, &seed);
+            service_table_fini(&table);
+        }
+}
+
+/* A TCP client where servers have limits: it waits if that was foreseen, and is never sent to one
+ * without odds. */
+static void check_place(struct service *service, struct seed *seed)
+{
+    struct addr address = host(any(seed));
+    struct foresight foresight = foresee(service, &address);
+    struct backend *taken = NULL;
+    enum place_result found = place_take(
+        service, &(struct service_client){.addr = &address, .tried = &none, .random = any(seed)},
+        &taken);
+
+    assert_int_equal(found == PLACE_FULL, foresight.is_full);
+    assert_int_equal(found == PLACE_TAKEN, foresight.n_likely > 0);
+    if (found == PLACE_TAKEN)
+        assert_true(foresight.servers[taken->index].odds > 0);
+    if (found == PLACE_TAKEN && seed_next(seed, 2))
+        place_give_back(service, taken);
+    foresight_fini(&foresight);
+}
+
+static void limit_some(struct service_table *table, struct seed *seed)
+{
+    struct service *service = table->services;
+
+    service->plan->has_limits = true;
+    service->plan->transports = CONF_TCP;
+    for (size_t i = 0; i < service_plan(service)->n_backends; i++) {
+        struct backend *backend = &service->backends[i];
+
+        backend_clear(backend, PICK_TRIAL); /* which one client has, and the next one not */
+        if (seed_next(seed, 3))
+            place_set_limit(service, backend,
+                            1 + backend_active(backend) / 2 + (uint32_t)seed_next(seed, 20));
+    }
+}
+
+static void test_limits_come_true(void **state)
+{
+    struct seed seed = seed_new();
+
+    (void)state;
+    for (int policy = 0; policy < N_POLICIES; policy++)
+        for (int round = 0; round < 200; round++) {
+            size_t n = 1 + seed_next(&seed, seed_next(&seed, 2) ? 4 : N_MOST);
+            struct service_table table;
+
+            make_pool(&table, n, (enum conf_balance)policy, &seed);
+            if (seed_next(&seed, 2))
+                add_ramps(&table, &seed);
+            if (seed_next(&seed, 2))
+                table.services->plan->all_down = CONF_ALL_DOWN_ANY;
+            limit_some(&table, &seed);
+            for (int i = 0; i < 40; i++)
+                check_place(table.services, &seed);
             service_table_fini(&table);
         }
 }
@@ -277,6 +336,7 @@ static void test_queue_of_source(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_limits_come_true),
         cmocka_unit_test(test_what_is_foreseen_comes_true),
         cmocka_unit_test(test_tables_are_certain),
         cmocka_unit_test(test_odds_are_frequencies),
