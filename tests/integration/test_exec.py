@@ -359,13 +359,13 @@ def test_maintenance_ends_what_runs(start_lb4, scripts, desk):
 
 @pytest.mark.parametrize("is_lb4_alone", [True, False], ids=["lb4", "all"])
 def test_a_stopped_process_blames_nobody(start_lb4, scripts, is_lb4_alone):
-    lb4 = start(start_lb4, scripts, "sleep 0.1; exit 0", OPTIONS.replace("5s", "500ms"))
+    lb4 = start(start_lb4, scripts, "sleep 0.1; exit 0", OPTIONS.replace("5s", "1500ms"))
     others = [] if is_lb4_alone else [programs.keeper(lb4), programs.host(lb4)]
     servers.wait_until(lambda: outcomes(lb4).count("ok") >= 2, LIMIT_S, "probes")
     for pid in others:
         os.kill(pid, signal.SIGSTOP)
     stopping.stop(lb4)
-    time.sleep(1.5)
+    time.sleep(3)
     for pid in others:
         os.kill(pid, signal.SIGCONT)
     stopping.go_on(lb4)

@@ -300,7 +300,7 @@ def test_silent_dns_does_not_keep_it_from_starting(start):
         took_s = time.monotonic() - began
         assert dns.n_queries >= 15
         assert ask(port) == "127.0.0.2"
-        lb4.finish()
+        lb4.finish(checks_descriptors=False)  # it goes on asking
     assert START_S - 0.1 <= took_s <= START_S + 2 * SLACK_S
 
 

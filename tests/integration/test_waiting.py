@@ -290,7 +290,7 @@ def test_the_order_of_a_queue_and_nobody_starves(start, desk, crowd):
         lb4, _ = start(block([(server, "maxconn 2")], "queue 1000 timeout 30s", check="check none"))
         crowd.add(2)
         crowd.wait_greeted(2)
-        crowd.add(n_clients)
+        crowd.add(n_clients, 400)  # so that workers take them in the order in which they come
         wait_waiting(n_clients)
         waited = arrivals(desk)
         at = len(lb4.lines)
