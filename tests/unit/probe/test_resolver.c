@@ -317,10 +317,12 @@ static void test_threads_find_the_same(void **state)
     struct resolver_name names[2][N];
 
     (void)state;
-    memset(names, 0xff, sizeof(names)); /* nothing of it counts but the hosts */
+    memset(names, 0xff, sizeof(names)); /* nothing of it counts but what is asked for */
     for (size_t k = 0; k < 2; k++)
-        for (size_t i = 0; i < N; i++)
+        for (size_t i = 0; i < N; i++) {
             names[k][i].host = hosts[i];
+            names[k][i].is_srv = false;
+        }
     assert_int_equal(resolver_resolve(names[0], N, 20000), 0);
     assert_int_equal(resolver_resolve_by_threads(names[1], N, 20000), 0);
     for (size_t i = 0; i < N; i++) {
