@@ -44,8 +44,9 @@ def test_killed(start_lb4, pool):
         for index in range(N_ROUNDS):
             victim = pool[index % len(pool)]
             clients.wait_records(len(clients.records) + PER_S // 2)
-            kills.append((victim, time.monotonic()))
-            late.append(kill(lb4, clients, victim))
+            seconds, died = kill(lb4, clients, victim)
+            kills.append((victim, died))
+            late.append(seconds)
             clients.wait_served_by(victim.name, time.monotonic(), 20)
     print("a client was sent there so long after the first refusal: "
           + ", ".join(f"{seconds * 1000:.1f} ms" for seconds in late))
@@ -58,17 +59,20 @@ def test_killed(start_lb4, pool):
 
 
 def kill(lb4, clients, victim):
-    """Kill and restart it; seconds from the first refusal to the last client sent there."""
+    """Kill and restart it; seconds from the first refusal to the last client sent there, and the
+    time at which it was dead."""
     start, killed = len(lb4.lines), time.monotonic()
     with packets.PacketWatch(victim.port) as watch:
         victim.kill()
+        died = time.monotonic()
         lb4.wait_line(f"server web/{victim.name} is DOWN", start=start)
         clients.wait_records(len(clients.records) + PER_S // 2)
     probes = packets.probe_starts(lb4.lines[start:], f"web/{victim.name}")
     victim.start()
     refused = [stamp for stamp in watch.resets if stamp >= drill.wall(killed)]
     syns = [stamp for stamp in watch.syns if stamp >= drill.wall(killed)]
-    return max((stamp - refused[0] for stamp in packets.client_syns(syns, probes)), default=0.0)
+    late = max((stamp - refused[0] for stamp in packets.client_syns(syns, probes)), default=0.0)
+    return late, died
 
 
 def test_hung(start_lb4, pool):
