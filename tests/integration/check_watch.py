@@ -47,7 +47,8 @@ class Watch:
 
         def n_good():
             return sum(" outcome=ok" in line for line in self.lb4.lines[start:])
-        self.lb4.wait_for(lambda: n_good() >= count, LINES_LIMIT_S, f"fewer than {count} good ones")
+        self.lb4.wait_for(lambda: n_good() >= count, LINES_LIMIT_S + count / 5,
+                          f"fewer than {count} good ones")
         probes = [line for line in self.lb4.lines[start:] if " outcome=" in line]
         assert all(" outcome=ok" in line for line in probes), probes
         assert not [line for line in self.lb4.lines[start:] if " is DOWN" in line]
