@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 
 import daemon
+import namespace
 import servers
 
 LISTEN_HOST = "127.0.0.1"
@@ -25,7 +26,7 @@ UNPRIVILEGED = ({"user": daemon.NOBODY, "group": daemon.NOBODY, "extra_groups": 
 def add_addresses(*addresses):
     """The addresses of the examples, on our loopback interface; they stay."""
     for address in addresses:
-        subprocess.run(["ip", "addr", "replace", f"{address}/32", "dev", "lo"], check=True)
+        namespace.add_address(address)
 
 
 @contextlib.contextmanager

@@ -88,8 +88,10 @@ def address(family, port):
 
 
 def add_address(host):
-    """Give the loopback one more address, for the life of the namespace."""
-    subprocess.run(["ip", "addr", "replace", f"{host}/32", "dev", "lo"], check=True)
+    """Give the loopback one more address, for the life of the namespace; and one of IPv6, or
+    getaddrinfo(3) would take the machine for one of IPv4 alone (AI_ADDRCONFIG)."""
+    for address in (f"{host}/32", "fd00::1/128"):
+        subprocess.run(["ip", "addr", "replace", address, "dev", "lo"], check=True)
 
 
 def has_nft():
