@@ -136,7 +136,8 @@ void farewell_step(struct farewell *farewell, uint64_t now_ns)
         begin(farewell, now_ns);
 }
 
+/* While a sweep is under way the workers' answers are what control waits for. */
 uint64_t farewell_due_ns(const struct farewell *farewell)
 {
-    return farewell->due_ns;
+    return farewell->sweep > 0 ? UINT64_MAX : farewell->due_ns;
 }

@@ -5,67 +5,32 @@
 
 #include "lb4/shared/backend_write.h"
 
-#include "runtime_rig.h"
+#include "lines_rig.h"
 
-enum { LINES = 6 };
-
-/* A client and what its server has of it: in turn on the first and the second server. */
-static struct stage {
-    struct sweeper operators;
-    struct farewell farewell;
-    struct addr front;
-    struct addr at[2];
-    int servers[2];
-    int clients[LINES];
-    int accepted[LINES];
-} stage;
-
-static struct farewell *const farewell = &stage.farewell;
-
-static void add_line(int index)
-{
-    stage.clients[index] = sockets_connect(&stage.front);
-    stage.accepted[index] = sockets_accept(stage.servers[index % 2]);
-    assert_int_equal(sockets_send(stage.clients[index], 0, 10), 10);
-    sockets_wait(stage.accepted[index], POLLIN);
-    assert_int_equal(sockets_read(stage.accepted[index], 0, 10), 10);
-}
+static struct sweeper operators;
+static struct farewell the_farewell;
+static struct farewell *const farewell = &the_farewell;
 
 static int setup(void **state)
 {
-    char text[RIG_TEXT_MAX];
-
     (void)state;
-    stage = (struct stage){0};
-    for (int i = 0; i < 2; i++)
-        stage.servers[i] = sockets_listen(&stage.at[i]);
-    stage.front = sockets_closed_port(); /* last, so that no server has it */
-    snprintf(text, sizeof(text),
-             "service a {\n listen tcp 127.0.0.1:%u\n check none\n balance roundrobin\n"
-             " server s1 127.0.0.1:%u\n server s2 127.0.0.1:%u\n}\n",
-             addr_port(&stage.front), addr_port(&stage.at[0]), addr_port(&stage.at[1]));
-    rig_open(text);
-    sweeper_init(&stage.operators, &rig.runtime);
-    farewell_init(farewell, &rig.runtime, &stage.operators);
-    stage.operators.other = &farewell->sweeper;
-    for (int i = 0; i < LINES; i++)
-        add_line(i);
+    lines_open_both();
+    sweeper_init(&operators, &rig.runtime);
+    farewell_init(farewell, &rig.runtime, &operators);
+    operators.other = &farewell->sweeper;
+    lines_add_all();
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    for (int i = 0; i < LINES; i++) {
-        close(stage.clients[i]);
-        close(stage.accepted[i]);
-    }
+    lines_hang_up();
     threads_stop(&rig.threads);
     farewell_fini(farewell);
-    sweeper_fini(&stage.operators);
+    sweeper_fini(&operators);
     rig_close();
-    for (int i = 0; i < 2; i++)
-        close(stage.servers[i]);
+    lines_close();
     return 0;
 }
 
@@ -94,10 +59,10 @@ static void check_ends(int first, size_t n)
     size_t n_reset = 0;
 
     for (int i = first; i < LINES; i += 2) {
-        sockets_wait(stage.clients[i], POLLIN);
-        sockets_wait(stage.accepted[i], POLLIN);
-        n_reset += sockets_read(stage.clients[i], 0, 1) == -ECONNRESET &&
-                   sockets_read(stage.accepted[i], 0, 1) == -ECONNRESET;
+        sockets_wait(lines.clients[i], POLLIN);
+        sockets_wait(lines.accepted[i], POLLIN);
+        n_reset += sockets_read(lines.clients[i], 0, 1) == -ECONNRESET &&
+                   sockets_read(lines.accepted[i], 0, 1) == -ECONNRESET;
     }
     assert_int_equal(n_reset, n);
 }
@@ -135,6 +100,23 @@ static void test_both_reasons(void **state)
     assert_int_equal(backend_active(first), 0);
 }
 
+/* Workers' answers wake control: it does not turn for one whose time is over, but has to wait. */
+static void test_one_waits_for_another(void **state)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    (void)state;
+    say(rig_server("a", "s1"), now_ns, FAREWELL_DOWN);
+    farewell_step(farewell, now_ns);
+    assert_true(farewell->sweep > 0);
+    say(rig_server("a", "s2"), now_ns, FAREWELL_DOWN);
+    farewell->due_ns = now_ns;
+    assert_true(farewell_due_ns(farewell) == UINT64_MAX);
+    step_until_idle();
+    check_ends(0, LINES / 2);
+    check_ends(1, LINES / 2);
+}
+
 static void test_in_its_time(void **state)
 {
     struct backend *first = rig_server("a", "s1");
@@ -158,19 +140,19 @@ static void test_in_its_time(void **state)
 static void test_beside_an_operator(void **state)
 {
     struct patience patience = patience_new();
-    long number = sweeper_list(&stage.operators);
+    long number = sweeper_list(&operators);
 
     (void)state;
     assert_true(number > 0);
     say(rig_server("a", "s1"), clock_now_ns(), FAREWELL_DOWN);
     farewell_step(farewell, clock_now_ns());
-    while (!sweeper_is_over(&stage.operators, number) && patience_holds(&patience))
+    while (!sweeper_is_over(&operators, number) && patience_holds(&patience))
         rig_wait();
-    assert_true(sweeper_has_result(&stage.operators, number));
+    assert_true(sweeper_has_result(&operators, number));
     step_until_idle();
     check_ends(0, LINES / 2);
-    assert_true(sweeper_has_result(&stage.operators, number));
-    sweeper_release(&stage.operators);
+    assert_true(sweeper_has_result(&operators, number));
+    sweeper_release(&operators);
 }
 
 int main(void)
@@ -178,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_nothing_said, setup, teardown),
         cmocka_unit_test_setup_teardown(test_both_reasons, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_waits_for_another, setup, teardown),
         cmocka_unit_test_setup_teardown(test_in_its_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_beside_an_operator, setup, teardown),
     };

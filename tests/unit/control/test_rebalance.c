@@ -1,8 +1,8 @@
 #include "lb4/control/rebalance.h"
 
-#include "runtime_rig.h"
+#include "lines_rig.h"
 
-enum { LINES = 6, STEP_MS = 250, TAIL_MS = 2000 };
+enum { STEP_MS = 250, TAIL_MS = 2000 };
 
 static const uint64_t T0 = 1000 * CLOCK_NS_PER_S; /* the tests' own clock */
 
@@ -57,17 +57,9 @@ static void test_excess(void **state)
 /* --- with connections ------------------------------------------------------------------------- */
 
 /* All connections are on the first server when the second comes. */
-static struct stage {
-    struct sweeper sweeper;
-    struct rebalance rebalance;
-    struct addr front;
-    struct addr at[2];
-    int servers[2];
-    int clients[LINES];
-    int accepted[LINES];
-} stage;
-
-static struct rebalance *const rebalance = &stage.rebalance;
+static struct sweeper sweeper;
+static struct rebalance the_rebalance;
+static struct rebalance *const rebalance = &the_rebalance;
 
 static const char *conf_with(const char *name, bool has_second)
 {
@@ -75,35 +67,23 @@ static const char *conf_with(const char *name, bool has_second)
     char second[100] = "";
 
     if (has_second)
-        snprintf(second, sizeof(second), " server s2 127.0.0.1:%u\n", addr_port(&stage.at[1]));
+        snprintf(second, sizeof(second), " server s2 127.0.0.1:%u\n", addr_port(&lines.at[1]));
     snprintf(text, sizeof(text),
              "service %s {\n listen tcp 127.0.0.1:%u\n check none\n"
              " server s1 127.0.0.1:%u\n%s}\n",
-             name, addr_port(&stage.front), addr_port(&stage.at[0]), second);
+             name, addr_port(&lines.front), addr_port(&lines.at[0]), second);
     return text;
-}
-
-static void add_line(int index, int server)
-{
-    stage.clients[index] = sockets_connect(&stage.front);
-    stage.accepted[index] = sockets_accept(stage.servers[server]);
-    assert_int_equal(sockets_send(stage.clients[index], 0, 10), 10);
-    sockets_wait(stage.accepted[index], POLLIN);
-    assert_int_equal(sockets_read(stage.accepted[index], 0, 10), 10);
 }
 
 static int setup(void **state)
 {
     (void)state;
-    stage = (struct stage){0};
-    for (int i = 0; i < 2; i++)
-        stage.servers[i] = sockets_listen(&stage.at[i]);
-    stage.front = sockets_closed_port(); /* last, so that no server has it */
+    lines_listen();
     rig_open(conf_with("a", false));
-    sweeper_init(&stage.sweeper, &rig.runtime);
-    rebalance_init(rebalance, &rig.runtime, &stage.sweeper);
+    sweeper_init(&sweeper, &rig.runtime);
+    rebalance_init(rebalance, &rig.runtime, &sweeper);
     for (int i = 0; i < LINES; i++)
-        add_line(i, 0);
+        lines_add(i, 0);
     rig_change(conf_with("a", true));
     return 0;
 }
@@ -111,16 +91,12 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    for (int i = 0; i < LINES; i++) {
-        close(stage.clients[i]);
-        close(stage.accepted[i]);
-    }
+    lines_hang_up();
     threads_stop(&rig.threads);
     rebalance_fini(rebalance);
-    sweeper_fini(&stage.sweeper);
+    sweeper_fini(&sweeper);
     rig_close();
-    for (int i = 0; i < 2; i++)
-        close(stage.servers[i]);
+    lines_close();
     return 0;
 }
 
@@ -146,11 +122,11 @@ static size_t reconnect(void)
     size_t n = 0;
 
     for (int i = 0; i < LINES; i++) {
-        if (sockets_read(stage.clients[i], 0, 1) != -ECONNRESET)
+        if (sockets_read(lines.clients[i], 0, 1) != -ECONNRESET)
             continue;
-        close(stage.clients[i]);
-        close(stage.accepted[i]);
-        add_line(i, 1);
+        close(lines.clients[i]);
+        close(lines.accepted[i]);
+        lines_add(i, 1);
         n++;
     }
     return n;
@@ -183,7 +159,7 @@ static void test_at_once(void **state)
     assert_int_equal(step(rebalance_due_ns(rebalance)), 0);
     assert_false(rebalance->is_on);
     assert_int_equal(rebalance_due_ns(rebalance), UINT64_MAX);
-    assert_false(stage.sweeper.is_busy);
+    assert_false(sweeper.is_busy);
     /* And another one. */
     start(1);
     assert_int_equal(rebalance->n_ended, 0);
@@ -240,7 +216,7 @@ static void test_time_is_over(void **state)
 
     (void)state;
     start(1000);
-    number = sweeper_list(&stage.sweeper); /* an operator's, which is in the way */
+    number = sweeper_list(&sweeper); /* an operator's, which is in the way */
     assert_true(number > 0);
     for (uint64_t now_ns = T0; now_ns < end_ns; now_ns = rebalance_due_ns(rebalance)) {
         assert_int_equal(step(now_ns), 0);
@@ -285,11 +261,11 @@ static void test_result_was_given_up(void **state)
     rebalance_step(rebalance, at_ms(STEP_MS), true);
     number = rebalance->sweep;
     assert_true(number > 0);
-    while (!sweeper_is_over(&stage.sweeper, number) && patience_holds(&patience))
+    while (!sweeper_is_over(&sweeper, number) && patience_holds(&patience))
         rig_wait();
-    sweeper_tidy(&stage.sweeper, T0);
-    sweeper_tidy(&stage.sweeper, T0 + 2 * CLOCK_NS_PER_S);
-    assert_false(stage.sweeper.is_busy);
+    sweeper_tidy(&sweeper, T0);
+    sweeper_tidy(&sweeper, T0 + 2 * CLOCK_NS_PER_S);
+    assert_false(sweeper.is_busy);
     rebalance_step(rebalance, at_ms(STEP_MS), true);
     assert_int_equal(rebalance->sweep, 0);
     assert_int_equal(rebalance->n_ended, 0);

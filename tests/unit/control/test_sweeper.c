@@ -2,63 +2,28 @@
 
 #include <errno.h>
 
-#include "runtime_rig.h"
+#include "lines_rig.h"
 
-enum { LINES = 6 };
-
-/* A client and what its server has of it: in turn on the first and the second server. */
-static struct stage {
-    struct sweeper sweeper;
-    struct addr front;
-    struct addr at[2];
-    int servers[2];
-    int clients[LINES];
-    int accepted[LINES];
-} stage;
-
-static struct sweeper *const sweeper = &stage.sweeper;
-
-static void add_line(int index)
-{
-    stage.clients[index] = sockets_connect(&stage.front);
-    stage.accepted[index] = sockets_accept(stage.servers[index % 2]);
-    assert_int_equal(sockets_send(stage.clients[index], 0, 10), 10);
-    sockets_wait(stage.accepted[index], POLLIN);
-    assert_int_equal(sockets_read(stage.accepted[index], 0, 10), 10);
-}
+static struct sweeper the_sweeper;
+static struct sweeper *const sweeper = &the_sweeper;
 
 static int setup(void **state)
 {
-    char text[RIG_TEXT_MAX];
-
     (void)state;
-    stage = (struct stage){0};
-    for (int i = 0; i < 2; i++)
-        stage.servers[i] = sockets_listen(&stage.at[i]);
-    stage.front = sockets_closed_port(); /* last, so that no server has it */
-    snprintf(text, sizeof(text),
-             "service a {\n listen tcp 127.0.0.1:%u\n check none\n balance roundrobin\n"
-             " server s1 127.0.0.1:%u\n server s2 127.0.0.1:%u\n}\n",
-             addr_port(&stage.front), addr_port(&stage.at[0]), addr_port(&stage.at[1]));
-    rig_open(text);
+    lines_open_both();
     sweeper_init(sweeper, &rig.runtime);
-    for (int i = 0; i < LINES; i++)
-        add_line(i);
+    lines_add_all();
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    for (int i = 0; i < LINES; i++) {
-        close(stage.clients[i]);
-        close(stage.accepted[i]);
-    }
+    lines_hang_up();
     threads_stop(&rig.threads);
     sweeper_fini(sweeper);
     rig_close();
-    for (int i = 0; i < 2; i++)
-        close(stage.servers[i]);
+    lines_close();
     return 0;
 }
 
@@ -106,7 +71,7 @@ static size_t count_reset(void)
     size_t n = 0;
 
     for (int i = 0; i < LINES; i++)
-        n += sockets_read(stage.clients[i], 0, 1) == -ECONNRESET;
+        n += sockets_read(lines.clients[i], 0, 1) == -ECONNRESET;
     return n;
 }
 
@@ -121,7 +86,7 @@ static void test_list(void **state)
     assert_int_equal(sweeper_n_ended(sweeper), 0);
     assert_int_equal(sweeper->lists[0].n + sweeper->lists[1].n, LINES);
     for (int i = 0; i < LINES; i++) {
-        struct addr client = address_of(stage.clients[i]);
+        struct addr client = address_of(lines.clients[i]);
 
         assert_true(sweeper->lists[0].cap >= LINES);
         assert_int_equal(count_listed(&client, i % 2 ? "s2" : "s1"), 1);
@@ -143,15 +108,15 @@ static void test_kill(void **state)
     assert_int_equal(backend_active(first), 0);
     assert_int_equal(backend_active(rig_server("a", "s2")), LINES / 2);
     for (int i = 0; i < LINES; i += 2) {
-        sockets_wait(stage.clients[i], POLLIN);
-        sockets_wait(stage.accepted[i], POLLIN);
-        assert_int_equal(sockets_read(stage.accepted[i], 0, 1), -ECONNRESET);
+        sockets_wait(lines.clients[i], POLLIN);
+        sockets_wait(lines.accepted[i], POLLIN);
+        assert_int_equal(sockets_read(lines.accepted[i], 0, 1), -ECONNRESET);
     }
     assert_int_equal(count_reset(), LINES / 2);
     /* It stays in service. */
-    close(stage.clients[0]);
-    close(stage.accepted[0]);
-    add_line(0);
+    close(lines.clients[0]);
+    close(lines.accepted[0]);
+    lines_add(0, 0);
 }
 
 /* However the connections are spread over the workers. */
