@@ -25,57 +25,38 @@ void talk_begin(struct talk *talk, const struct service_check *check)
     talk->check = check;
 }
 
-enum talk_step talk_open(struct talk *talk)
+/* Of those kinds that talk. */
+static const struct dialogue {
+    enum talk_step (*open)(struct talk *talk);
+    enum talk_step (*hear)(struct talk *talk);
+    enum talk_step (*end)(struct talk *talk);
+} dialogues[] = {
+    [CONF_CHECK_HTTP] = {dialogue_http_open, dialogue_http_hear, dialogue_http_end},
+    [CONF_CHECK_SEND] = {dialogue_send_open, dialogue_send_hear, dialogue_send_end},
+    [CONF_CHECK_REDIS] = {dialogue_redis_open, dialogue_redis_hear, dialogue_redis_end},
+    [CONF_CHECK_POSTGRES] = {dialogue_postgres_open, dialogue_postgres_hear, dialogue_postgres_end},
+    [CONF_CHECK_MYSQL] = {dialogue_mysql_open, dialogue_mysql_hear, dialogue_mysql_end},
+    [CONF_CHECK_DNS] = {dialogue_dns_open, dialogue_dns_hear, dialogue_dns_end},
+    [CONF_CHECK_EXEC] = {NULL, NULL, NULL}, /* the last kind: each has a place */
+};
+
+static const struct dialogue *dialogue_of(const struct talk *talk)
 {
-    switch (talk->check->kind) {
-    case CONF_CHECK_HTTP:
-        return dialogue_http_open(talk);
-    case CONF_CHECK_SEND:
-        return dialogue_send_open(talk);
-    case CONF_CHECK_REDIS:
-        return dialogue_redis_open(talk);
-    case CONF_CHECK_POSTGRES:
-        return dialogue_postgres_open(talk);
-    case CONF_CHECK_MYSQL:
-        return dialogue_mysql_open(talk);
-    case CONF_CHECK_DNS:
-        return dialogue_dns_open(talk);
-    case CONF_CHECK_AUTO:
-    case CONF_CHECK_NONE:
-    case CONF_CHECK_TCP:
-    case CONF_CHECK_EXEC:
-        break;
-    }
-    abort(); /* they do not talk */
+    const struct dialogue *dialogue = &dialogues[talk->check->kind];
+
+    if (!dialogue->open)
+        abort(); /* it does not talk */
+    return dialogue;
 }
 
-static enum talk_step hear(struct talk *talk)
+enum talk_step talk_open(struct talk *talk)
 {
-    switch (talk->check->kind) {
-    case CONF_CHECK_HTTP:
-        return dialogue_http_hear(talk);
-    case CONF_CHECK_SEND:
-        return dialogue_send_hear(talk);
-    case CONF_CHECK_REDIS:
-        return dialogue_redis_hear(talk);
-    case CONF_CHECK_POSTGRES:
-        return dialogue_postgres_hear(talk);
-    case CONF_CHECK_MYSQL:
-        return dialogue_mysql_hear(talk);
-    case CONF_CHECK_DNS:
-        return dialogue_dns_hear(talk);
-    case CONF_CHECK_AUTO:
-    case CONF_CHECK_NONE:
-    case CONF_CHECK_TCP:
-    case CONF_CHECK_EXEC:
-        break;
-    }
-    abort();
+    return dialogue_of(talk)->open(talk);
 }
 
 enum talk_step talk_hear(struct talk *talk)
 {
-    enum talk_step step = hear(talk);
+    enum talk_step step = dialogue_of(talk)->hear(talk);
 
     if (step == TALK_MORE && talk->n_in == TALK_IN_MAX)
         return talk_wrong_words(talk, "answer ", talk->in, talk->n_in, " is too long");
@@ -84,26 +65,7 @@ enum talk_step talk_hear(struct talk *talk)
 
 enum talk_step talk_end(struct talk *talk)
 {
-    switch (talk->check->kind) {
-    case CONF_CHECK_HTTP:
-        return dialogue_http_end(talk);
-    case CONF_CHECK_SEND:
-        return dialogue_send_end(talk);
-    case CONF_CHECK_REDIS:
-        return dialogue_redis_end(talk);
-    case CONF_CHECK_POSTGRES:
-        return dialogue_postgres_end(talk);
-    case CONF_CHECK_MYSQL:
-        return dialogue_mysql_end(talk);
-    case CONF_CHECK_DNS:
-        return dialogue_dns_end(talk);
-    case CONF_CHECK_AUTO:
-    case CONF_CHECK_NONE:
-    case CONF_CHECK_TCP:
-    case CONF_CHECK_EXEC:
-        break;
-    }
-    abort();
+    return dialogue_of(talk)->end(talk);
 }
 
 const char *talk_give_up(struct talk *talk)
