@@ -236,12 +236,14 @@ static void test_grandchild_holds_output(void **state)
     until_dead(read_pid("left"));
 }
 
+/* The shell looks at its own signals first and by itself: it blocks some while it starts others. */
 static void test_what_a_program_gets(void **state)
 {
     static const char lines[] =
+        "while read -r name set; do case $name in SigBlk:|SigIgn:) echo $set;; esac; done "
+        "</proc/$$/status >$FOLDER/signals;"
         "ls /proc/self/fd | wc -l >$FOLDER/fds; readlink /proc/$$/fd/0 >$FOLDER/stdin;"
-        "grep -E '^Sig(Blk|Ign)' /proc/$$/status >$FOLDER/signals; env | sort >$FOLDER/env;"
-        "exit 0";
+        "env | sort >$FOLDER/env; exit 0";
     char text[512];
     FILE *stream;
 
@@ -253,8 +255,10 @@ static void test_what_a_program_gets(void **state)
     assert_string_equal(text, "/dev/null\n");
     fclose(stream);
     stream = fopen(file("signals"), "re");
-    while (fgets(text, sizeof(text), stream))
-        assert_non_null(strstr(text, "\t0000000000000000\n"));
+    for (int i = 0; i < 2; i++) {
+        assert_non_null(fgets(text, sizeof(text), stream));
+        assert_string_equal(text, "0000000000000000\n");
+    }
     fclose(stream);
     stream = fopen(file("env"), "re");
     assert_non_null(fgets(text, sizeof(text), stream));
