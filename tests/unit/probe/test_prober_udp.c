@@ -301,9 +301,12 @@ static void test_suspect_is_probed_at_once(void **state)
 {
     struct addr at;
     int fd = serve(&at);
-    struct backend *backend = stage_add_server(stage_add_service("one", ping()), &at);
+    struct service_check check = ping();
+    struct backend *backend;
 
     (void)state;
+    check.fast_ns = stage_slow_check().fast_ns;
+    backend = stage_add_server(stage_add_service("one", check), &at);
     stage_start(MAX_OPEN);
     answer_next(fd, "pong");
     stage_until_count(&stage_checks(backend)->ok, 1);
