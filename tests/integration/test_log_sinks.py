@@ -439,6 +439,8 @@ def test_a_reload_changes_access_lines(start_logged, server):
     with servers.connect(LISTEN) as live:
         servers.ask(live)
         serve(1)
+        # Its client is gone; lb4 may still be about to hear of that.
+        servers.wait_until(lambda: lb4.totals()["service", "web"]["active"] == 1, what="its end")
         file.change(config(server), "~ access-log of web off -> on")
         serve(2)
         assert len(lb4.wait_access(2)) == 2
