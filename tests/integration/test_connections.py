@@ -281,7 +281,8 @@ def test_busiest(start_lb4, desk, pool):
                 for row in rows:
                     for side in "client", "server":
                         assert 0 < row[f"{side}_rtt_us"] < 5e6
-                        assert row[f"{side}_retransmits"] == 0
+                        # The kernel's timers send again on a loaded machine, but not much.
+                        assert 0 <= row[f"{side}_retransmits"] < 5
                 return all(is_near(row["in_per_s"], sender.rate(index))
                            for row, index in zip(rows, (2, 3, 1, 0)))
             for _ in range(2):
