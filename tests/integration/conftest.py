@@ -30,6 +30,17 @@ def pytest_configure(config):
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+# Half a minute or more each: those that several processes share begin with them, so that none is
+# at work on one when all others are done.
+LONG = frozenset("""test_resolve test_stalled test_check_real test_http test_integrity
+    test_check_postgres test_reload test_http_abuse test_slow_start test_check_mariadb test_failover
+    test_log_fail2ban""".split())
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.fixture(scope="session")
 def binary():
     """lb4, copied to where an unprivileged uid can reach it, with lb4ctl beside it."""
