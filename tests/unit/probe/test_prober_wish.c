@@ -86,7 +86,8 @@ static void test_down_before_maintenance(void **state)
 
     (void)state;
     stage_start(MAX_OPEN);
-    stage_until(backend, PICK_DOWN, true);
+    stage_until_logged("first probes are done: 0 of 1 servers are up");
+    assert_true(stage_has(backend, PICK_DOWN));
     maint(backend);
     ready(backend);
     stage_until(backend, PICK_NEW, false);
