@@ -9,10 +9,9 @@ import time
 
 import pytest
 
-import daemon
 import namespace
 import udp_drill
-from drill import bar
+from drill import IS_STRICT, bar
 
 CAP = 2000
 
@@ -42,7 +41,7 @@ def named_echo(payload):
 @pytest.mark.parametrize("answers", [False, True], ids=["unanswered", "answered"])
 def test_new_clients_are_served_during_a_flood(start_lb4, answers):
     """At once, but for one that needs a second try now and then."""
-    count, per_s = (5000, 2000) if daemon.IS_SANITIZED else (20000, 10000)
+    count, per_s = (20000, 10000) if IS_STRICT else (5000, 2000)
     with udp_drill.UdpServer(answer=answer_flood if answers else named_echo) as server, \
             contextlib.ExitStack() as stack:
         lb4, listen = start(start_lb4, [server.address], f"udp-sessions {per_s // 5}",
@@ -187,6 +186,20 @@ def test_term_ends_silent_sessions_after_a_second(start_lb4):
         assert udp_drill.totals(lb4, "u")["active"] == 0
 
 
+def wait_no_new_sessions(listen):
+    """The log tells of a drain before each worker has heard of it: until twenty new clients in a
+    row are not served. How many have asked."""
+    n_asked = 0
+    n_silent = 0
+    deadline = time.monotonic() + 10
+    while n_silent < 20:
+        assert time.monotonic() < deadline, "new clients are served on and on"
+        with udp_drill.Flows(listen, 20) as scouts:
+            n_silent = scouts.round(limit_s=0.2)
+        n_asked += 20
+    return n_asked
+
+
 def test_term_serves_live_sessions_until_drain(start_lb4):
     listen = f"127.0.0.1:{namespace.take_port()}"
     with udp_drill.UdpServer(answer=named_echo) as server:
@@ -197,6 +210,7 @@ def test_term_serves_live_sessions_until_drain(start_lb4):
             with Chatter(flows):
                 lb4.signal(signal.SIGTERM)
                 lb4.wait_line("drain")
+                n_scouts = wait_no_new_sessions(listen)
                 before = list(flows.n_answers)
                 for flow in range(5):
                     late.send(flow)
@@ -210,7 +224,8 @@ def test_term_serves_live_sessions_until_drain(start_lb4):
             assert late.collect(0) == 0, "no new sessions while draining"
         now = udp_drill.totals(lb4, "u")
         print(dict(now))
-        assert (now["active"], now["total"], now["drop_drain"]) == (0, 20, 5)
+        assert now["active"] == 0 and now["drop_drain"] >= 20 + 5
+        assert now["total"] + now["drop_drain"] == 20 + 5 + n_scouts
 
 
 @pytest.mark.parametrize("is_live", [True, False], ids=["live", "silent"])
