@@ -137,6 +137,9 @@ def test_status_says_what_lb4ctl_says(start_lb4, site, pool, desk):
     lb4.wait_n_closed("web", 5)
     with servers.connect(LISTEN) as held:
         pools.read_name(held)
+        # Bytes are counted a moment after they were sent.
+        servers.wait_until(lambda: web.status(site)["services"][0]["bytes_out"] ==
+                           6 * pools.NAME_BYTES, what="all bytes are counted")
         document = web.status(site)
         service, = desk.json("show", "services")
         shown, = document["services"]
