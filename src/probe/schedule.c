@@ -10,7 +10,7 @@ static const uint64_t GRAIN_MAX_NS = 8 * 1000000ull; /* chosen: a 1/256 of the u
 int schedule_init(struct schedule *schedule, size_t cap_entries)
 {
     *schedule = (struct schedule){.cap_entries = cap_entries};
-    schedule->heap = calloc(cap_entries ? cap_entries : 1, sizeof(struct schedule_entry *));
+    schedule->heap = calloc(cap_entries ? cap_entries : 1, sizeof(struct schedule_node));
     return schedule->heap ? 0 : -ENOMEM;
 }
 
@@ -25,84 +25,86 @@ void schedule_entry_init(struct schedule_entry *entry)
     *entry = (struct schedule_entry){.due_ns = UINT64_MAX, .place = SCHEDULE_NOWHERE};
 }
 
-static void put(struct schedule *schedule, struct schedule_entry *entry, size_t place)
+static void put(struct schedule *schedule, struct schedule_node node, size_t place)
 {
-    schedule->heap[place] = entry;
-    entry->place = place;
+    schedule->heap[place] = node;
+    node.entry->place = place;
 }
 
-/* Move the entry up while its parent is due later, and others down. */
-static void sift_up(struct schedule *schedule, struct schedule_entry *entry)
+/* Put the node where there is room, at `place` or above: others that are due later move down. */
+static size_t sift_up(struct schedule *schedule, struct schedule_node node, size_t place)
 {
-    size_t place = entry->place;
-
     while (place > 0) {
-        struct schedule_entry *parent = schedule->heap[(place - 1) / 2];
+        size_t parent = (place - 1) / 2;
 
-        if (parent->due_ns <= entry->due_ns)
+        if (schedule->heap[parent].due_ns <= node.due_ns)
             break;
-        place = parent->place;
-        put(schedule, parent, entry->place);
-        put(schedule, entry, place);
+        put(schedule, schedule->heap[parent], place);
+        place = parent;
     }
+    put(schedule, node, place);
+    return place;
 }
 
-static struct schedule_entry *earlier_child(const struct schedule *schedule, size_t place)
+/* SCHEDULE_NOWHERE = it has none. */
+static size_t earlier_child(const struct schedule *schedule, size_t place)
 {
     size_t left = 2 * place + 1;
     size_t right = left + 1;
 
     if (left >= schedule->n_entries)
-        return NULL;
-    if (right < schedule->n_entries && schedule->heap[right]->due_ns < schedule->heap[left]->due_ns)
-        return schedule->heap[right];
-    return schedule->heap[left];
+        return SCHEDULE_NOWHERE;
+    if (right < schedule->n_entries && schedule->heap[right].due_ns < schedule->heap[left].due_ns)
+        return right;
+    return left;
 }
 
-static void sift_down(struct schedule *schedule, struct schedule_entry *entry)
+static void sift_down(struct schedule *schedule, struct schedule_node node, size_t place)
 {
     for (;;) {
-        struct schedule_entry *child = earlier_child(schedule, entry->place);
-        size_t place;
+        size_t child = earlier_child(schedule, place);
 
-        if (!child || child->due_ns >= entry->due_ns)
-            return;
-        place = child->place;
-        put(schedule, child, entry->place);
-        put(schedule, entry, place);
+        if (child == SCHEDULE_NOWHERE || schedule->heap[child].due_ns >= node.due_ns)
+            break;
+        put(schedule, schedule->heap[child], place);
+        place = child;
     }
+    put(schedule, node, place);
+}
+
+/* Its due time is another one, or it has just come to this place. */
+static void settle(struct schedule *schedule, struct schedule_node node, size_t place)
+{
+    sift_down(schedule, node, sift_up(schedule, node, place));
 }
 
 static void take_out(struct schedule *schedule, struct schedule_entry *entry)
 {
     size_t place = entry->place;
-    struct schedule_entry *last = schedule->heap[--schedule->n_entries];
+    struct schedule_node last = schedule->heap[--schedule->n_entries];
 
     entry->place = SCHEDULE_NOWHERE;
-    if (last == entry)
-        return;
-    put(schedule, last, place);
-    sift_up(schedule, last);
-    sift_down(schedule, last);
+    if (last.entry != entry)
+        settle(schedule, last, place);
 }
 
 void schedule_set(struct schedule *schedule, struct schedule_entry *entry, uint64_t due_ns)
 {
-    entry->due_ns = due_ns;
-    if (due_ns == UINT64_MAX) {
-        if (entry->place != SCHEDULE_NOWHERE)
-            take_out(schedule, entry);
+    struct schedule_node node = {due_ns, entry};
+
+    if (entry->due_ns == due_ns)
         return;
-    }
-    if (entry->place == SCHEDULE_NOWHERE)
-        put(schedule, entry, schedule->n_entries++);
-    sift_up(schedule, entry);
-    sift_down(schedule, entry);
+    entry->due_ns = due_ns;
+    if (due_ns != UINT64_MAX)
+        settle(schedule, node,
+               entry->place == SCHEDULE_NOWHERE ? schedule->n_entries++ : entry->place);
+    else if (entry->place != SCHEDULE_NOWHERE)
+        take_out(schedule, entry);
 }
 
 struct schedule_entry *schedule_first(const struct schedule *schedule)
 {
-    return schedule->n_entries ? schedule->heap[0] : NULL;
+    return schedule->n_entries ? schedule->heap[0].entry : NULL;
 }
 
 /* --- slots ------------------------------------------------------------------------------------ */

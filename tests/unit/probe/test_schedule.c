@@ -29,8 +29,9 @@ enum { N_ENTRIES = 50 };
 static void check_places(const struct schedule *schedule)
 {
     for (size_t i = 0; i < schedule->n_entries; i++) {
-        assert_int_equal(schedule->heap[i]->place, i);
-        assert_true(schedule->heap[i]->due_ns >= schedule->heap[(i - (i > 0)) / 2]->due_ns);
+        assert_int_equal(schedule->heap[i].entry->place, i);
+        assert_int_equal(schedule->heap[i].due_ns, schedule->heap[i].entry->due_ns);
+        assert_true(schedule->heap[i].due_ns >= schedule->heap[(i - (i > 0)) / 2].due_ns);
     }
 }
 
