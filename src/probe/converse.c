@@ -31,6 +31,7 @@ static int say(struct attempt *attempt, enum talk_step *ret_step)
             return -EAGAIN;
         if (n < 0) {
             attempt->error = errno;
+            attempt->told |= EPOLLERR;
             talk->n_out = 0;
             *ret_step = talk->is_last_word ? TALK_GOOD : TALK_MORE;
             return 0;
@@ -57,10 +58,10 @@ static enum talk_step limit(struct attempt *attempt, enum talk_step step)
 static int listen_on(struct attempt *attempt, enum talk_step *ret_step)
 {
     struct talk *talk = attempt->talk;
-    ssize_t n = recv(attempt->source.fd, talk->in + talk->n_in, TALK_IN_MAX - talk->n_in, 0);
+    ssize_t n = attempt_recv(attempt, talk->in + talk->n_in, TALK_IN_MAX - talk->n_in);
 
     if (n < 0)
-        return -errno;
+        return (int)n;
     if (n > 0) {
         talk->n_in += (size_t)n;
         attempt->n_heard += (uint32_t)n;

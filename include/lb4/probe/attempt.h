@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lb4/base/addr.h"
 #include "lb4/loop/loop.h"
@@ -47,6 +48,8 @@ struct attempt {
     int error;         /* errno of a failed one; ETIMEDOUT for one that was given up; EBADMSG for
                           a wrong answer; 0 = none */
     uint32_t n_heard;  /* bytes that the server said; it is hung up on when they are too many */
+    uint32_t told;     /* event bits, but for EPOLLOUT: what may be there to read; 0 = nothing */
+    uint16_t port;     /* the server's */
     uint16_t query_id; /* of a DNS query */
     bool has_strays;   /* datagrams came that answered nothing */
     bool is_local;     /* to an address of this machine: it may end up at itself (K15) */
@@ -76,6 +79,11 @@ bool attempt_on_event(struct attempt *attempt, uint32_t bits, enum health_outcom
 
 /* Ask again, by datagram, where the answer is waited for. true: there is an outcome instead. */
 bool attempt_repeat(struct attempt *attempt, enum health_outcome *ret_outcome);
+
+/* recv(2) on a stream, for probe/converse.c: -EAGAIN, and no system call, where no event has told
+ * of anything since all was read. The socket is edge-triggered, what comes later is told of.
+ * Returns bytes, 0 after the FIN, or -errno. */
+ssize_t attempt_recv(struct attempt *attempt, void *bytes, size_t n_bytes);
 
 /* One that watches has seen nothing wrong for long enough: HEALTH_OK, and it takes leave. */
 enum health_outcome attempt_settle(struct attempt *attempt);

@@ -25,6 +25,7 @@ static struct {
     enum health_outcome outcome;
     size_t n_outcomes;
     size_t n_fds;
+    size_t n_recvs; /* of the attempt */
     bool fails_malloc;
     bool speaks_long;
     bool says_goodbye;
@@ -36,6 +37,8 @@ enum talk_step __real_talk_hear(struct talk *talk);
 enum talk_step __wrap_talk_hear(struct talk *talk);
 void *__real_malloc(size_t n);
 void *__wrap_malloc(size_t n);
+ssize_t __real_recv(int fd, void *bytes, size_t n, int flags);
+ssize_t __wrap_recv(int fd, void *bytes, size_t n, int flags);
 
 enum talk_step __wrap_talk_open(struct talk *talk)
 {
@@ -57,6 +60,12 @@ enum talk_step __wrap_talk_hear(struct talk *talk)
 void *__wrap_malloc(size_t n)
 {
     return rig.fails_malloc ? NULL : __real_malloc(n);
+}
+
+ssize_t __wrap_recv(int fd, void *bytes, size_t n, int flags)
+{
+    rig.n_recvs += fd == rig.attempt.source.fd;
+    return __real_recv(fd, bytes, n, flags);
 }
 
 static int rig_open(void **state)
@@ -203,6 +212,35 @@ static void test_single_bytes(void **state)
         assert_int_equal(send(rig.server, pong + i, 1, 0), 1);
         rig_turn();
     }
+    check_outcome(HEALTH_OK, 0, NULL);
+    check_farewell();
+}
+
+/* The answer, and the FIN: a server is read when something has come from it. */
+static void test_nothing_is_read_in_vain(void **state)
+{
+    (void)state;
+    rig_talk(&redis);
+    hear("PING\r\n");
+    rig_turn();
+    assert_int_equal(rig.n_recvs, 0);
+    say(pong);
+    check_outcome(HEALTH_OK, 0, NULL);
+    rig_turn();
+    assert_int_equal(rig.n_recvs, 1);
+    check_farewell();
+    assert_int_equal(rig.n_recvs, 2);
+}
+
+/* A read ends before an urgent byte, whatever is behind it. */
+static void test_urgent_byte_within_the_answer(void **state)
+{
+    (void)state;
+    rig_talk(&redis);
+    hear("PING\r\n");
+    say("+PO");
+    assert_int_equal(send(rig.server, "!", 1, MSG_OOB), 1);
+    say("NG\r\n");
     check_outcome(HEALTH_OK, 0, NULL);
     check_farewell();
 }
@@ -417,6 +455,8 @@ int main(void)
         RIG_TEST(test_good),
         RIG_TEST(test_wrong_is_polite),
         RIG_TEST(test_single_bytes),
+        RIG_TEST(test_nothing_is_read_in_vain),
+        RIG_TEST(test_urgent_byte_within_the_answer),
         RIG_TEST(test_hangs_up_at_once),
         RIG_TEST(test_reset_without_a_word),
         RIG_TEST(test_reset_before_the_first_look),
