@@ -52,6 +52,7 @@ int prober_init(struct prober *prober, struct service_table *services, uint32_t 
     prober_clear(prober);
     prober->services = services;
     prober->max_open = max_open;
+    nap_init(&prober->nap);
     list_init(&prober->waiting);
     list_init(&prober->lingering);
     if (getrandom(&prober->random, sizeof(prober->random), 0) < 0)
@@ -445,11 +446,26 @@ static void dispatch(struct prober *prober, const struct loop_event *event)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
+/* No nap where there is more to do at once: what is due, or events that did not fit into the last
+ * batch. Mail ends it. */
+static size_t look(struct prober *prober)
+{
+    int ms = wait_ms(prober);
+    uint64_t nap_ns =
+        ms == 0 || prober->loop.n_behind > 0 ? 0 : nap_take(&prober->nap, clock_now_ns());
+
+    if (nap_ns > 0) {
+        mailbox_doze(&prober->mailbox, nap_ns);
+        ms = wait_ms(prober);
+    }
+    return loop_wait(&prober->loop, ms);
+}
+
 void prober_run(struct prober *prober)
 {
     roster_begin(prober);
     while (!prober->is_exiting) {
-        size_t n = loop_wait(&prober->loop, wait_ms(prober));
+        size_t n = look(prober);
 
         for (size_t i = 0; i < n; i++) {
             const struct loop_event *event = &prober->loop.batch[i];

@@ -44,6 +44,12 @@ static struct addr whom_to_ask(const struct backend *backend, const struct servi
     return addr;
 }
 
+static void heed(struct prober *prober, const struct service_check *check)
+{
+    if (check->is_probed)
+        nap_heed(&prober->nap, check->interval_ns, check->timeout_ns);
+}
+
 /* What follows from the check; the attempt is closed. */
 static void aim(struct prober *prober, struct probe *probe)
 {
@@ -54,6 +60,7 @@ static void aim(struct prober *prober, struct probe *probe)
     schedule_slots_init(&probe->slots, check->interval_ns, check->jitter_ns,
                         probe->backend->stats_index, prober->random);
     probe->addr = whom_to_ask(probe->backend, check);
+    heed(prober, check);
 }
 
 /* Its first probe decides alone. */
@@ -217,6 +224,7 @@ void roster_change(struct prober *prober, const struct prober_change *change)
         forget(prober, change->gone[i]);
     for (size_t i = 0; i < change->n_dropped; i++)
         prober->services_told[change->dropped[i]->index] = (struct prober_service){0};
+    nap_init(&prober->nap);
     for (size_t i = 0; i < prober->n_probes; i++) {
         struct probe *probe = &prober->probes[i];
 
@@ -224,6 +232,7 @@ void roster_change(struct prober *prober, const struct prober_change *change)
             continue;
         if (probe->attempt.check != probe_check(probe))
             check_anew(prober, probe);
+        heed(prober, probe_check(probe));
         review(prober, probe);
         if (probe->is_evicted)
             evict_relieve(prober, probe->service, clock_now_ns());

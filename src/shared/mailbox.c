@@ -5,8 +5,11 @@
 #include "lb4/shared/mailbox.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "lb4/base/clock.h"
 
 int mailbox_init(struct mailbox *mailbox)
 {
@@ -59,6 +62,15 @@ uint32_t mailbox_take(struct mailbox *mailbox)
     if (requests & MAILBOX_SYNC)
         mailbox->heard = atomic_load_explicit(&mailbox->asked, memory_order_relaxed);
     return requests;
+}
+
+void mailbox_doze(const struct mailbox *mailbox, uint64_t duration_ns)
+{
+    struct pollfd pending = {.fd = mailbox->event_fd, .events = POLLIN};
+    struct timespec duration = {.tv_sec = (time_t)(duration_ns / CLOCK_NS_PER_S),
+                                .tv_nsec = (long)(duration_ns % CLOCK_NS_PER_S)};
+
+    ppoll(&pending, 1, &duration, NULL);
 }
 
 void mailbox_ask(struct mailbox *mailbox, uint64_t number)

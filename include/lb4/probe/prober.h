@@ -21,6 +21,7 @@
 
 #include "lb4/base/list.h"
 #include "lb4/loop/loop.h"
+#include "lb4/probe/nap.h"
 #include "lb4/probe/probe.h"
 #include "lb4/probe/program.h"
 #include "lb4/shared/history.h"
@@ -55,6 +56,7 @@ struct prober {
     struct mailbox *control;            /* is told of answers; NULL = nobody asks */
     struct loop loop;
     struct source mailbox_source;
+    struct nap nap;
     struct programs programs; /* of `check exec` */
     struct schedule schedule;
     struct service_table *services;

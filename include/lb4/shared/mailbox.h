@@ -79,6 +79,8 @@ size_t mailbox_depth(const struct mailbox *mailbox);
 
 /* Owner only. The pending requests, which are cleared, and the eventfd with them. */
 uint32_t mailbox_take(struct mailbox *mailbox);
+/* Owner only: sleep for so long, or until something is pending. */
+void mailbox_doze(const struct mailbox *mailbox, uint64_t duration_ns);
 /* Owner only: these requests are carried out. What the owner did before is seen by who finds them
  * done. */
 void mailbox_mark_done(struct mailbox *mailbox, uint32_t requests);

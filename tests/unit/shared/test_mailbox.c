@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "lb4/base/clock.h"
+
 enum { N_PRODUCERS = 3, N_HANDOFFS = 100000, WAIT_MS = 5000 };
 
 static struct mailbox mailbox;
@@ -61,6 +63,12 @@ static void test_requests_add_up(void **state)
     assert_int_equal(mailbox_take(&mailbox), 0);
 }
 
+static void *post_ping(void *unused)
+{
+    mailbox_post(&mailbox, MAILBOX_PING);
+    return unused;
+}
+
 static void test_take_silences(void **state)
 {
     (void)state;
@@ -70,6 +78,24 @@ static void test_take_silences(void **state)
         assert_int_equal(mailbox_take(&mailbox), MAILBOX_EXIT);
         assert_false(is_ringing(0));
     }
+}
+
+/* It ends with its time, and with a post, be that before it or within. */
+static void test_doze(void **state)
+{
+    const uint64_t short_ns = 5 * 1000000ull;
+    const uint64_t long_ns = 3600 * CLOCK_NS_PER_S;
+    uint64_t began_ns = clock_now_ns();
+    pthread_t thread;
+
+    (void)state;
+    mailbox_doze(&mailbox, short_ns);
+    assert_true(clock_now_ns() - began_ns >= short_ns);
+    assert_int_equal(pthread_create(&thread, NULL, post_ping, NULL), 0);
+    mailbox_doze(&mailbox, long_ns);
+    mailbox_doze(&mailbox, long_ns);
+    pthread_join(thread, NULL);
+    assert_int_equal(mailbox_take(&mailbox), MAILBOX_PING);
 }
 
 static void test_done(void **state)
@@ -313,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_requests_add_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_take_silences, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_doze, setup, teardown),
         cmocka_unit_test_setup_teardown(test_done, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answers_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ask_and_answer, setup, teardown),
