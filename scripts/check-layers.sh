@@ -8,14 +8,15 @@ declare -A level=([base]=1 [loop]=2 [conf]=2 [shared]=3 [relay]=4 [probe]=4 [wor
     [main]=7 [lb4ctl]=7)
 
 # Headers that are all there is of their module.
-header_only=' base/list base/scope conf/bounds conf/log_place conf/model conf/policy shared/backend shared/counter '
+header_only=' base/list base/scope conf/bounds conf/ends conf/log_place conf/model conf/policy shared/backend shared/counter '
 header_only+=' conf/check_policy conf/directive_parts shared/backend_write shared/standing '
-header_only+=' shared/choice shared/stats_udp shared/stats_worker relay/udp_listener relay/timeouts probe/probe worker/order '
+header_only+=' shared/choice shared/service shared/stats_udp shared/stats_worker relay/udp_listener relay/tcp_relay relay/timeouts probe/probe worker/order '
 
 # Modules that only the integration tests can exercise: they start threads and whole processes.
 without_unit_test=' control/lifecycle control/report control/signals control/threads '
-# What ties others together, all of which have tests; and what test_prober*.c test as a whole.
-without_unit_test+=' control/operator probe/trust '
+# What ties others together, all of which have tests; and what test_prober*.c and test_udp*.c test
+# as a whole.
+without_unit_test+=' control/operator probe/trust relay/udp_relay '
 # A loop around modules that all have tests, for a terminal: tests/integration/test_top.py.
 without_unit_test+=' lb4ctl/top '
 

@@ -8,6 +8,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/conf/diff.h"
 #include "lb4/control/privileges.h"
+#include "lb4/shared/service_table.h"
 
 static int out_of_memory(char reterr[static CHANGE_ERROR_MAX])
 {

@@ -10,6 +10,7 @@
 #include "lb4/control/rebalance.h"
 #include "lb4/control/sweeper.h"
 #include "lb4/control/table.h"
+#include "lb4/shared/service_table.h"
 
 enum { OVER_MS = 5 * 60 * 1000 }; /* a rebalance, when nothing is said */
 

@@ -14,6 +14,7 @@
 #include "lb4/conf/written.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/readdress.h"
+#include "lb4/shared/service_table.h"
 
 enum {
     LATE_S = 10,     /* then a look-up that is under way has failed, until it answers; chosen */

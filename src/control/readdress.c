@@ -11,6 +11,7 @@
 #include "lb4/conf/diff.h"
 #include "lb4/conf/memory.h"
 #include "lb4/control/expand.h"
+#include "lb4/shared/service_table.h"
 
 bool readdress_may(const struct reload *reload)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lb4/base/log.h"
+#include "lb4/shared/service_table.h"
 
 static const uint64_t STEP_NS = 250 * 1000000ull;  /* chosen: gradual to the eye */
 static const uint64_t TAIL_NS = 2000 * 1000000ull; /* chosen: for clients who came back to where

@@ -35,6 +35,7 @@ static void add_stats(struct stats_service_sum *to, const struct stats_service_s
     histogram_carry(&to->session_bytes, &from->session_bytes);
     add_udp(&to->udp, &from->udp);
     stats_carry_waiting(&to->waiting, &from->waiting);
+    stats_carry_refusal(&to->refused, &from->refused);
 }
 
 /* --- services --------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include "lb4/control/name_report.h"
 #include "lb4/control/reload.h"
 #include "lb4/control/table.h"
+#include "lb4/shared/service_table.h"
 
 #ifndef LB4_VERSION
 #define LB4_VERSION "?"

@@ -6,6 +6,7 @@
 #include "lb4/base/log.h"
 #include "lb4/base/sock.h"
 #include "lb4/relay/conn.h"
+#include "lb4/relay/parking.h"
 #include "lb4/relay/udp_session.h"
 #include "lb4/shared/reserve.h"
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/relay/tcp_relay.h"
 #include "lb4/shared/place.h"
 
 static void side_init(struct flow_side *side, enum source_kind kind, int fd)
@@ -111,6 +112,7 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     side_close(&conn->server, ending);
     side_close(&conn->client, ending);
     conn_drop_server(conn);
+    admit_leave(conn->service, &conn->admission);
     pick_set_free(&conn->tried);
     deadline_stop(&conn->deadline);
     deadline_stop(&conn->tick);

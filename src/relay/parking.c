@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "lb4/relay/conn.h"
+#include "lb4/relay/tcp_relay.h"
 #include "lb4/shared/reserve.h"
 
 int parking_init(struct parking *parking)

@@ -296,6 +296,25 @@ static void connect_step(struct tcp_relay *relay, struct conn *conn, enum connec
     }
 }
 
+/* Its address is known: is it let in, and to which server? */
+static void arrive(struct tcp_relay *relay, struct conn *conn)
+{
+    struct service *service = conn->service;
+    enum refusal refusal = admit_ask(service, &conn->peer, relay->loop->now_ns, &conn->admission);
+
+    if (refusal != REFUSAL_NONE) {
+        stats_add(&relay->stats->services[service->index].refused.clients[refusal], 1);
+        conn_close(relay, conn, admit_close_reason(refusal), CONN_END_RESET);
+        return;
+    }
+    if (service_may_wait(service)) {
+        conn->waiting_era = waiting_era(&service->waiting);
+        if (waiting_is_any(&service->waiting) && resume_queue_up(relay, conn))
+            return;
+    }
+    connect_step(relay, conn, connect_next(relay, conn));
+}
+
 void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const struct addr *peer,
                 uint16_t asked_port)
 {
@@ -309,12 +328,7 @@ void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const 
         conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
         return;
     }
-    if (service_may_wait(service)) {
-        conn->waiting_era = waiting_era(&service->waiting);
-        if (waiting_is_any(&service->waiting) && resume_queue_up(relay, conn))
-            return;
-    }
-    connect_step(relay, conn, connect_next(relay, conn));
+    arrive(relay, conn);
 }
 
 /* The client has reset before a server was there. What it said before is delivered if the connect

@@ -111,10 +111,23 @@ static bool is_loop(const struct udp_relay *relay, const struct addr *client)
     return (relay->listener_ports[port / 64] >> (port % 64) & 1) && sock_is_local(client);
 }
 
+static bool is_let_in(struct udp_relay *relay, struct service *service, const struct addr *client,
+                      struct admission *ret, enum udp_drop *ret_drop)
+{
+    enum refusal refusal = admit_ask(service, client, relay->loop->now_ns, ret);
+
+    if (refusal == REFUSAL_NONE)
+        return true;
+    stats_add(&relay->stats->services[service->index].refused.clients[refusal], 1);
+    *ret_drop = admit_drop_reason(refusal);
+    return false;
+}
+
 struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener *listener,
                               const struct udp_key *key, enum udp_drop *ret_drop)
 {
     struct udp_session *session = NULL;
+    struct admission admission;
 
     *ret_drop = UDP_DROP_DRAIN;
     if (relay->is_draining || listener->is_leaving)
@@ -122,11 +135,18 @@ struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener
     *ret_drop = UDP_DROP_LOOP;
     if (is_loop(relay, &key->client))
         return NULL;
+    if (!is_let_in(relay, listener->service, &key->client, &admission, ret_drop))
+        return NULL;
     *ret_drop = UDP_DROP_LIMIT;
     if (relay->services[listener->service->index].timeout &&
         make_place(relay, listener->service, &key->client))
         session = udp_session_new(relay, listener, key);
-    if (!session || bind_first(relay, session, ret_drop))
+    if (!session) {
+        admit_leave(listener->service, &admission);
+        return NULL;
+    }
+    session->admission = admission;
+    if (bind_first(relay, session, ret_drop))
         return session;
     udp_session_close(relay, session, UDP_END_ERROR);
     return NULL;

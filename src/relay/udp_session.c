@@ -200,6 +200,7 @@ void udp_session_close(struct udp_relay *relay, struct udp_session *session, enu
         stats_add(&udp_stats(relay, session->service)->ended, 1);
         access_say(&line);
     }
+    admit_leave(session->service, &session->admission);
     udp_session_forget(session);
     pick_set_free(&session->tried);
     deadline_stop(&session->deadline);

@@ -29,10 +29,10 @@ const char *close_reason_word(enum close_reason reason)
 }
 
 static const char *const drop_words[UDP_DROPS] = {
-    [UDP_DROP_LIMIT] = "limit",   [UDP_DROP_NO_SERVER] = "no_server", [UDP_DROP_DRAIN] = "drain",
-    [UDP_DROP_LOOP] = "loop",     [UDP_DROP_TRUNCATED] = "truncated", [UDP_DROP_FULL] = "full",
-    [UDP_DROP_LARGE] = "large",   [UDP_DROP_REFUSED] = "refused",     [UDP_DROP_ERROR] = "error",
-    [UDP_DROP_KERNEL] = "kernel",
+    [UDP_DROP_LIMIT] = "limit", [UDP_DROP_DENIED] = "denied", [UDP_DROP_NO_SERVER] = "no_server",
+    [UDP_DROP_DRAIN] = "drain", [UDP_DROP_LOOP] = "loop",     [UDP_DROP_TRUNCATED] = "truncated",
+    [UDP_DROP_FULL] = "full",   [UDP_DROP_LARGE] = "large",   [UDP_DROP_REFUSED] = "refused",
+    [UDP_DROP_ERROR] = "error", [UDP_DROP_KERNEL] = "kernel",
 };
 
 const char *udp_drop_word(enum udp_drop drop)
@@ -109,6 +109,7 @@ void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t
         add_service(&blocks[i].services[index], ret);
         add_udp(&blocks[i].services[index].udp, &ret->udp);
         stats_add_waiting(&blocks[i].services[index].waiting, &ret->waiting);
+        stats_add_refusal(&blocks[i].services[index].refused, &ret->refused);
     }
 }
 

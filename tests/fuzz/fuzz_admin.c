@@ -9,6 +9,7 @@
 #include "lb4/conf/memory.h"
 #include "lb4/conf/read.h"
 #include "lb4/control/command.h"
+#include "lb4/shared/service_table.h"
 
 static const char conf_text[] = "service db {\n"
                                 "    listen tcp :5432\n"

@@ -69,9 +69,10 @@ void directive_drain(struct reader *reader, const struct lex_line *line);
 void directive_user(struct reader *reader, const struct lex_line *line);
 void directive_admin(struct reader *reader, const struct lex_line *line);
 void directive_http(struct reader *reader, const struct lex_line *line);
-/* directive_service.c: */
+/* directive_listen.c, directive_server.c: */
 void directive_listen(struct reader *reader, const struct lex_line *line);
 void directive_server(struct reader *reader, const struct lex_line *line);
+/* directive_service.c: */
 void directive_balance(struct reader *reader, const struct lex_line *line);
 void directive_tries(struct reader *reader, const struct lex_line *line);
 void directive_timeout(struct reader *reader, const struct lex_line *line);

@@ -13,37 +13,9 @@
 
 #include "lb4/base/addr.h"
 #include "lb4/conf/bounds.h"
+#include "lb4/conf/ends.h"
 #include "lb4/conf/log_place.h"
 #include "lb4/conf/policy.h"
-
-/* Where a word stood. `file` is owned by the struct conf, or is the constant "command line". */
-struct conf_place {
-    const char *file;
-    uint32_t line;   /* from 1; the number of the argument for flags */
-    uint32_t column; /* from 1, in bytes */
-};
-
-/* Where to listen. */
-struct conf_listen {
-    struct conf_place place;
-    enum conf_transport transport;
-    struct addr addr;   /* the first port of a range is in it */
-    uint16_t last_port; /* the same as addr_port(&addr) for a single port */
-    bool is_any;        /* ":port": all addresses, IPv4 and IPv6; addr is then [::]:port */
-};
-
-struct conf_server {
-    struct conf_place place;
-    char name[CONF_NAME_MAX + 1];
-    struct addr addr;  /* port 0 = the port that the client asked for */
-    char *host;        /* a name: only the port of addr counts; NULL: addr is all. The conf's own */
-    bool is_srv;       /* `host` is the name of SRV records, which tell ports and weights */
-    uint32_t of;       /* an address of a name: of written[of - 1]; 0 = it was written so */
-    uint32_t weight;   /* 1..CONF_WEIGHT_MAX, default 1 */
-    uint32_t priority; /* 1..CONF_PRIORITY_MAX, default 1; serves when none before it is up */
-    uint32_t maxconn;  /* connections that it gets at once, 1..CONF_MAXCONN_MAX; 0 = no limit */
-    bool is_backup;    /* serves when no other server is up */
-};
 
 struct conf_service {
     struct conf_place place;

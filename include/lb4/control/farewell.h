@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "lb4/control/sweeper.h"
+#include "lb4/shared/service_table.h"
 
 struct farewell {
     struct runtime *runtime;

@@ -8,6 +8,7 @@
 
 #include "lb4/probe/prober.h"
 #include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 #include "lb4/worker/worker.h"
 
 struct report_sources {

@@ -14,6 +14,7 @@
 #include "lb4/probe/prober.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 #include "lb4/worker/listener.h"
 #include "lb4/worker/worker.h"
 

@@ -16,6 +16,7 @@
 #include "lb4/shared/history.h"
 #include "lb4/shared/note.h"
 #include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 #include "lb4/shared/stats.h"
 #include "lb4/worker/worker.h"
 

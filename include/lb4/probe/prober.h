@@ -27,6 +27,7 @@
 #include "lb4/shared/history.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 #include "lb4/shared/stats.h"
 
 /* What the log was told of one service. */

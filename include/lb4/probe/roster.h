@@ -4,6 +4,7 @@
 #define LB4_PROBE_ROSTER_H
 
 #include "lb4/probe/prober.h"
+#include "lb4/shared/service_table.h"
 
 /* Before the thread runs: a probe for each server of the table. Returns 0 or -ENOMEM;
  * roster_fini() is due in any case. */

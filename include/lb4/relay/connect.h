@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lb4/relay/conn.h"
+#include "lb4/relay/tcp_relay.h"
 #include "lb4/shared/place.h"
 
 enum connect_result {

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lb4/relay/conn.h"
+#include "lb4/relay/tcp_relay.h"
 
 /* A client is new while others of its service wait: it waits behind them, or they would be passed.
  * false: it may be served at once. */

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lb4/relay/conn.h"
+#include "lb4/relay/tcp_relay.h"
+#include "lb4/shared/service_table.h"
 
 /* `relay->loop`, `stats`, `capacity` and `prober` are set by the caller and outlive the relay.
  * Returns 0, -ENOMEM, or -errno of getrandom(2). May be called before the thread runs. */

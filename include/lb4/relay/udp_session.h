@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lb4/relay/admit.h"
 #include "lb4/relay/meter.h"
 #include "lb4/relay/udp.h"
 
@@ -48,6 +49,7 @@ struct udp_session {
     uint64_t n_datagrams_out;
     uint64_t bytes_in;
     uint64_t bytes_out;
+    struct admission admission;
     struct meter meter; /* when operators look */
 };
 

@@ -4,6 +4,7 @@
 #define LB4_SHARED_BACKEND_WRITE_H
 
 #include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 
 /* Put other bits in the place of those of the mask; the others stay. */
 static inline void backend_replace(struct backend *backend, uint32_t mask, uint32_t bits)

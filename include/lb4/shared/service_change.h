@@ -14,6 +14,7 @@
 #include "lb4/conf/model.h"
 #include "lb4/shared/plan.h"
 #include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 
 struct service_change {
     struct service *service;

@@ -13,6 +13,7 @@
 
 #include "lb4/shared/counter.h"
 #include "lb4/shared/histogram.h"
+#include "lb4/shared/refusal.h"
 #include "lb4/shared/stats_udp.h"
 #include "lb4/shared/stats_waiting.h"
 #include "lb4/shared/stats_worker.h"
@@ -50,6 +51,7 @@ struct stats_service {
     struct histogram session_bytes; /* of the same, both directions together */
     struct stats_udp udp;
     struct stats_waiting waiting;
+    struct stats_refusal refused;
 };
 
 struct stats_server {
@@ -91,6 +93,7 @@ struct stats_service_sum {
     struct histogram_sum session_bytes;
     struct stats_udp_sum udp;
     struct stats_waiting_sum waiting;
+    struct stats_refusal_sum refused;
 };
 
 struct stats_server_sum {

@@ -8,7 +8,9 @@
 
 /* Why a datagram was dropped. */
 enum udp_drop {
-    UDP_DROP_LIMIT, /* no room for a session: of the service, the worker, or the client's host */
+    UDP_DROP_LIMIT,     /* no room for a session: of the service, the worker, or the client's host;
+                           or a limit of refusal.h */
+    UDP_DROP_DENIED,    /* the client may not come in (refusal.h) */
     UDP_DROP_NO_SERVER, /* no server is usable */
     UDP_DROP_DRAIN,     /* of a new client while draining */
     UDP_DROP_LOOP,      /* its source is a listener of ours, or port 0 */

@@ -19,6 +19,7 @@
 #include "lb4/base/addr.h"
 #include "lb4/conf/model.h"
 #include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 #include "lb4/worker/inherited.h"
 
 enum {

@@ -15,6 +15,7 @@
 #include "lb4/shared/capacity.h"
 #include "lb4/shared/mailbox.h"
 #include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 #include "lb4/shared/stats.h"
 #include "lb4/shared/udp_room.h"
 #include "lb4/worker/listener.h"

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lb4/base/clock.h"
+#include "lb4/shared/service_table.h"
 
 #include "../conf/conf_text.h"
 

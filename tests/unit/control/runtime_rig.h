@@ -11,6 +11,7 @@
 #include "lb4/control/retire.h"
 #include "lb4/control/runtime.h"
 #include "lb4/control/threads.h"
+#include "lb4/shared/service_table.h"
 
 #include "../conf/conf_text.h"
 #include "../relay/sockets.h"

@@ -1,4 +1,5 @@
 #include "lb4/control/rebalance.h"
+#include "lb4/shared/service_table.h"
 
 #include "lines_rig.h"
 

@@ -10,6 +10,7 @@
 
 #include "lb4/base/log.h"
 #include "lb4/probe/prober.h"
+#include "lb4/shared/service_table.h"
 
 #include "../relay/sockets.h"
 

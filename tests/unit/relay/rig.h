@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lb4/relay/tcp.h"
+#include "lb4/shared/service_table.h"
 
 #include "sockets.h"
 

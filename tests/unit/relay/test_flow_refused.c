@@ -8,7 +8,7 @@
 #include "flow_line.h"
 
 /* Which calls fail, and with what. */
-static struct refusal {
+static struct splice_refusal {
     int error;
     bool is_out;    /* those from a pipe into a socket; else those from a socket */
     unsigned after; /* so many of them succeed before */
@@ -81,8 +81,8 @@ static void check_all(bool is_out)
     static const int buffers[] = {0, 4096};
 
     for (size_t i = 0; i < 6 * 3 * 2; i++) {
-        refusal =
-            (struct refusal){.error = errors[i % 6], .is_out = is_out, .after = counts[i / 6 % 3]};
+        refusal = (struct splice_refusal){
+            .error = errors[i % 6], .is_out = is_out, .after = counts[i / 6 % 3]};
         transfer(4, buffers[i / 18]);
         /* Once refused, it is not asked for again on these sockets. */
         check_refused(1);
@@ -105,7 +105,7 @@ static void test_refused_by_sink(void **state)
 static void test_refused_by_sink_scarce(void **state)
 {
     (void)state;
-    refusal = (struct refusal){.error = EINVAL, .is_out = true};
+    refusal = (struct splice_refusal){.error = EINVAL, .is_out = true};
     transfer(1, 4096);
     check_refused(1);
 }
@@ -113,7 +113,7 @@ static void test_refused_by_sink_scarce(void **state)
 /* A line that is in bulk, with 60,000 bytes to read. */
 static void open_bulk(void)
 {
-    refusal = (struct refusal){0};
+    refusal = (struct splice_refusal){0};
     desk_open(&desk, 4);
     line_open(&line, &desk, 0);
     for (int i = 0; i < 2; i++) {
@@ -139,7 +139,7 @@ static void test_interrupted_is_repeated(void **state)
     (void)state;
     for (int is_out = 0; is_out < 2; is_out++) {
         open_bulk();
-        refusal = (struct refusal){.error = EINTR, .is_out = is_out, .times = 3};
+        refusal = (struct splice_refusal){.error = EINTR, .is_out = is_out, .times = 3};
         line_pump_through(&line, line.n_written);
         assert_int_equal(refusal.n_refused, 3);
         close_bulk();
@@ -151,7 +151,7 @@ static void test_empty_source(void **state)
 {
     (void)state;
     open_bulk();
-    refusal = (struct refusal){.error = EAGAIN, .times = 1};
+    refusal = (struct splice_refusal){.error = EAGAIN, .times = 1};
     assert_int_equal(line_pump(&line), FLOW_IDLE);
     assert_int_equal(refusal.n_refused, 1);
     assert_false(line.from.is_readable);

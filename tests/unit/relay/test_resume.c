@@ -1,4 +1,5 @@
 #include "lb4/relay/resume.h"
+#include "lb4/shared/service_table.h"
 
 #include "waiting_rig.h"
 

@@ -7,6 +7,7 @@
 #include "sockets.h"
 
 #include "lb4/relay/udp_session.h"
+#include "lb4/shared/service_table.h"
 
 enum { RIG_SERVERS_MAX = 4, RIG_UDP_MS = 60000, RIG_CAP = 100, QUIET_MS = 1000, LOOK_MS = 100 };
 

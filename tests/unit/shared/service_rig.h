@@ -3,6 +3,7 @@
 #define TEST_SERVICE_RIG_H
 
 #include "lb4/shared/choose.h"
+#include "lb4/shared/service_table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,6 @@
 /* What service_choose() amounts to over many choices: shares, orders, threads. */
 #include "lb4/shared/choose.h"
+#include "lb4/shared/service_table.h"
 
 #include <pthread.h>
 

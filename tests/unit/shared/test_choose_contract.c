@@ -1,4 +1,5 @@
 /* shared/choose held against what a reader of the contract would choose. */
+#include "lb4/shared/service_table.h"
 #include "service_rig.h"
 
 /* How far back a server stands, said once more in other words than pick_rank(); -1 = not at all. */

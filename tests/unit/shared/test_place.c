@@ -1,4 +1,5 @@
 #include "lb4/shared/place.h"
+#include "lb4/shared/service_table.h"
 
 #include <poll.h>
 #include <pthread.h>

@@ -1,3 +1,4 @@
+#include "lb4/shared/service_table.h"
 #include "lb4/shared/waiting.h"
 
 #include <pthread.h>

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "lb4/shared/service_table.h"
 #include "lb4/worker/worker.h"
 
 #include "../relay/sockets.h"

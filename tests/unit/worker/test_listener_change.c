@@ -1,5 +1,6 @@
 /* Control's side of it, without workers: which steps there are, what is bound, what is left. That
  * workers take them: test_accept.c, test_udp_side.c. */
+#include "lb4/shared/service_table.h"
 #include "lb4/worker/listener_change.h"
 
 #include <errno.h>

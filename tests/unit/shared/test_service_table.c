@@ -1,4 +1,4 @@
-#include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 /* Places of servers: none -> added -> serving -> gone -> none. A place that is not serving is
  * PICK_GONE, so threads that still have an older plan do not choose it, and threads that have the
  * new one do not before it is activated. */
-#include "lb4/shared/service.h"
+#include "lb4/shared/service_table.h"
 
 #include <errno.h>
 #include <stdio.h>

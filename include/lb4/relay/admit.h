@@ -1,0 +1,30 @@
+/* Whether a client may come in: asked once for each connection and for each UDP session, when the
+ * client's address is known (at the accept; behind a PROXY header if there is one), before a server
+ * is chosen. Thread: the worker. */
+#ifndef LB4_RELAY_ADMIT_H
+#define LB4_RELAY_ADMIT_H
+
+#include <stdint.h>
+
+#include "lb4/base/addr.h"
+#include "lb4/shared/refusal.h"
+#include "lb4/shared/service.h"
+#include "lb4/shared/stats.h"
+
+/* What a client that is in has taken of limits, in its connection or session. All zero: nothing. */
+struct admission {
+    uint32_t source; /* reserved */
+};
+
+/* REFUSAL_NONE: it is in, and admit_leave() is owed when it ends. */
+enum refusal admit_ask(struct service *service, const struct addr *client, uint64_t now_ns,
+                       struct admission *ret);
+
+/* The one way to end what admit_ask() began; of one that was never in, nothing happens. */
+void admit_leave(struct service *service, struct admission *admission);
+
+/* CLOSE_DENIED or CLOSE_LIMIT; UDP_DROP_DENIED or UDP_DROP_LIMIT. */
+enum close_reason admit_close_reason(enum refusal refusal);
+enum udp_drop admit_drop_reason(enum refusal refusal);
+
+#endif

@@ -1,0 +1,87 @@
+#include "lb4/conf/directive_parts.h"
+#include "lb4/conf/memory.h"
+#include "lb4/conf/value.h"
+
+/* Forms of addresses, for messages. */
+static const char listen_forms[] = "10.0.0.1:5432, [2001:db8::1]:5432, :5432, :9000-9100";
+
+static void report_memory(struct reader *reader, const struct lex_line *line)
+{
+    reader_error(reader, line, 0, "out of memory");
+}
+
+/* "accept-proxy from CIDR" behind a listener's address. */
+static bool judge_accept_proxy(struct reader *reader, const struct lex_line *line)
+{
+    const char *expected[] = {"accept-proxy", "from"};
+
+    for (size_t i = 3; i < line->n_words && i < 5; i++) {
+        const char *const choices[] = {expected[i - 3], NULL};
+        size_t choice;
+
+        if (!value_choice(reader, line, i, choices, &choice))
+            return false;
+    }
+    if (line->n_words == 3)
+        return true;
+    if (line->n_words == 6)
+        return value_network(reader, line, 5);
+    reader_error(reader, line, 3, "an argument is missing: accept-proxy from CIDR");
+    return false;
+}
+
+static bool judge_listen_addr(struct reader *reader, const struct lex_line *line,
+                              const struct endpoint *at)
+{
+    const char *reason = "not in this version: give an IP address or :PORT";
+    char quote[CONF_QUOTE_MAX];
+
+    if (at->kind == ENDPOINT_UNIX)
+        reason = "a Unix socket: not in this version";
+    else if (at->kind != ENDPOINT_HOST && at->first_port == 0)
+        reason = "a listener needs a port or a range of ports in 1..65535";
+    else if (at->kind != ENDPOINT_HOST && endpoint_can_listen(&at->addr, &reason))
+        return true;
+    reader_error(reader, line, 2, "listen: %s: %s",
+                 conf_quote(line->words[2].text, line->words[2].n_bytes, quote), reason);
+    return false;
+}
+
+static void store_listen(struct reader *reader, const struct lex_line *line,
+                         enum conf_transport transport, const struct endpoint *at)
+{
+    struct conf_service *service = reader_service(reader);
+    struct conf_listen *listen;
+
+    if (service->n_listens == CONF_LISTENS_MAX) {
+        reader_error(reader, line, 0, "listen: more than %d in one service", CONF_LISTENS_MAX);
+        return;
+    }
+    listen = conf_add_listen(service);
+    if (!listen) {
+        report_memory(reader, line);
+        return;
+    }
+    listen->place = reader_place(reader, line, 2);
+    listen->transport = transport;
+    listen->addr = at->addr;
+    listen->last_port = at->last_port;
+    listen->is_any = at->kind == ENDPOINT_ANY;
+}
+
+void directive_listen(struct reader *reader, const struct lex_line *line)
+{
+    static const char *const words[] = {"tcp", "udp", "both", NULL};
+    static const enum conf_transport transports[] = {CONF_TCP, CONF_UDP, CONF_TCP_AND_UDP};
+    struct endpoint at;
+    size_t choice;
+
+    if (!value_choice(reader, line, 1, words, &choice) ||
+        !value_endpoint(reader, line, 2, listen_forms, &at) ||
+        !judge_listen_addr(reader, line, &at) || !judge_accept_proxy(reader, line))
+        return;
+    if (line->n_words > 3)
+        reader_refuse(reader, line, 3);
+    else
+        store_listen(reader, line, transports[choice], &at);
+}
