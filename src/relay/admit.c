@@ -3,10 +3,12 @@
 enum refusal admit_ask(struct service *service, const struct addr *client, uint64_t now_ns,
                        struct admission *ret)
 {
-    (void)service;
-    (void)client;
+    const struct service_plan *plan = service_plan(service);
+
     (void)now_ns;
     *ret = (struct admission){0};
+    if (plan->access && !prefix_map_allows(plan->access, client))
+        return REFUSAL_DENIED;
     return REFUSAL_NONE;
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/base/sock_vanish.h"
 #include "lb4/relay/tcp_relay.h"
 #include "lb4/shared/place.h"
 
@@ -83,6 +84,9 @@ static void side_close(struct flow_side *side, enum conn_ending ending)
     case CONN_END_RESET:
         sock_reset(fd);
         break;
+    case CONN_END_SILENT:
+        sock_vanish(fd);
+        break;
     }
 }
 
@@ -107,6 +111,8 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     access_note_conn(&line, conn, relay->loop->now_ns);
     if (conn->state == CONN_WAITING)
         parking_leave(relay, conn, WAITING_TURNED_AWAY);
+    if (conn->state == CONN_LEAVING)
+        relay->refuse.n_leaving--;
     flow_fini(&conn->up, &relay->flow);
     flow_fini(&conn->down, &relay->flow);
     side_close(&conn->server, ending);

@@ -17,6 +17,8 @@ static const char *state_word(const struct conn *conn)
         return conn->is_half_closed ? "half_closed" : "open";
     case CONN_RESETTING:
         return "resetting";
+    case CONN_LEAVING:
+        return "leaving";
     case CONN_CLOSED:
         return "closed";
     }

@@ -127,6 +127,8 @@ int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services
     if (!error)
         error = parking_init(&relay->parking);
     if (!error)
+        error = refuse_init(&relay->refuse, &relay->deadlines);
+    if (!error)
         error = fixed_init(relay);
     return error ? error : timeouts_init(relay, services);
 }
@@ -137,6 +139,7 @@ void tcp_relay_fini(struct tcp_relay *relay)
     deadline_set_fini(&relay->deadlines);
     access_fini(&relay->access);
     parking_fini(&relay->parking);
+    refuse_fini(&relay->refuse);
     reserve_release(relay->timeouts, SERVICE_TABLE_MAX, sizeof(*relay->timeouts));
     relay->timeouts = NULL;
 }
@@ -303,8 +306,7 @@ static void arrive(struct tcp_relay *relay, struct conn *conn)
     enum refusal refusal = admit_ask(service, &conn->peer, relay->loop->now_ns, &conn->admission);
 
     if (refusal != REFUSAL_NONE) {
-        stats_add(&relay->stats->services[service->index].refused.clients[refusal], 1);
-        conn_close(relay, conn, admit_close_reason(refusal), CONN_END_RESET);
+        refuse_conn(relay, conn, refusal);
         return;
     }
     if (service_may_wait(service)) {
@@ -360,6 +362,9 @@ void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits
     case CONN_RESETTING:
         progress(relay, conn);
         break;
+    case CONN_LEAVING:
+        refuse_on_client(relay, conn);
+        break;
     case CONN_CLOSED:
         break;
     }
@@ -379,6 +384,7 @@ void tcp_on_server(struct tcp_relay *relay, struct source *source, uint32_t bits
         progress(relay, conn);
         break;
     case CONN_WAITING:
+    case CONN_LEAVING:
     case CONN_CLOSED:
         break;
     }
@@ -404,6 +410,9 @@ static void conn_expired(struct tcp_relay *relay, struct conn *conn)
         break;
     case CONN_RESETTING:
         settle_reset(relay, conn);
+        break;
+    case CONN_LEAVING:
+        refuse_on_timeout(relay, conn);
         break;
     case CONN_CLOSED:
         break;
@@ -435,6 +444,7 @@ void tcp_expire(struct tcp_relay *relay)
     resume_look(relay);
     expire_young(relay);
     access_expire(&relay->access, relay->loop->now_ns);
+    refuse_expire(&relay->refuse, relay->loop->now_ns);
 }
 
 void tcp_reap(struct tcp_relay *relay)
@@ -448,6 +458,8 @@ uint64_t tcp_next_due_ns(const struct tcp_relay *relay)
 
     if (relay->parking.look_ns < due_ns)
         due_ns = relay->parking.look_ns;
+    if (relay->refuse.due_ns < due_ns)
+        due_ns = relay->refuse.due_ns;
     if (relay->young != &relay->live) {
         uint64_t old_ns = container_of(relay->young, struct conn, link)->accepted_ns + YOUNG_NS;
 

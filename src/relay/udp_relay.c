@@ -95,6 +95,7 @@ int udp_relay_init(struct udp_relay *relay, const struct service_table *services
 
     *relay = (struct udp_relay){.loop = relay->loop,
                                 .access = relay->access,
+                                .refuse = relay->refuse,
                                 .stats = relay->stats,
                                 .prober = relay->prober,
                                 .room = relay->room,

@@ -28,6 +28,7 @@ void plan_free(struct service_plan *plan)
 {
     if (!plan)
         return;
+    prefix_map_release(plan->access);
     free(plan->sequence);
     maglev_fini(&plan->maglev);
     free(plan);
@@ -92,6 +93,7 @@ struct service_plan *plan_new(const struct service_plan *model, const struct ser
     if (!plan)
         return NULL;
     *plan = *model;
+    prefix_map_hold(plan->access);
     plan->sequence = NULL;
     plan->n_sequence = 0;
     plan->maglev = (struct maglev){0};
@@ -253,5 +255,7 @@ struct service_plan plan_model(const struct conf_service *from)
         .slow_start_ns = from->slow_start_ms * CLOCK_NS_PER_MS,
         .logs_access = from->access.state == CONF_ACCESS_ON,
         .access_ns = from->access.interval_ms * CLOCK_NS_PER_MS,
+        .access = from->rules.map,
+        .refuse = from->rules.refuse,
     };
 }

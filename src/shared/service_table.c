@@ -166,6 +166,8 @@ struct service *service_table_add(struct service_table *table, const char *name)
     }
     udp_room_set_limit(&service->udp_room, UINT32_MAX);
     service->waiting = (struct waiting){.crew = table->crew};
+    for (size_t i = 0; i < REFUSALS; i++)
+        refusal_note_clear(&service->refused[i]);
     snprintf(service->name, sizeof(service->name), "%s", name);
     service->is_used = true;
     if (index == table->n_services)

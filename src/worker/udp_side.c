@@ -15,6 +15,7 @@ int udp_side_prepare(struct udp_side *side, const struct udp_side_options *optio
         return -ENOMEM;
     side->relay.loop = options->loop;
     side->relay.access = options->access;
+    side->relay.refuse = options->refuse;
     side->relay.stats = options->stats;
     side->relay.prober = options->prober;
     side->relay.room = options->room;

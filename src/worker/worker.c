@@ -47,6 +47,7 @@ static struct udp_side_options udp_options(struct worker *worker)
 
     return (struct udp_side_options){.loop = &worker->loop,
                                      .access = &worker->relay.access,
+                                     .refuse = &worker->relay.refuse,
                                      .stats = &group->stats[worker->index],
                                      .prober = group->prober,
                                      .room = &group->udp_room,

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "lb4/base/addr.h"
+#include "lb4/conf/access_rules.h"
 #include "lb4/conf/bounds.h"
 #include "lb4/conf/ends.h"
 #include "lb4/conf/log_place.h"
@@ -43,6 +44,7 @@ struct conf_service {
     struct conf_udp udp;
     struct conf_timeouts timeouts;
     struct conf_access access;
+    struct conf_access_rules rules; /* who may come in */
 };
 
 /* What the listeners of the service take: enum conf_transport bits. */
@@ -75,9 +77,11 @@ struct conf {
     bool pipes_auto;   /* ... unless this is set (the default): then from the kernel's quota */
     bool splice;       /* false after --no-splice or "splice off": copy only */
     uint64_t drain_ms; /* default 30 s */
-    struct conf_timeouts defaults;     /* of services that say nothing else */
-    struct conf_access default_access; /* likewise */
-    uint64_t default_resolve_ms;       /* likewise */
+    struct conf_timeouts defaults;          /* of services that say nothing else */
+    struct conf_access default_access;      /* likewise */
+    struct conf_access_rules default_rules; /* likewise */
+    struct conf_prefix_list *lists;         /* files of networks, each once */
+    uint64_t default_resolve_ms;            /* likewise */
     struct conf_log log;
     char user[CONF_NAME_MAX + 1];  /* "" = stay who we are */
     char group[CONF_NAME_MAX + 1]; /* "" = the user's primary group */

@@ -28,13 +28,15 @@ enum conn_state {
     CONN_WAITING,    /* for a server; the same, and there is no server's socket */
     CONN_RELAYING,
     CONN_RESETTING, /* one side has failed: deliver what it had sent, then reset the other */
+    CONN_LEAVING,   /* was turned away with a FIN (relay/refuse.h) */
     CONN_CLOSED     /* on relay->dead */
 };
 
 /* How conn_close() leaves the sockets. */
 enum conn_ending {
     CONN_END_CLOSE, /* close(2): both directions have ended, what is queued is still delivered */
-    CONN_END_RESET  /* RST to both sides */
+    CONN_END_RESET, /* RST to both sides */
+    CONN_END_SILENT /* the client is not told (base/sock_vanish.h) */
 };
 
 struct conn {
@@ -57,6 +59,7 @@ struct conn {
     uint32_t n_timeouts;  /* connects that timed out */
     uint32_t era;         /* of the server, before the connect (shared/backend.h) */
     uint32_t waiting_era; /* of the service, before any server was tried (shared/waiting.h) */
+    uint32_t n_discarded; /* CONN_LEAVING: bytes of the client's */
     int connect_error;    /* errno of the last failed connect, 0 = none */
     uint32_t arrival;     /* which of the worker's connections it is, in order; wraps */
     uint16_t asked_port;  /* that the client connected to */

@@ -11,6 +11,7 @@
 #include "lb4/relay/conn.h"
 #include "lb4/relay/flow.h"
 #include "lb4/relay/parking.h"
+#include "lb4/relay/refuse.h"
 #include "lb4/relay/timeouts.h"
 #include "lb4/shared/capacity.h"
 #include "lb4/shared/mailbox.h"
@@ -36,6 +37,7 @@ struct tcp_relay {
     struct conn_timeouts *timeouts;    /* by service->index */
     struct parking parking;
     struct access access;
+    struct refuse refuse;
     uint64_t random; /* where ties of a choice are broken */
     uint32_t n_live;
     uint32_t n_arrived;

@@ -11,6 +11,7 @@
 #include "lb4/loop/deadline.h"
 #include "lb4/loop/loop.h"
 #include "lb4/relay/access.h"
+#include "lb4/relay/refuse.h"
 #include "lb4/relay/udp_inbox.h"
 #include "lb4/relay/udp_listener.h"
 #include "lb4/relay/udp_outbox.h"
@@ -36,6 +37,7 @@ struct udp_service {
 struct udp_relay {
     struct loop *loop;
     struct access *access; /* of the worker; NULL: no lines at intervals */
+    struct refuse *refuse; /* of the worker */
     struct stats_block *stats;
     struct mailbox *prober;
     struct udp_room *room; /* of the process */

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lb4/base/prefix_map.h"
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
 #include "lb4/shared/maglev.h"
@@ -62,9 +63,11 @@ struct service_plan {
     struct conf_farewell on_down;
     struct conf_farewell on_up;
     struct conf_evict evict;
-    uint64_t slow_start_ns; /* 0 = none */
-    bool logs_access;       /* a line for each connection and session at its end */
-    uint64_t access_ns;     /* ... and each time so much has passed; 0 = not */
+    uint64_t slow_start_ns;    /* 0 = none */
+    bool logs_access;          /* a line for each connection and session at its end */
+    uint64_t access_ns;        /* ... and each time so much has passed; 0 = not */
+    struct prefix_map *access; /* who may come in; NULL = everybody. The plan is a user of it */
+    enum conf_refuse refuse;
     struct service_check *check;
 };
 

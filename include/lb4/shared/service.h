@@ -19,6 +19,8 @@
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
 #include "lb4/shared/plan.h"
+#include "lb4/shared/refusal.h"
+#include "lb4/shared/refusal_note.h"
 #include "lb4/shared/udp_room.h"
 #include "lb4/shared/waiting.h"
 
@@ -41,8 +43,9 @@ struct service {
     uint32_t index;           /* in stats_block.services and in the workers' notes */
     struct udp_room udp_room; /* for its sessions, over all workers */
     char name[CONF_NAME_MAX + 1];
-    struct waiting waiting;   /* clients that do */
-    _Atomic bool is_deserted; /* is_gone, for workers; release, acquire */
+    struct waiting waiting;                /* clients that do */
+    _Atomic bool is_deserted;              /* is_gone, for workers; release, acquire */
+    struct refusal_note refused[REFUSALS]; /* for the log */
 
     /* Control's own. */
     size_t n_places;   /* that were ever taken */

@@ -30,6 +30,7 @@ struct udp_side {
 struct udp_side_options {
     struct loop *loop;
     struct access *access; /* of the worker, or NULL */
+    struct refuse *refuse; /* of the worker */
     struct stats_block *stats;
     struct mailbox *prober;
     struct udp_room *room; /* of the process */
