@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lb4/conf/access.h"
 #include "lb4/conf/listeners.h"
 #include "lb4/conf/vain.h"
 
@@ -430,6 +431,7 @@ int conf_check(struct conf *conf, struct conf_report *report)
     const struct conf_place whole = {conf->files ? conf->files[0] : command_line, 0, 0};
 
     fill_defaults(conf);
+    conf_access_check(conf, report);
     if (conf->n_services == 0 && report->n_errors == 0)
         conf_report_error(report, &whole, "no service: nothing to do; add: service NAME {");
     check_programs(conf, report);

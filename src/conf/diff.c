@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/conf/access.h"
 #include "lb4/conf/print.h"
 #include "lb4/conf/written.h"
 
@@ -438,6 +439,7 @@ long conf_diff_service(const struct conf_service *before, const struct conf_serv
 
     if (n < 0)
         return n;
+    n += conf_access_diff(&before->rules, &after->rules, after->name, stream);
     n += write_listens('-', before, after, stream) + write_listens('+', after, before, stream);
     n_names = compare_names_of(before, after, stream);
     n_servers = compare_servers(before, after, stream);

@@ -19,9 +19,3 @@ void directive_later_duration(struct reader *reader, const struct lex_line *line
     if (value_duration(reader, line, line->n_words - 1, &ms))
         reader_refuse(reader, line, 0);
 }
-
-void directive_later_network(struct reader *reader, const struct lex_line *line)
-{
-    if (value_network(reader, line, 1))
-        reader_refuse(reader, line, 0);
-}

@@ -14,13 +14,13 @@
 enum { ATTEMPTS = 5 };
 
 /* Sizes are judged before and after, since an editor may write at this very moment. */
-static int check_stat(const struct stat *status)
+static int check_stat(const struct stat *status, off_t max_bytes)
 {
     if (S_ISDIR(status->st_mode))
         return -EISDIR;
     if (!S_ISREG(status->st_mode))
         return -ENOTSUP;
-    return status->st_size > CONF_FILE_MAX_BYTES ? -EFBIG : 0;
+    return status->st_size > max_bytes ? -EFBIG : 0;
 }
 
 static bool is_unchanged(const struct stat *a, const struct stat *b)
@@ -61,22 +61,21 @@ static ssize_t read_unchanged(int fd, char *text, const struct stat *before)
     return n == before->st_size && is_unchanged(before, &after) ? n : -EAGAIN;
 }
 
-static ssize_t load_once(int fd, char **ret_text)
+static ssize_t load_once(int fd, off_t max_bytes, char **ret_text, struct stat *ret_status)
 {
-    struct stat before;
     ssize_t n;
     int error;
     char *text;
 
-    if (fstat(fd, &before) < 0)
+    if (fstat(fd, ret_status) < 0)
         return -errno;
-    error = check_stat(&before);
+    error = check_stat(ret_status, max_bytes);
     if (error < 0)
         return error;
-    text = malloc((size_t)before.st_size + 1);
+    text = malloc((size_t)ret_status->st_size + 1);
     if (!text)
         return -ENOMEM;
-    n = read_unchanged(fd, text, &before);
+    n = read_unchanged(fd, text, ret_status);
     if (n < 0)
         free(text);
     else
@@ -85,7 +84,7 @@ static ssize_t load_once(int fd, char **ret_text)
 }
 
 /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
-static ssize_t load(const char *name, char **ret_text)
+ssize_t conf_load(const char *name, off_t max_bytes, char **ret_text, struct stat *ret_status)
 {
     scope_close int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     ssize_t n = -EAGAIN;
@@ -93,11 +92,11 @@ static ssize_t load(const char *name, char **ret_text)
     if (fd < 0)
         return -errno;
     for (int i = 0; i < ATTEMPTS && n == -EAGAIN; i++)
-        n = load_once(fd, ret_text);
+        n = load_once(fd, max_bytes, ret_text, ret_status);
     return n;
 }
 
-static const char *load_error_text(int error)
+const char *conf_load_error_text(int error)
 {
     if (error == -ENOTSUP)
         return "not a regular file";
@@ -113,14 +112,15 @@ static const char *load_error_text(int error)
 int conf_read_file(const char *name, struct conf *conf, struct conf_report *report)
 {
     char *text = NULL;
-    ssize_t n = load(name, &text);
+    struct stat status;
+    ssize_t n = conf_load(name, CONF_FILE_MAX_BYTES, &text, &status);
     const char *file;
     int error = -EINVAL;
 
     if (n < 0) {
         file = conf_add_file(conf, name);
         conf_report_error(report, &(struct conf_place){file ? file : "lb4", 0, 0}, "%s",
-                          load_error_text((int)n));
+                          conf_load_error_text((int)n));
     } else {
         error = conf_read_text(name, text, (size_t)n, conf, report);
     }

@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/conf/access.h"
+#include "lb4/conf/prefix_list.h"
+
 enum { DRAIN_DEFAULT_MS = 30000 };
 
 void conf_init(struct conf *conf)
@@ -57,7 +60,10 @@ void conf_free(struct conf *conf)
         conf_free_check(&conf->services[i].check);
         conf_free_written(&conf->services[i]);
         conf_free_servers(&conf->services[i]);
+        conf_access_free(&conf->services[i].rules);
     }
+    conf_access_free(&conf->default_rules);
+    prefix_list_free_all(conf);
     free(conf->services);
     free_files(conf->files);
     conf_init(conf);

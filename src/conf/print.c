@@ -4,6 +4,7 @@
 
 #include "lb4/base/log_sink.h"
 #include "lb4/base/number.h"
+#include "lb4/conf/access.h"
 #include "lb4/conf/check.h"
 #include "lb4/conf/written.h"
 
@@ -371,6 +372,7 @@ void conf_print_policy(const struct conf_service *service, FILE *stream)
     print_resolve(service->resolve_ms, stream);
     print_timeouts(&service->timeouts, stream);
     print_access(&service->access, stream);
+    fprintf(stream, "    refuse %s\n", conf_refuse_word(service->rules.refuse));
     if (conf_transports(service) & CONF_UDP)
         print_udp(&service->udp, stream);
 }
@@ -387,6 +389,7 @@ static void print_service(const struct conf_service *service, FILE *stream)
         fprintf(stream, "    listen %s %s\n", conf_transport_word(service->listens[i].transport),
                 conf_format_listen(&service->listens[i], text));
     }
+    conf_access_print(&service->rules, stream);
     conf_print_policy(service, stream);
     for (size_t i = 0; i < n_servers; i++)
         print_server(&servers[i], stream);
@@ -417,6 +420,8 @@ void conf_print(const struct conf *conf, FILE *stream)
     fputs("defaults {\n", stream);
     print_timeouts(&conf->defaults, stream);
     print_access(&conf->default_access, stream);
+    conf_access_print(&conf->default_rules, stream);
+    fprintf(stream, "    refuse %s\n", conf_refuse_word(conf->default_rules.refuse));
     print_resolve(conf->default_resolve_ms, stream);
     fputs("}\n", stream);
     for (size_t i = 0; i < conf->n_services; i++)

@@ -12,7 +12,7 @@
 
 enum {
     CONF_PREFIXES_MAX = 1000000,            /* networks of one service; chosen */
-    CONF_RULES_MAX = 10000,                 /* allow and deny lines of one service; chosen */
+    CONF_RULES_MAX = 1000,                  /* allow and deny lines of one service; chosen */
     CONF_LIST_MAX_BYTES = 64 * 1024 * 1024, /* of a file of networks; chosen */
 };
 

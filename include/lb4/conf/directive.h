@@ -94,12 +94,14 @@ void directive_udp_sessions(struct reader *reader, const struct lex_line *line);
 void directive_log(struct reader *reader, const struct lex_line *line);
 void directive_log_format(struct reader *reader, const struct lex_line *line);
 void directive_access_log(struct reader *reader, const struct lex_line *line);
+/* directive_access.c: */
+void directive_access(struct reader *reader, const struct lex_line *line);
+void directive_refuse(struct reader *reader, const struct lex_line *line);
 /* directive_names.c: */
 void directive_resolve(struct reader *reader, const struct lex_line *line);
 /* directive_later.c, of which nothing is built yet: */
 void directive_later_number(struct reader *reader, const struct lex_line *line);
 void directive_later_duration(struct reader *reader, const struct lex_line *line);
-void directive_later_network(struct reader *reader, const struct lex_line *line);
 
 /* For the engine and the handlers. */
 struct conf_place reader_place(const struct reader *reader, const struct lex_line *line, size_t i);
