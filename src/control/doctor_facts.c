@@ -2,8 +2,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "lb4/base/clock.h"
 #include "lb4/base/log.h"
 #include "lb4/conf/check.h"
 #include "lb4/control/privileges.h"
@@ -162,7 +165,9 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
                                      .transports = conf_transports(conf),
                                      .is_checked = conf_is_checked(conf),
                                      .all_down = conf->all_down,
-                                     .n_servers = conf->n_servers};
+                                     .n_servers = conf->n_servers,
+                                     .lets_nobody_in = conf->rules.map &&
+                                                       prefix_map_allows_nobody(conf->rules.map)};
     ret->has_udp = ret->has_udp || taken->transports & CONF_UDP;
     ret->n_probed += conf_is_checked_by_socket(conf) ? conf->n_servers : 0;
     take_ports(conf, ret);
@@ -171,6 +176,39 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
     taken->n_usable = snapshot_n_usable(service);
     taken->n_lost = count_lost(service);
     add_drops(from, service, ret);
+}
+
+/* When the last reload that went well has ended, on the wall's clock; it has read all lists, and
+ * kept those that it found unchanged. 0: there was none. */
+static int64_t last_read_ms(const struct snapshot_from *from)
+{
+    const struct reload_result *result = from->reload ? &from->reload->result : NULL;
+    struct timespec now;
+
+    if (!result || result->number == 0 || result->has_failed || result->was_dry)
+        return 0;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 -
+           (int64_t)((clock_now_ns() - result->ended_ns) / CLOCK_NS_PER_MS);
+}
+
+static void take_lists(const struct snapshot_from *from, struct doctor_facts *ret)
+{
+    int64_t read_ms = last_read_ms(from);
+
+    for (const struct conf_prefix_list *list = from->conf->lists; list; list = list->next) {
+        struct stat status;
+        int64_t written_ms;
+
+        if (stat(list->file, &status) < 0 || access(list->file, R_OK) < 0) {
+            ret->lost_list = list->file;
+            continue;
+        }
+        written_ms = (int64_t)status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000;
+        if ((status.st_mtim.tv_sec != list->read_s || status.st_mtim.tv_nsec != list->read_ns) &&
+            written_ms > read_ms)
+            ret->stale_list = list->file;
+    }
 }
 
 int doctor_facts_take(const struct snapshot_from *from, struct doctor_facts *ret)
@@ -192,6 +230,7 @@ int doctor_facts_take(const struct snapshot_from *from, struct doctor_facts *ret
         return -ENOMEM;
     doctor_kernel_read(&ret->kernel);
     name_report_count(from, &ret->names);
+    take_lists(from, ret);
     for (size_t i = 0; i < conf->n_services; i++)
         take_service(from, &conf->services[i], ret);
     if (count_addresses(conf, ret))

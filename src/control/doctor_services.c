@@ -161,10 +161,42 @@ static void find_names(const struct doctor_facts *facts, struct doctor_findings 
     }
 }
 
+static bool lets_nobody_in(const struct doctor_service *service)
+{
+    return service->lets_nobody_in;
+}
+
+static void find_access(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    char names[NAMES_MAX];
+    struct doctor_finding *finding;
+
+    if (list_those(facts, lets_nobody_in, names) > 0) {
+        finding =
+            doctor_add(findings, DOCTOR_BAD, "access", "allow and deny let nobody in: %s", names);
+        doctor_limits(finding, "every client is refused");
+        doctor_lift(finding,
+                    "allow CIDR, or no deny all, in the service; lb4ctl why SERVICE CLIENT");
+    }
+    if (facts->lost_list) {
+        finding = doctor_add(findings, DOCTOR_WARN, "lists", "a list cannot be read: %.*s",
+                             NAMES_MAX, facts->lost_list);
+        doctor_limits(finding, "what was read of it counts on; the next reload fails");
+        doctor_lift(finding, "make it readable for the user of lb4");
+    }
+    if (facts->stale_list) {
+        finding = doctor_add(findings, DOCTOR_NOTE, "lists", "changed since it was read: %.*s",
+                             NAMES_MAX, facts->stale_list);
+        doctor_limits(finding, "what it says now does not count yet");
+        doctor_lift(finding, "lb4ctl reload");
+    }
+}
+
 void doctor_find_services(const struct doctor_facts *facts, struct doctor_findings *findings)
 {
     find_servers(facts, findings);
     find_unchecked(facts, findings);
     find_single(facts, findings);
     find_names(facts, findings);
+    find_access(facts, findings);
 }

@@ -196,6 +196,24 @@ static void write_dropped(const struct rows *rows, struct reply *reply)
     }
 }
 
+static void write_refused(const struct rows *rows, struct reply *reply)
+{
+    exposition_family(
+        reply, "lb4_refused_total", "counter",
+        "Clients that were not let in: connections, and datagrams without a session.");
+    for (size_t i = 0; i < rows->n_services; i++) {
+        const struct row_service *row = &rows->services[i];
+
+        for (size_t k = 0; k < REFUSALS; k++) {
+            char reason[64] = "";
+
+            exposition_label(reason, sizeof(reason), "reason", refusal_word((enum refusal)k));
+            exposition_sample(reply, "lb4_refused_total", row->labels, reason,
+                              row->stats.refused.clients[k]);
+        }
+    }
+}
+
 static void write_checks(const struct rows *rows, struct reply *reply)
 {
     const char *name = "lb4_server_checks_total";
@@ -336,6 +354,7 @@ static void write_rows(const struct rows *rows, struct reply *reply)
 {
     write_services(rows, service_families, N_FAMILIES(service_families), false, reply);
     write_closed(rows, reply);
+    write_refused(rows, reply);
     write_waits(rows, reply);
     write_directions(rows, reply);
     write_services(rows, udp_families, N_FAMILIES(udp_families), true, reply);

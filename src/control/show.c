@@ -31,6 +31,15 @@ static void append_reasons(struct reply *reply, const struct stats_service_sum *
     reply_text(reply, "}");
 }
 
+static void append_refusals(struct reply *reply, const struct stats_refusal_sum *refused)
+{
+    reply_text(reply, "{");
+    for (size_t i = 0; i < REFUSALS; i++)
+        reply_format(reply, "%s\"%s\":%llu", i > 0 ? "," : "", refusal_word((enum refusal)i),
+                     (unsigned long long)refused->clients[i]);
+    reply_text(reply, "}");
+}
+
 static void add_service(struct table *table, const struct snapshot_service *service)
 {
     const struct stats_service_sum *stats = &service->stats;
@@ -49,15 +58,19 @@ static void add_service(struct table *table, const struct snapshot_service *serv
     table_number(table, stats->udp.active);
     table_number(table, stats->udp.sessions);
     table_number(table, stats->waiting.active);
+    table_number(table, stats_refusal_total(&stats->refused));
     if (table_json_field(table, "closed_by_reason"))
         append_reasons(table->reply, stats);
+    if (table_json_field(table, "refused_by_reason"))
+        append_refusals(table->reply, &stats->refused);
 }
 
 enum command_result show_services(struct command_call *call)
 {
-    static const char *const columns[] = {
-        "service", "listeners", "policy",    "servers_up", "servers",   "active",  "total",
-        "closed",  "bytes_in",  "bytes_out", "udp_active", "udp_total", "waiting", NULL};
+    static const char *const columns[] = {"service",  "listeners", "policy",     "servers_up",
+                                          "servers",  "active",    "total",      "closed",
+                                          "bytes_in", "bytes_out", "udp_active", "udp_total",
+                                          "waiting",  "refused",   NULL};
     const struct service_table *services = call->from->services;
     struct snapshot_service service;
     struct table table;

@@ -167,6 +167,15 @@ static void put_udp(const struct stats_udp_sum *udp, struct reply *reply)
     close_with(reply, "}},");
 }
 
+static void put_refused(const struct stats_refusal_sum *refused, struct reply *reply)
+{
+    reply_text(reply, "\"refused\":{");
+    put_number(reply, "total", stats_refusal_total(refused));
+    for (size_t i = 0; i < REFUSALS; i++)
+        put_number(reply, refusal_word((enum refusal)i), refused->clients[i]);
+    close_with(reply, "},");
+}
+
 static void put_waiting(const struct stats_waiting_sum *waiting, struct reply *reply)
 {
     reply_text(reply, "\"waiting\":{");
@@ -198,6 +207,7 @@ static void put_service(const struct snapshot_from *from, const struct service *
     put_number(reply, "redispatches", snapshot.stats.redispatches);
     put_closed(&snapshot.stats, reply);
     put_waiting(&snapshot.stats.waiting, reply);
+    put_refused(&snapshot.stats.refused, reply);
     put_udp(&snapshot.stats.udp, reply);
     put_servers(from, service, reply);
     reply_text(reply, "},");

@@ -6,12 +6,14 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/number.h"
+#include "lb4/conf/diff.h"
 #include "lb4/conf/endpoint.h"
 #include "lb4/conf/print.h"
 #include "lb4/control/connections.h"
 #include "lb4/control/name_report.h"
 #include "lb4/control/sweeper.h"
 #include "lb4/control/table.h"
+#include "lb4/control/why_access.h"
 #include "lb4/control/why_words.h"
 #include "lb4/shared/choose.h"
 
@@ -31,6 +33,8 @@ struct why {
     struct service *service;
     const struct addr *client;
     struct foresight foresight;
+    bool is_denied;
+    char access[WHY_ACCESS_MAX]; /* what allow and deny say; "" = nothing */
     size_t n_sentences;
 };
 
@@ -293,7 +297,7 @@ static void begin_json(struct why *why, const char *client)
     reply_json_string(reply, client);
     reply_text(reply, ",\"candidates\":[");
     for (size_t i = 0; i < why->foresight.n; i++) {
-        if (why->foresight.servers[i].odds <= 0)
+        if (why->foresight.servers[i].odds <= 0 || why->is_denied)
             continue;
         reply_format(reply, "%s\"%s\"", comma, why->service->backends[i].name);
         comma = ",";
@@ -320,7 +324,10 @@ static void write_answer(struct why *why, bool has_list)
     else
         say(why, "Service %s, %s, client %s:", why->service->name,
             conf_balance_word(why->foresight.plan->balance), client);
-    say_choice(why);
+    if (why->access[0])
+        say(why, "%s", why->access);
+    if (!why->is_denied)
+        say_choice(why);
     say_missing(why);
     if (has_list)
         say_sessions(why);
@@ -329,6 +336,20 @@ static void write_answer(struct why *why, bool has_list)
     add_servers(why);
     if (reply->is_json)
         reply_text(reply, "}\n");
+}
+
+/* Who is denied gets to no server: nothing of the choice is to be told. */
+static void judge_access(struct why *why)
+{
+    const struct conf_service *conf =
+        why->call->from->conf ? conf_find_service(why->call->from->conf, why->service->name) : NULL;
+
+    if (!conf || why_access(conf, why->client, why->access))
+        return;
+    why->is_denied = true;
+    why->foresight.n_likely = 0;
+    for (size_t i = 0; i < why->foresight.n; i++)
+        why->foresight.servers[i].odds = 0;
 }
 
 static enum command_result answer(struct command_call *call, bool has_list)
@@ -341,6 +362,7 @@ static enum command_result answer(struct command_call *call, bool has_list)
         return command_fail(call, "no service '%s'", call->wait.service);
     if (service_foresee(why.service, why.client, &why.foresight) < 0)
         return command_fail(call, "why: no memory");
+    judge_access(&why);
     write_answer(&why, has_list);
     foresight_fini(&why.foresight);
     return COMMAND_DONE;

@@ -32,3 +32,12 @@ void stats_carry_refusal(struct stats_refusal_sum *to, const struct stats_refusa
     for (size_t i = 0; i < REFUSALS; i++)
         to->clients[i] += from->clients[i];
 }
+
+uint64_t stats_refusal_total(const struct stats_refusal_sum *sum)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < REFUSALS; i++)
+        total += sum->clients[i];
+    return total;
+}

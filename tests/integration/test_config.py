@@ -244,6 +244,21 @@ BAD = {
                                         "not executable"),
     "program with arguments": (in_service("check exec /bin/true -v"), "4:26",
                                "unknown word '-v'"),
+    "a network that is none": (in_service("deny example.org"), "4:10",
+                               "accepted: 10.0.0.0/8, 10.0.0.9, 2001:db8::/32, all, file:PATH"),
+    "a network that is too long": (in_service("allow 10.0.0.0/33"), "4:11", "outside 0..32"),
+    "a mapped network that is too wide": (in_service("allow ::ffff:10.0.0.0/95"), "4:11",
+                                          "a length in 96..128"),
+    "allow without a network": (in_service("allow"), "4:5", "allow CIDR|all|file:PATH"),
+    "allow of two networks": (in_service("allow ::1 ::2"), "4:15", "one argument too many"),
+    "a list without a name": (in_service("deny file:"), "4:10", "needs a path of 1..1023 bytes"),
+    "a list that is missing": (in_service("deny file:/nowhere/list"), "4:10",
+                               "'/nowhere/list': No such file or directory"),
+    "a list that is a folder": (in_service("deny file:/etc"), "4:10", "a directory, not a file"),
+    "a list that is a device": (in_service("deny file:/dev/null"), "4:10", "not a regular file"),
+    "refusing in another way": (in_service("refuse drop"), "4:12",
+                                "one of: reset, close, silent"),
+    "refusing twice": (in_service("refuse reset\nrefuse close"), "5:1", "given twice"),
     "two services in a circle": (GOOD_SERVICE.replace("198.51.100.1:80", "127.0.0.1:7001") +
                                  "service b {\n listen tcp :7001\n server x 198.51.100.1:1\n}\n",
                                  "3:12", "our own listener"),
@@ -282,6 +297,9 @@ GOOD = {
     "limits of servers": in_service(
         "queue 100 timeout 5s\nserver two 198.51.100.2:80 backup maxconn 10\n"
         "server three 198.51.100.3:80 maxconn 10000000"),
+    "who may come in": at_top("defaults {\n allow ::/0\n deny all\n refuse close\n}") + in_service(
+        "deny 10.0.0.0/8\nallow ::ffff:192.0.2.0/120\nallow 2001:db8::9\nrefuse silent").replace(
+            "web", "two").replace("7000", "7001"),
     "UDP": UDP_SERVICE,
     "UDP and TCP on one port": in_service("listen udp 127.0.0.1:7000\nlisten both :9000-9100\n"
                                           "udp-on-down keep\nudp-responses 0\nudp-sessions 1"),

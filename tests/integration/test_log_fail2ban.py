@@ -1,5 +1,6 @@
 """The filter for fail2ban, by fail2ban's own tool, on lines that lb4 wrote."""
 import collections
+import contextlib
 import pathlib
 import shutil
 import signal
@@ -95,7 +96,7 @@ def test_clients_are_found(binary, folder, server, form):
     assert not found(log, mode="connections", service="we")
     assert found(log, mode="idle") == {"127.0.0.1": 1}
     assert not found(log) and not found(log, mode="refused")
-    # No word of this version turns clients away: the same lines with the reasons of one that does.
+    # Of the same lines with another reason those whose clients were turned away.
     told = {"text": "reason={}", "json": '"reason":"{}"'}[form]
     text = log.read_text()
     log.write_text(text.replace(told.format("client_fin"), told.format("denied")))
@@ -105,6 +106,26 @@ def test_clients_are_found(binary, folder, server, form):
     assert not found(log)
     log.write_text(text.replace(told.format("client_fin"), told.format("live")))
     assert not found(log, mode="connections")
+
+
+@pytest.mark.parametrize("way", ["reset", "close", "silent"])
+def test_who_is_denied_is_found(binary, folder, server, form, way):
+    log = folder / "lb4.log"
+    text = config(server, log, form).replace(
+        "access-log on", f"access-log on\n    allow 127.0.0.1\n    refuse {way}", 1)
+    lb4 = log_files.LoggedDaemon(binary, ["-w", "2"], config=text, log_path=log, debug=False)
+    try:
+        lb4.wait_ready()
+        visit(V4, b"x")
+        for address, source in [(V4, "127.0.0.2")] * 3 + [(V6, "::1")]:
+            with contextlib.suppress(OSError):
+                with servers.connect(address, source=(source, 0)) as client:
+                    client.recv(1)
+        lb4.wait_access(5)
+        lb4.finish()
+    finally:
+        lb4.kill()
+    assert found(log) == found(log, mode="refused", service="web") == {"127.0.0.2": 3, "::1": 1}
 
 
 @pytest.mark.parametrize("source", ["syslog", "journal"])

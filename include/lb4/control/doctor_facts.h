@@ -40,9 +40,10 @@ struct doctor_service {
     enum conf_all_down all_down;
     size_t n_servers;
     size_t n_usable;
-    size_t n_lost;      /* not usable, and no operator wished it */
-    size_t n_addresses; /* of servers, with their ports */
-    bool is_near;       /* all of them are on loopback */
+    size_t n_lost;       /* not usable, and no operator wished it */
+    size_t n_addresses;  /* of servers, with their ports */
+    bool is_near;        /* all of them are on loopback */
+    bool lets_nobody_in; /* allow and deny do not */
 };
 
 struct doctor_facts {
@@ -62,6 +63,8 @@ struct doctor_facts {
     uint64_t n_dropped_limit;
     uint64_t n_log_dropped; /* lines of the log */
     bool has_reload_failed; /* the last one */
+    const char *stale_list; /* a file of networks that was written to since it was read, or NULL */
+    const char *lost_list;  /* one that cannot be read (any more), or NULL */
     struct name_census names;
     struct doctor_service *services; /* malloc */
     size_t n_services;

@@ -34,5 +34,6 @@ struct stats_refusal_sum {
 /* Add one worker's to the sum. */
 void stats_add_refusal(const struct stats_refusal *from, struct stats_refusal_sum *sum);
 void stats_carry_refusal(struct stats_refusal_sum *to, const struct stats_refusal_sum *from);
+uint64_t stats_refusal_total(const struct stats_refusal_sum *sum);
 
 #endif

@@ -69,12 +69,12 @@ static void test_every_directive(void **state)
     check_round_trip(with("log file \"/a b\\n\"\nlog-format json", ""),
                      "\nlog file \"/a b\\x0a\"\nlog-format json\n");
     check_round_trip(with("", ""), "    access-log off\n");
-    check_round_trip(with("", "access-log on"), "    access-log on\n    server");
+    check_round_trip(with("", "access-log on"), "    access-log on\n    refuse reset\n    server");
     check_round_trip(with("", "access-log on interval 90s"), "    access-log on interval 90s\n");
     check_round_trip(with("defaults {\naccess-log on interval 10m\n}", ""),
-                     "    access-log on interval 10m\n    server");
+                     "    access-log on interval 10m\n    refuse reset\n    server");
     check_round_trip(with("defaults {\naccess-log on interval 10m\n}", "access-log off"),
-                     "    access-log off\n    server");
+                     "    access-log off\n    refuse reset\n    server");
     check_round_trip(with("defaults {\ntimeout udp 5s\n}", ""), "    timeout udp 5s\n");
     check_round_trip(with("", "timeout connect 1ms"), "    timeout connect 1ms\n");
     check_round_trip(with("", "timeout idle 365d"), "    timeout idle 365d\n");

@@ -36,6 +36,22 @@ static void test_troubles(void **state)
     expect("single", DOCTOR_NOTE, "single server: dns", "takes over", "backup");
 }
 
+static void test_who_may_come_in(void **state)
+{
+    (void)state;
+    services[0].lets_nobody_in = true;
+    facts.stale_list = "/etc/lb4/blocklist";
+    facts.lost_list = "/etc/lb4/friends";
+    find();
+    expect("access", DOCTOR_BAD, "let nobody in: db", "every client", "allow CIDR");
+    assert_int_equal(findings.n, 4);
+    expect("lists", DOCTOR_WARN, "cannot be read: /etc/lb4/friends", "next reload", "readable");
+    facts.lost_list = NULL;
+    find();
+    expect("lists", DOCTOR_NOTE, "changed since it was read: /etc/lb4/blocklist", "not count yet",
+           "lb4ctl reload");
+}
+
 static void test_what_clients_meet_when_all_are_down(void **state)
 {
     (void)state;
@@ -80,6 +96,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_FACTS(test_healthy),
         ON_FACTS(test_troubles),
+        ON_FACTS(test_who_may_come_in),
         ON_FACTS(test_what_clients_meet_when_all_are_down),
         ON_FACTS(test_a_long_list_is_cut),
     };

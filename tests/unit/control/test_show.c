@@ -15,18 +15,22 @@ static void test_services(void **state)
     stats_add(&rig.stats.services[0].udp.sessions, 4);
     stats_add(&rig.stats.services[0].udp.ended, 1);
     stats_add(&rig.stats.services[0].waiting.begun, 5);
+    stats_add(&rig.stats.services[0].refused.clients[REFUSAL_DENIED], 2);
+    stats_add(&rig.stats.services[0].refused.clients[REFUSAL_RATE], 1);
     stats_add(&rig.stats.services[0].waiting.ended[WAITING_SERVED], 3);
     backend_set(rig_server(0, 1), PICK_DOWN);
     rig_expect("show services",
                "service\tlisteners\tpolicy\tservers_up\tservers\tactive\ttotal\tclosed\tbytes_in\t"
-               "bytes_out\tudp_active\tudp_total\twaiting\n"
-               "db\ttcp/:5432,both/127.0.0.1:53-54\tleastconn\t1\t2\t2\t5\t3\t11\t0\t3\t4\t2\n"
-               "one\ttcp/127.0.0.1:80\troundrobin\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\n"
+               "bytes_out\tudp_active\tudp_total\twaiting\trefused\n"
+               "db\ttcp/:5432,both/127.0.0.1:53-54\tleastconn\t1\t2\t2\t5\t3\t11\t0\t3\t4\t2\t3\n"
+               "one\ttcp/127.0.0.1:80\troundrobin\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\n"
                "ok\n");
     rig_ask("show services --json");
     assert_non_null(strstr(rig.text, "\"closed\":3,\"bytes_in\":11,"));
     assert_non_null(strstr(rig.text, "\"closed_by_reason\":{\"client_fin\":2,\"server_fin\":0,"));
     assert_non_null(strstr(rig.text, "\"idle\":1,"));
+    assert_non_null(strstr(rig.text, "\"refused\":3,"));
+    assert_non_null(strstr(rig.text, "\"refused_by_reason\":{\"denied\":2,\"banned\":0,"));
 }
 
 static void test_servers(void **state)
