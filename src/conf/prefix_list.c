@@ -65,10 +65,11 @@ static bool find_word(const char *line, size_t n, size_t *from, size_t *to)
     return at < n;
 }
 
-static int take_line(struct rows *rows, const char *file, uint32_t number, const char *line,
-                     size_t n, struct conf_report *report)
+/* `place`: of the line. */
+static int take_line(struct rows *rows, struct conf_place place, const char *line, size_t n,
+                     struct conf_report *report)
 {
-    struct row row = {.line = number};
+    struct row row = {.line = place.line};
     char error[PREFIX_ERROR_MAX];
     char quote[CONF_QUOTE_MAX];
     size_t from;
@@ -76,15 +77,14 @@ static int take_line(struct rows *rows, const char *file, uint32_t number, const
 
     if (!find_word(line, n, &from, &to))
         return 0;
+    place.column = (uint32_t)from + 1;
     if (rows->n == CONF_PREFIXES_MAX) {
-        conf_report_error(report, &(struct conf_place){file, number, (uint32_t)from + 1},
-                          "more than %d networks", CONF_PREFIXES_MAX);
+        conf_report_error(report, &place, "more than %d networks", CONF_PREFIXES_MAX);
         return -E2BIG;
     }
     if (prefix_parse(line + from, to - from, &row.prefix, NULL, error))
         return rows_add(rows, &row);
-    conf_report_error(report, &(struct conf_place){file, number, (uint32_t)from + 1},
-                      "%s: %s; one of them a line, '#' begins a comment",
+    conf_report_error(report, &place, "%s: %s; one of them a line, '#' begins a comment",
                       conf_quote(line + from, to - from, quote), error);
     return 0;
 }
@@ -103,7 +103,8 @@ static int take_lines(struct rows *rows, const char *file, const char *text, siz
         const char *stop = memchr(text, '\n', (size_t)(end - text));
         const char *next = stop ? stop + 1 : end;
 
-        error = take_line(rows, file, ++number, text, (size_t)((stop ? stop : end) - text), report);
+        error = take_line(rows, (struct conf_place){file, ++number, 1}, text,
+                          (size_t)((stop ? stop : end) - text), report);
         text = next;
     }
     return error;

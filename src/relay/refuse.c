@@ -27,9 +27,9 @@ static const struct log_key keys[KEYS] = {
 
 static const struct log_form form = {"refused", keys, KEYS};
 
-int refuse_init(struct refuse *refuse, struct deadline_set *deadlines)
+int refuse_init(struct refuse *refuse, struct stats_block *stats, struct deadline_set *deadlines)
 {
-    *refuse = (struct refuse){.due_ns = UINT64_MAX};
+    *refuse = (struct refuse){.stats = stats, .due_ns = UINT64_MAX};
     refuse->untold = reserve_memory(SERVICE_TABLE_MAX, sizeof(struct service *));
     refuse->leaving = deadline_set_list(deadlines, LEAVING_NS, 0);
     return refuse->untold && refuse->leaving ? 0 : -ENOMEM;
@@ -77,13 +77,13 @@ static void look_again(struct refuse *refuse, struct service *service, uint64_t 
         refuse->due_ns = due_ns;
 }
 
-void refuse_tell(struct refuse *refuse, struct stats_block *stats, struct service *service,
-                 const struct addr *client, enum refusal why, uint64_t now_ns)
+void refuse_tell(struct refuse *refuse, struct service *service, const struct addr *client,
+                 enum refusal why, uint64_t now_ns)
 {
     struct refusal_note *note = &service->refused[why];
     struct refusal_told told;
 
-    stats_add(&stats->services[service->index].refused.clients[why], 1);
+    stats_add(&refuse->stats->services[service->index].refused.clients[why], 1);
     if (refusal_note_add(note, client, now_ns, &told))
         say(service, why, &told);
     else
@@ -164,7 +164,7 @@ void refuse_conn(struct tcp_relay *relay, struct conn *conn, enum refusal why)
 {
     enum close_reason reason = admit_close_reason(why);
 
-    refuse_tell(&relay->refuse, relay->stats, conn->service, &conn->peer, why, relay->loop->now_ns);
+    refuse_tell(&relay->refuse, conn->service, &conn->peer, why, relay->loop->now_ns);
     switch (service_plan(conn->service)->refuse) {
     case CONF_REFUSE_UNSET:
     case CONF_REFUSE_RESET:

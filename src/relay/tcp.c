@@ -127,7 +127,7 @@ int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services
     if (!error)
         error = parking_init(&relay->parking);
     if (!error)
-        error = refuse_init(&relay->refuse, &relay->deadlines);
+        error = refuse_init(&relay->refuse, relay->stats, &relay->deadlines);
     if (!error)
         error = fixed_init(relay);
     return error ? error : timeouts_init(relay, services);

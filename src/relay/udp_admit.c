@@ -118,7 +118,7 @@ static bool is_let_in(struct udp_relay *relay, struct service *service, const st
 
     if (refusal == REFUSAL_NONE)
         return true;
-    refuse_tell(relay->refuse, relay->stats, service, client, refusal, relay->loop->now_ns);
+    refuse_tell(relay->refuse, service, client, refusal, relay->loop->now_ns);
     *ret_drop = admit_drop_reason(refusal);
     return false;
 }

@@ -18,6 +18,7 @@ struct tcp_relay;
 
 /* Of a worker. */
 struct refuse {
+    struct stats_block *stats;
     struct service **untold;       /* whose notes (shared/refusal_note.h) are to be looked at again;
                                       by service->index, NULL = not */
     size_t n_untold;               /* indices below may be there */
@@ -27,7 +28,7 @@ struct refuse {
 };
 
 /* Returns 0 or -ENOMEM; refuse_fini() is due in any case. */
-int refuse_init(struct refuse *refuse, struct deadline_set *deadlines);
+int refuse_init(struct refuse *refuse, struct stats_block *stats, struct deadline_set *deadlines);
 void refuse_fini(struct refuse *refuse);
 
 /* The one way to turn a TCP connection away: it is counted, told of, and ends as its service says
@@ -41,8 +42,8 @@ void refuse_on_client(struct tcp_relay *relay, struct conn *conn);
 void refuse_on_timeout(struct tcp_relay *relay, struct conn *conn);
 
 /* Count and tell alone: a client of UDP whose datagram is dropped. */
-void refuse_tell(struct refuse *refuse, struct stats_block *stats, struct service *service,
-                 const struct addr *client, enum refusal why, uint64_t now_ns);
+void refuse_tell(struct refuse *refuse, struct service *service, const struct addr *client,
+                 enum refusal why, uint64_t now_ns);
 
 /* Once a turn: what is left to say, if the time has come. */
 void refuse_expire(struct refuse *refuse, uint64_t now_ns);

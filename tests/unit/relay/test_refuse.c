@@ -160,8 +160,8 @@ static void test_what_is_left_to_say_is_said(void **state)
     service = rig.services.services;
     assert_int_equal(tcp_next_due_ns(&rig.relay), UINT64_MAX);
     for (int i = 0; i < 3; i++)
-        refuse_tell(&rig.relay.refuse, &rig.stats, service, &peer, REFUSAL_BANNED, rig.loop.now_ns);
-    refuse_tell(&rig.relay.refuse, &rig.stats, service, &peer, REFUSAL_RATE, rig.loop.now_ns);
+        refuse_tell(&rig.relay.refuse, service, &peer, REFUSAL_BANNED, rig.loop.now_ns);
+    refuse_tell(&rig.relay.refuse, service, &peer, REFUSAL_RATE, rig.loop.now_ns);
     assert_int_equal(tcp_next_due_ns(&rig.relay), rig.loop.now_ns + REFUSAL_NOTE_NS);
     assert_int_equal(refusal_note_due_ns(&service->refused[REFUSAL_RATE]), UINT64_MAX);
     rig_advance(&rig, 10001);
