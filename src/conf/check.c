@@ -8,6 +8,7 @@
 
 #include "lb4/conf/access.h"
 #include "lb4/conf/listeners.h"
+#include "lb4/conf/proxies.h"
 #include "lb4/conf/vain.h"
 
 enum {
@@ -358,6 +359,7 @@ static void check_services(const struct conf *conf, const struct listeners table
         warn_hidden(&tables[1], &conf->services[i], report);
         warn_backups_only(&conf->services[i], report);
         check_waiting(&conf->services[i], report);
+        conf_proxies_check(&conf->services[i], report);
         conf_warn_vain(&conf->services[i], report);
         warn_one_port_probed(&conf->services[i], report);
         warn_source(&conf->services[i], report);

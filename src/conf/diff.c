@@ -9,6 +9,7 @@
 
 #include "lb4/conf/access.h"
 #include "lb4/conf/print.h"
+#include "lb4/conf/proxies.h"
 #include "lb4/conf/written.h"
 
 /* --- directives as text ----------------------------------------------------------------------- */
@@ -279,7 +280,7 @@ static long compare_server(const char *service, const struct conf_server *before
     if (before->is_backup != after->is_backup && ++n)
         fprintf(stream, "~ backup %s/%s %s\n", service, after->name,
                 before->is_backup ? "yes -> no" : "no -> yes");
-    return n;
+    return n + conf_send_proxy_diff(service, before, after, stream);
 }
 
 static long compare_sorted(const struct conf_service *before, const struct conf_service *after,
@@ -341,8 +342,8 @@ static void format_options(const struct conf_server *server, char text[static OP
         snprintf(priority, sizeof(priority), " priority %u", server->priority);
     if (server->maxconn > 0)
         snprintf(maxconn, sizeof(maxconn), " maxconn %u", server->maxconn);
-    snprintf(text, OPTIONS_MAX, " weight %u%s%s%s", server->weight, priority, maxconn,
-             server->is_backup ? " backup" : "");
+    snprintf(text, OPTIONS_MAX, " weight %u%s%s%s%s", server->weight, priority, maxconn,
+             conf_send_proxy_text(server), server->is_backup ? " backup" : "");
 }
 
 /* What is said beside a name shows in the servers that it became, if it has become any. */
@@ -440,7 +441,8 @@ long conf_diff_service(const struct conf_service *before, const struct conf_serv
     if (n < 0)
         return n;
     n += conf_access_diff(&before->rules, &after->rules, after->name, stream);
-    n += write_listens('-', before, after, stream) + write_listens('+', after, before, stream);
+    n += write_listens('-', before, after, stream) + write_listens('+', after, before, stream) +
+         conf_proxies_diff(before, after, stream);
     n_names = compare_names_of(before, after, stream);
     n_servers = compare_servers(before, after, stream);
     return n_servers < 0 || n_names < 0 ? -ENOMEM : n + n_names + n_servers;

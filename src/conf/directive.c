@@ -11,9 +11,9 @@ static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
     {"server", NULL, SECTION_SERVICE, 2, 11, true, false, directive_server,
      "server NAME HOST[:PORT]|srv:RECORD [weight 1..256] [priority 1..16] [maxconn 1..10000000] "
-     "[backup]"},
-    {"listen", NULL, SECTION_SERVICE, 2, 5, true, false, directive_listen,
-     "listen tcp|udp|both ADDRESS"},
+     "[backup] [send-proxy v1|v2]"},
+    {"listen", NULL, SECTION_SERVICE, 2, LEX_WORDS_MAX - 1, true, false, directive_listen,
+     "listen tcp|udp|both ADDRESS [accept-proxy from CIDR [CIDR...]]"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
      "balance leastconn|roundrobin|source|random"},
     {"check", NULL, SECTION_SERVICE, 1, 32, false, true, directive_check,

@@ -1,5 +1,6 @@
 #include "lb4/conf/directive_parts.h"
 #include "lb4/conf/memory.h"
+#include "lb4/conf/proxies.h"
 #include "lb4/conf/value.h"
 
 /* Forms of addresses, for messages. */
@@ -10,24 +11,13 @@ static void report_memory(struct reader *reader, const struct lex_line *line)
     reader_error(reader, line, 0, "out of memory");
 }
 
-/* "accept-proxy from CIDR" behind a listener's address. */
-static bool judge_accept_proxy(struct reader *reader, const struct lex_line *line)
+/* Nothing stands between the address and "accept-proxy". */
+static bool judge_options(struct reader *reader, const struct lex_line *line, size_t end)
 {
-    const char *expected[] = {"accept-proxy", "from"};
+    static const char *const words[] = {"accept-proxy", NULL};
+    size_t choice;
 
-    for (size_t i = 3; i < line->n_words && i < 5; i++) {
-        const char *const choices[] = {expected[i - 3], NULL};
-        size_t choice;
-
-        if (!value_choice(reader, line, i, choices, &choice))
-            return false;
-    }
-    if (line->n_words == 3)
-        return true;
-    if (line->n_words == 6)
-        return value_network(reader, line, 5);
-    reader_error(reader, line, 3, "an argument is missing: accept-proxy from CIDR");
-    return false;
+    return end == 3 || value_choice(reader, line, 3, words, &choice);
 }
 
 static bool judge_listen_addr(struct reader *reader, const struct lex_line *line,
@@ -48,7 +38,8 @@ static bool judge_listen_addr(struct reader *reader, const struct lex_line *line
 }
 
 static void store_listen(struct reader *reader, const struct lex_line *line,
-                         enum conf_transport transport, const struct endpoint *at)
+                         enum conf_transport transport, const struct endpoint *at,
+                         struct conf_listen *parts)
 {
     struct conf_service *service = reader_service(reader);
     struct conf_listen *listen;
@@ -62,6 +53,8 @@ static void store_listen(struct reader *reader, const struct lex_line *line,
         report_memory(reader, line);
         return;
     }
+    *listen = *parts;
+    *parts = (struct conf_listen){0};
     listen->place = reader_place(reader, line, 2);
     listen->transport = transport;
     listen->addr = at->addr;
@@ -73,15 +66,15 @@ void directive_listen(struct reader *reader, const struct lex_line *line)
 {
     static const char *const words[] = {"tcp", "udp", "both", NULL};
     static const enum conf_transport transports[] = {CONF_TCP, CONF_UDP, CONF_TCP_AND_UDP};
+    size_t proxy = directive_find_accept_proxy(line);
+    struct conf_listen parts = {0};
     struct endpoint at;
     size_t choice;
 
-    if (!value_choice(reader, line, 1, words, &choice) ||
-        !value_endpoint(reader, line, 2, listen_forms, &at) ||
-        !judge_listen_addr(reader, line, &at) || !judge_accept_proxy(reader, line))
-        return;
-    if (line->n_words > 3)
-        reader_refuse(reader, line, 3);
-    else
-        store_listen(reader, line, transports[choice], &at);
+    if (value_choice(reader, line, 1, words, &choice) &&
+        value_endpoint(reader, line, 2, listen_forms, &at) &&
+        judge_listen_addr(reader, line, &at) && judge_options(reader, line, proxy) &&
+        directive_accept_proxy(reader, line, proxy, &parts))
+        store_listen(reader, line, transports[choice], &at, &parts);
+    conf_proxies_free(&parts);
 }

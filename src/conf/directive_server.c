@@ -8,6 +8,8 @@
 static const char server_forms[] = "10.0.0.5:5432, [2001:db8::1]:5432, db.example:5432, "
                                    "srv:_pg._tcp.db.example";
 
+enum { NO_PROXY = 2 }; /* beside the indices of v1 and v2 */
+
 static void report_memory(struct reader *reader, const struct lex_line *line)
 {
     reader_error(reader, line, 0, "out of memory");
@@ -72,10 +74,10 @@ void directive_server(struct reader *reader, const struct lex_line *line)
         {.word = "backup", .kind = VALUE_FLAG},
         {.word = "priority", .kind = VALUE_NUMBER, .range = {1, CONF_PRIORITY_MAX}},
         {.word = "maxconn", .kind = VALUE_NUMBER, .range = {1, CONF_MAXCONN_MAX}},
-        {.word = "send-proxy", .kind = VALUE_CHOICE, .choices = versions, .is_later = true},
+        {.word = "send-proxy", .kind = VALUE_CHOICE, .choices = versions},
         {.word = NULL},
     };
-    uint64_t values[VALUE_OPTIONS_MAX] = {1};
+    uint64_t values[VALUE_OPTIONS_MAX] = {[0] = 1, [4] = NO_PROXY};
     struct conf_server server = {.place = reader_place(reader, line, 1),
                                  .is_srv = directive_is_srv(line)};
     struct endpoint at = {.kind = ENDPOINT_HOST};
@@ -93,6 +95,7 @@ void directive_server(struct reader *reader, const struct lex_line *line)
     server.weight = (uint32_t)values[0];
     server.is_backup = values[1] != 0;
     server.maxconn = (uint32_t)values[3];
+    server.send_proxy = values[4] == NO_PROXY ? 0 : (uint8_t)(values[4] + 1);
     server.priority = values[2] ? (uint32_t)values[2] : 1;
     if (server.is_backup && values[2])
         reader_error(reader, line, 1,

@@ -5,6 +5,7 @@
 
 #include "lb4/conf/access.h"
 #include "lb4/conf/prefix_list.h"
+#include "lb4/conf/proxies.h"
 
 enum { DRAIN_DEFAULT_MS = 30000 };
 
@@ -53,10 +54,17 @@ void conf_free_check(struct conf_check *check)
     check->host = NULL;
 }
 
+static void free_listens(struct conf_service *service)
+{
+    for (size_t i = 0; i < service->n_listens; i++)
+        conf_proxies_free(&service->listens[i]);
+    free(service->listens);
+}
+
 void conf_free(struct conf *conf)
 {
     for (size_t i = 0; i < conf->n_services; i++) {
-        free(conf->services[i].listens);
+        free_listens(&conf->services[i]);
         conf_free_check(&conf->services[i].check);
         conf_free_written(&conf->services[i]);
         conf_free_servers(&conf->services[i]);

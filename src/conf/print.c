@@ -6,6 +6,7 @@
 #include "lb4/base/number.h"
 #include "lb4/conf/access.h"
 #include "lb4/conf/check.h"
+#include "lb4/conf/proxies.h"
 #include "lb4/conf/written.h"
 
 static void print_auto(const char *word, uint32_t n, bool is_auto, FILE *stream)
@@ -107,6 +108,7 @@ static void print_server(const struct conf_server *server, FILE *stream)
         fprintf(stream, " priority %u", server->priority);
     if (server->maxconn > 0)
         fprintf(stream, " maxconn %u", server->maxconn);
+    fputs(conf_send_proxy_text(server), stream);
     fputs(server->is_backup ? " backup\n" : "\n", stream);
 }
 
@@ -386,8 +388,10 @@ static void print_service(const struct conf_service *service, FILE *stream)
     for (size_t i = 0; i < service->n_listens; i++) {
         char text[CONF_LISTEN_TEXT_MAX];
 
-        fprintf(stream, "    listen %s %s\n", conf_transport_word(service->listens[i].transport),
+        fprintf(stream, "    listen %s %s", conf_transport_word(service->listens[i].transport),
                 conf_format_listen(&service->listens[i], text));
+        conf_proxies_print(&service->listens[i], stream);
+        fputs("\n", stream);
     }
     conf_access_print(&service->rules, stream);
     conf_print_policy(service, stream);

@@ -250,7 +250,7 @@ static void put_budget(struct change *change)
 
     if (change->has_budget) {
         runtime->budget = change->budget;
-        capacity_set_limit(&runtime->group.capacity, change->budget.maxconn);
+        worker_group_set_maxconn(&runtime->group, change->budget.maxconn);
         udp_room_set_limit(&runtime->group.udp_room, change->budget.udp_sessions);
     }
     change->for_prober.max_open = runtime->budget.probes;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/probe/announce.h"
 #include "lb4/probe/converse.h"
 #include "lb4/probe/datagram.h"
 
@@ -236,6 +237,12 @@ static bool end_connect(struct attempt *attempt, uint32_t bits, enum health_outc
 {
     int error = take_result(attempt, bits);
 
+    if (error) {
+        *ret_outcome = fail(attempt, error);
+        return true;
+    }
+    if (attempt->send_proxy)
+        error = announce(attempt->source.fd, attempt->send_proxy);
     if (error) {
         *ret_outcome = fail(attempt, error);
         return true;

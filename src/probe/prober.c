@@ -193,9 +193,11 @@ static void start(struct prober *prober, struct probe *probe)
         prober_close_attempt(prober, probe_of(list_take_first(&prober->lingering)));
     if (program_is(probe))
         is_under_way = program_start(prober, probe, &outcome);
-    else
+    else {
+        probe->attempt.send_proxy = (uint8_t)backend_send_proxy(probe->backend);
         is_under_way = attempt_start(&probe->attempt, &prober->loop, &probe->addr,
                                      is_in_doubt(probe), &outcome);
+    }
     account(prober, probe);
     /* Read after connect(2): a process that was stopped before it has taken none of its time. */
     probe->started_ns = clock_now_ns();

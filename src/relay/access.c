@@ -167,8 +167,7 @@ uint64_t access_next_due_ns(const struct access *access)
 
 static uint64_t connect_end_ns(const struct conn *conn, uint64_t now_ns)
 {
-    bool is_connected =
-        conn->state != CONN_CONNECTING && conn->state != CONN_WAITING && conn->connected_ns != 0;
+    bool is_connected = conn->state > CONN_WAITING && conn->connected_ns != 0;
 
     return is_connected ? conn->connected_ns : now_ns;
 }

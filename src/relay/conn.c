@@ -5,6 +5,7 @@
 
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_vanish.h"
+#include "lb4/relay/greeting.h"
 #include "lb4/relay/tcp_relay.h"
 #include "lb4/shared/place.h"
 
@@ -52,6 +53,7 @@ struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
     deadline_init(&conn->deadline);
     deadline_init(&conn->tick);
     list_init(&conn->parked);
+    conn->state = CONN_CONNECTING;
     conn->service = service;
     conn->accepted_ns = relay->loop->now_ns;
     conn->arrival = relay->n_arrived++;
@@ -109,6 +111,8 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     if (conn->reason == CLOSE_NONE)
         conn->reason = reason;
     access_note_conn(&line, conn, relay->loop->now_ns);
+    if (conn->state == CONN_HEADER)
+        greeting_leave(relay, conn);
     if (conn->state == CONN_WAITING)
         parking_leave(relay, conn, WAITING_TURNED_AWAY);
     if (conn->state == CONN_LEAVING)
@@ -120,6 +124,8 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     conn_drop_server(conn);
     admit_leave(conn->service, &conn->admission);
     pick_set_free(&conn->tried);
+    free(conn->asked);
+    conn->asked = NULL;
     deadline_stop(&conn->deadline);
     deadline_stop(&conn->tick);
     live_remove(relay, conn);

@@ -67,15 +67,28 @@ void flow_init(struct flow *flow)
     *flow = (struct flow){0};
 }
 
+int flow_begin_with(struct flow *flow, const uint8_t *bytes, size_t n)
+{
+    flow->rest = malloc(n);
+    if (!flow->rest)
+        return -ENOMEM;
+    memcpy(flow->rest, bytes, n);
+    flow->rest_at = 0;
+    flow->n_held = (uint32_t)n;
+    flow->n_lead = (uint8_t)n;
+    return 0;
+}
+
 static void drop_held(struct flow *flow, struct flow_context *context)
 {
-    stats_add(&context->stats->dropped_bytes, flow->n_held);
+    stats_add(&context->stats->dropped_bytes, flow->n_held - flow->n_lead);
     if (flow->pipe)
         pipe_discard(&context->pipes, flow->pipe);
     free(flow->rest);
     flow->pipe = NULL;
     flow->rest = NULL;
     flow->n_held = 0;
+    flow->n_lead = 0;
 }
 
 void flow_fini(struct flow *flow, struct flow_context *context)
@@ -142,10 +155,20 @@ static enum step send_bytes(struct flow *flow, struct flow_side *to, const uint8
     return STEP_DONE;
 }
 
+static void note_lead(struct flow *flow, size_t sent)
+{
+    uint8_t n = sent < flow->n_lead ? (uint8_t)sent : flow->n_lead;
+
+    flow->n_sent -= n;
+    flow->n_lead -= n;
+}
+
 static enum step flush_rest(struct flow *flow, struct flow_side *to)
 {
     size_t sent;
     enum step step = send_bytes(flow, to, flow->rest + flow->rest_at, flow->n_held, &sent);
+
+    note_lead(flow, sent);
 
     flow->rest_at += (uint32_t)sent;
     flow->n_held -= (uint32_t)sent;

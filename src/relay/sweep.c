@@ -9,6 +9,8 @@
 static const char *state_word(const struct conn *conn)
 {
     switch (conn->state) {
+    case CONN_HEADER:
+        return "header";
     case CONN_CONNECTING:
         return "connecting";
     case CONN_WAITING:

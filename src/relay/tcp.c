@@ -17,6 +17,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/sock.h"
 #include "lb4/relay/connect.h"
+#include "lb4/relay/greeting.h"
 #include "lb4/relay/resume.h"
 #include "lb4/shared/reserve.h"
 
@@ -29,7 +30,8 @@ static int fixed_init(struct tcp_relay *relay)
     relay->at_once = deadline_set_list(&relay->deadlines, 0, 0);
     relay->linger = deadline_set_list(&relay->deadlines, LINGER_NS, 0);
     relay->reset_after = deadline_set_list(&relay->deadlines, RESET_AFTER_NS, 0);
-    return relay->at_once && relay->linger && relay->reset_after ? 0 : -ENOMEM;
+    relay->header = deadline_set_list(&relay->deadlines, GREETING_NS, 0);
+    return relay->header && relay->at_once && relay->linger && relay->reset_after ? 0 : -ENOMEM;
 }
 
 /* Those that are there get their next line within the interval, spread over it: all at once would
@@ -279,7 +281,13 @@ static void progress(struct tcp_relay *relay, struct conn *conn)
 
 static void start_relaying(struct tcp_relay *relay, struct conn *conn)
 {
+    int version = backend_send_proxy(conn->backend);
+
     conn->state = CONN_RELAYING;
+    if (version && greeting_say(conn, version)) {
+        conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
+        return;
+    }
     deadline_start(current_list(relay, conn), &conn->deadline, relay->loop->now_ns);
     if (relay->loop->now_ns - conn->accepted_ns >= YOUNG_NS)
         sock_set_keepalive(conn->server.source.fd);
@@ -318,7 +326,7 @@ static void arrive(struct tcp_relay *relay, struct conn *conn)
 }
 
 void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const struct addr *peer,
-                uint16_t asked_port)
+                uint16_t asked_port, const struct prefix_map *proxies)
 {
     struct conn *conn = conn_new(relay, service, fd, peer);
 
@@ -326,11 +334,12 @@ void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const 
         return;
     conn->asked_port = asked_port;
     if (!relay->timeouts[service->index].connect ||
-        loop_add(relay->loop, &conn->client.source, LOOP_EDGE)) {
+        loop_add(relay->loop, &conn->client.source, LOOP_EDGE))
         conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
-        return;
-    }
-    arrive(relay, conn);
+    else if (proxies)
+        greeting_begin(relay, conn, proxies);
+    else
+        arrive(relay, conn);
 }
 
 /* The client has reset before a server was there. What it said before is delivered if the connect
@@ -350,6 +359,10 @@ void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits
 
     flow_side_note(&conn->client, bits);
     switch (conn->state) {
+    case CONN_HEADER:
+        if (greeting_on_client(relay, conn))
+            arrive(relay, conn);
+        break;
     case CONN_CONNECTING:
         /* One that has sent its FIN waits for the answer (FAULTS.md F44). */
         if (conn->client.error && conn->reason == CLOSE_NONE)
@@ -383,6 +396,7 @@ void tcp_on_server(struct tcp_relay *relay, struct source *source, uint32_t bits
         flow_side_note(&conn->server, bits);
         progress(relay, conn);
         break;
+    case CONN_HEADER:
     case CONN_WAITING:
     case CONN_LEAVING:
     case CONN_CLOSED:
@@ -393,6 +407,9 @@ void tcp_on_server(struct tcp_relay *relay, struct source *source, uint32_t bits
 static void conn_expired(struct tcp_relay *relay, struct conn *conn)
 {
     switch (conn->state) {
+    case CONN_HEADER:
+        greeting_on_timeout(relay, conn);
+        break;
     case CONN_CONNECTING:
         if (conn->client.error) /* its reset, not the server, is why we waited no longer */
             conn_close(relay, conn, conn->reason, CONN_END_RESET);

@@ -128,6 +128,7 @@ static int take_seat(struct service_table *table, struct service *service,
     seat->conf_weight = server->weight;
     seat->tier = conf_tier(server);
     seat->maxconn = server->maxconn;
+    seat->send_proxy = server->send_proxy;
     if (seat->backend) {
         if (seat->backend->conf_weight == server->weight)
             seat->weight = backend_weight(seat->backend);
@@ -226,6 +227,7 @@ int service_prepare_weight(struct service *service, const struct backend *backen
                                   .weight = seated == backend ? weight : backend_weight(seated),
                                   .conf_weight = seated->conf_weight,
                                   .maxconn = backend_limit(seated),
+                                  .send_proxy = (uint8_t)backend_send_proxy(seated),
                                   .tier = backend_standing(seated) & PICK_TIER_MASK};
     }
     ret->plan = plan_new(plan, ret->seats, ret->n_seats);
@@ -353,6 +355,7 @@ void service_commit(struct service_change *change)
 
         seat->backend->conf_weight = seat->conf_weight;
         place_set_limit(service, seat->backend, seat->maxconn);
+        atomic_store_explicit(&seat->backend->send_proxy, seat->send_proxy, memory_order_relaxed);
         if (seat->backend->state == BACKEND_SERVING)
             backend_configure(seat->backend, seat_standing(seat));
     }

@@ -27,6 +27,7 @@ void accept_open(struct worker *worker, size_t index)
                 listener_table_take(table, worker->index, index));
     list_init(&listener->paused);
     listener->service = from->service;
+    listener->accept_proxy = from->accept_proxy;
     listener->index = (uint32_t)index;
     listener->port = addr_port(&from->addr);
     listener->n_accepts = 1;
@@ -114,7 +115,8 @@ static void serve(struct worker *worker, const struct mailbox_handoff *accepted)
 {
     const struct worker_listener *listener = &worker->listeners[accepted->listener];
 
-    tcp_accept(&worker->relay, listener->service, accepted->fd, &accepted->peer, listener->port);
+    tcp_accept(&worker->relay, listener->service, accepted->fd, &accepted->peer, listener->port,
+               listener->accept_proxy);
 }
 
 static void place(struct worker *worker, const struct mailbox_handoff *accepted)
@@ -208,6 +210,7 @@ void accept_take_step(struct worker *worker, const struct listener_step *step)
     case LISTENER_STEP_MOVE:
     case LISTENER_STEP_STAY:
         listener->service = step->service;
+        listener->accept_proxy = step->accept_proxy;
         break;
     case LISTENER_STEP_LEAVE:
     case LISTENER_STEP_CLOSE:

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lb4/base/prefix_map.h"
 #include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
@@ -64,6 +65,7 @@ static void add_service(struct listener *list, size_t *n, const struct conf_serv
         if (!(listen->transport & model->transport))
             continue;
         first.addr = listen->addr;
+        first.accept_proxy = listen->accept_proxy;
         first.is_dual_stack = listen->is_any && has_ipv6;
         if (listen->is_any && !has_ipv6)
             addr_any(AF_INET, addr_port(&listen->addr), &first.addr);
@@ -273,6 +275,7 @@ static long take_place(struct listener_table *table, const struct listener *want
         table->n_listeners++;
     table->listeners[index] = *wanted;
     table->listeners[index].state = LISTENER_OPEN;
+    prefix_map_hold(wanted->accept_proxy);
     for (size_t i = 0; i < table->n_workers; i++)
         table->fds[index * table->n_workers + i] = -1;
     return (long)index;
@@ -301,6 +304,8 @@ void listener_table_free(struct listener_table *table, size_t listener)
         if (fd >= 0)
             close(fd);
     }
+    prefix_map_release(table->listeners[listener].accept_proxy);
+    table->listeners[listener].accept_proxy = NULL;
     table->listeners[listener].state = LISTENER_NONE;
     if (listener < table->first_free)
         table->first_free = listener;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/base/prefix_map.h"
+
 /* A listener of the table or of the list of what is wanted, to find one by the other. */
 struct entry {
     const struct listener *listener;
@@ -61,10 +63,31 @@ static struct entry *wanted_find(const struct wanted *wanted, const struct liste
     return bsearch(&key, wanted->entries, wanted->n, sizeof(key), compare_entries);
 }
 
+/* `wanted`: how it is to be from now on; NULL: not at all. */
 static void add_step(struct listener_change *change, enum listener_verb verb, size_t listener,
-                     struct service *service)
+                     const struct listener *wanted)
 {
-    change->steps[change->n_steps++] = (struct listener_step){verb, (uint32_t)listener, service};
+    change->steps[change->n_steps++] = (struct listener_step){
+        .verb = verb,
+        .listener = (uint32_t)listener,
+        .service = wanted ? wanted->service : NULL,
+        .accept_proxy = wanted ? prefix_map_hold(wanted->accept_proxy) : NULL,
+    };
+}
+
+static void release_steps(struct listener_change *change)
+{
+    for (size_t i = 0; i < change->n_steps; i++) {
+        prefix_map_release(change->steps[i].accept_proxy);
+        prefix_map_release(change->steps[i].former);
+    }
+    free(change->steps);
+    *change = (struct listener_change){0};
+}
+
+static bool is_moved(const struct listener *before, const struct listener *after)
+{
+    return before->service != after->service || before->accept_proxy != after->accept_proxy;
 }
 
 /* What becomes of those that are there. */
@@ -82,9 +105,9 @@ static void compare_with(struct listener_change *change, const struct wanted *wa
         if (!entry && listener->state == LISTENER_OPEN)
             add_step(change, LISTENER_STEP_LEAVE, i, NULL);
         else if (entry && listener->state == LISTENER_LEAVING)
-            add_step(change, LISTENER_STEP_STAY, i, entry->listener->service);
-        else if (entry && entry->listener->service != listener->service)
-            add_step(change, LISTENER_STEP_MOVE, i, entry->listener->service);
+            add_step(change, LISTENER_STEP_STAY, i, entry->listener);
+        else if (entry && is_moved(listener, entry->listener))
+            add_step(change, LISTENER_STEP_MOVE, i, entry->listener);
     }
 }
 
@@ -136,7 +159,7 @@ static int bind_missing(struct listener_change *change, const struct wanted *mis
 
         if (index < 0)
             return (int)index;
-        add_step(change, LISTENER_STEP_OPEN, (size_t)index, missing->list[i].service);
+        add_step(change, LISTENER_STEP_OPEN, (size_t)index, &missing->list[i]);
         listener_table_discard(change->table, (size_t)index);
     }
     return error;
@@ -187,18 +210,25 @@ int listener_change_close(struct listener_change *change, struct listener_table 
     return 0;
 }
 
+static void commit_step(struct listener *listener, struct listener_step *step)
+{
+    listener->service = step->service;
+    listener->state = LISTENER_OPEN;
+    step->former = listener->accept_proxy;
+    listener->accept_proxy = prefix_map_hold(step->accept_proxy);
+}
+
 void listener_change_commit(struct listener_change *change, uint64_t leave_by_ns)
 {
     for (size_t i = 0; i < change->n_steps; i++) {
-        const struct listener_step *step = &change->steps[i];
+        struct listener_step *step = &change->steps[i];
         struct listener *listener = &change->table->listeners[step->listener];
 
         switch (step->verb) {
         case LISTENER_STEP_OPEN:
         case LISTENER_STEP_MOVE:
         case LISTENER_STEP_STAY:
-            listener->service = step->service;
-            listener->state = LISTENER_OPEN;
+            commit_step(listener, step);
             break;
         case LISTENER_STEP_LEAVE:
             listener->state = LISTENER_LEAVING;
@@ -222,8 +252,7 @@ void listener_change_end(struct listener_change *change)
     for (size_t i = 0; i < change->n_steps; i++)
         if (is_closed_by(change, &change->steps[i]))
             listener_table_free(change->table, change->steps[i].listener);
-    free(change->steps);
-    *change = (struct listener_change){0};
+    release_steps(change);
 }
 
 void listener_change_abort(struct listener_change *change)
@@ -231,8 +260,7 @@ void listener_change_abort(struct listener_change *change)
     for (size_t i = 0; i < change->n_steps; i++)
         if (change->steps[i].verb == LISTENER_STEP_OPEN)
             listener_table_free(change->table, change->steps[i].listener);
-    free(change->steps);
-    *change = (struct listener_change){0};
+    release_steps(change);
 }
 
 uint64_t listener_table_due_ns(const struct listener_table *table)

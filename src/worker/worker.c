@@ -6,6 +6,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
+#include "lb4/relay/greeting.h"
 #include "lb4/relay/resume.h"
 #include "lb4/shared/reserve.h"
 #include "lb4/worker/accept.h"
@@ -78,6 +79,7 @@ static int worker_init(struct worker *worker, const struct worker_group_options 
     worker->relay.loop = &worker->loop;
     worker->relay.stats = &worker->group->stats[worker->index];
     worker->relay.capacity = &worker->group->capacity;
+    worker->relay.headers = &worker->group->headers;
     worker->relay.prober = options->prober;
     error = tcp_relay_init(&worker->relay, options->services, &options->relay);
     if (error)
@@ -137,6 +139,7 @@ int worker_group_init(struct worker_group *group, size_t n_workers,
                                    .services = options->services,
                                    .listeners = options->listeners};
     capacity_init(&group->capacity, options->maxconn);
+    capacity_init(&group->headers, greeting_places(options->maxconn));
     udp_room_init(&group->udp_room, options->udp_sessions);
     options->services->crew->n = 0;
     error = group_alloc(group, n_workers);
@@ -386,6 +389,12 @@ int worker_group_prepare_udp(struct worker_group *group, uint32_t n_sessions)
             return error;
     }
     return 0;
+}
+
+void worker_group_set_maxconn(struct worker_group *group, uint32_t maxconn)
+{
+    capacity_set_limit(&group->capacity, maxconn);
+    capacity_set_limit(&group->headers, greeting_places(maxconn));
 }
 
 void worker_group_change(struct worker_group *group, const struct worker_change *change)

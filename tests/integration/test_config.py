@@ -266,11 +266,10 @@ BAD = {
 
 NOT_IN_THIS_VERSION = (
     "listen udp unix:/run/x", "listen tcp unix:/run/x", "listen tcp db.example:80",
-    "listen tcp :80 accept-proxy from 10.0.0.0/8",
     "maxconn 100",
     "limit per-source 100",
     "affinity source 60s",
-    "server two 198.51.100.2:80 send-proxy v2", "server two unix:/run/x",
+    "server two unix:/run/x",
 )
 
 GOOD = {

@@ -25,4 +25,11 @@ bool directive_is_srv(const struct lex_line *line);
 bool directive_read_srv(struct reader *reader, const struct lex_line *line,
                         char ret[static CONF_HOST_MAX + 1]);
 
+/* directive_proxy.c: where "accept-proxy" stands behind a listener's address, or the end of the
+ * line; and what follows it, into `listen`, whose networks are the caller's to free, also on false.
+ */
+size_t directive_find_accept_proxy(const struct lex_line *line);
+bool directive_accept_proxy(struct reader *reader, const struct lex_line *line, size_t first,
+                            struct conf_listen *listen);
+
 #endif

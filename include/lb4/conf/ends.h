@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "lb4/base/addr.h"
+#include "lb4/base/prefix.h"
 #include "lb4/conf/bounds.h"
 #include "lb4/conf/policy.h"
 
@@ -18,13 +19,18 @@ struct conf_place {
     uint32_t column; /* from 1, in bytes */
 };
 
+struct prefix_map;
+
 /* Where to listen. */
 struct conf_listen {
     struct conf_place place;
     enum conf_transport transport;
-    struct addr addr;   /* the first port of a range is in it */
-    uint16_t last_port; /* the same as addr_port(&addr) for a single port */
-    bool is_any;        /* ":port": all addresses, IPv4 and IPv6; addr is then [::]:port */
+    struct addr addr;       /* the first port of a range is in it */
+    uint16_t last_port;     /* the same as addr_port(&addr) for a single port */
+    bool is_any;            /* ":port": all addresses, IPv4 and IPv6; addr is then [::]:port */
+    struct prefix *proxies; /* accept-proxy from: as written; the conf's own */
+    size_t n_proxies;       /* 0 = clients come without a PROXY header */
+    struct prefix_map *accept_proxy; /* these networks, for look-ups; NULL = none */
 };
 
 struct conf_server {
@@ -37,7 +43,8 @@ struct conf_server {
     uint32_t weight;   /* 1..CONF_WEIGHT_MAX, default 1 */
     uint32_t priority; /* 1..CONF_PRIORITY_MAX, default 1; serves when none before it is up */
     uint32_t maxconn;  /* connections that it gets at once, 1..CONF_MAXCONN_MAX; 0 = no limit */
-    bool is_backup;    /* serves when no other server is up */
+    uint8_t send_proxy; /* version of the PROXY header that it gets: 1, 2; 0 = none */
+    bool is_backup;     /* serves when no other server is up */
 };
 
 #endif

@@ -45,15 +45,17 @@ struct attempt {
     const char *reason;  /* of a failure, a constant or reason_text; NULL = `error` says it all */
     const char *waiting; /* of ETIMEDOUT, a constant: for what, behind "timed out after 1s" */
     enum attempt_state state;
-    int error;         /* errno of a failed one; ETIMEDOUT for one that was given up; EBADMSG for
-                          a wrong answer; 0 = none */
-    uint32_t n_heard;  /* bytes that the server said; it is hung up on when they are too many */
-    uint32_t told;     /* event bits, but for EPOLLOUT: what may be there to read; 0 = nothing */
-    uint16_t port;     /* the server's */
-    uint16_t query_id; /* of a DNS query */
-    bool has_strays;   /* datagrams came that answered nothing */
-    bool is_local;     /* to an address of this machine: it may end up at itself (K15) */
-    bool watches;      /* looks closer: see attempt_start() */
+    int error;          /* errno of a failed one; ETIMEDOUT for one that was given up; EBADMSG for
+                           a wrong answer; 0 = none */
+    uint32_t n_heard;   /* bytes that the server said; it is hung up on when they are too many */
+    uint32_t told;      /* event bits, but for EPOLLOUT: what may be there to read; 0 = nothing */
+    uint16_t port;      /* the server's */
+    uint16_t query_id;  /* of a DNS query */
+    uint8_t send_proxy; /* version of the PROXY header that goes first (probe/announce.h), 0 = none;
+                           the caller sets it before the start */
+    bool has_strays;    /* datagrams came that answered nothing */
+    bool is_local;      /* to an address of this machine: it may end up at itself (K15) */
+    bool watches;       /* looks closer: see attempt_start() */
     char reason_text[TALK_REASON_MAX];
 };
 

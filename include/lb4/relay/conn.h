@@ -24,6 +24,7 @@
 struct tcp_relay;
 
 enum conn_state {
+    CONN_HEADER,     /* its PROXY header is not whole yet (relay/greeting.h) */
     CONN_CONNECTING, /* to a server; nothing of the client's has been read */
     CONN_WAITING,    /* for a server; the same, and there is no server's socket */
     CONN_RELAYING,
@@ -55,15 +56,16 @@ struct conn {
     uint64_t connected_ns; /* CONN_CONNECTING, CONN_WAITING: when that began */
     uint64_t waited_ns;    /* before that */
     uint64_t reset_by_ns;  /* CONN_RESETTING: deliver until then */
-    struct addr peer;
-    uint32_t n_timeouts;  /* connects that timed out */
-    uint32_t era;         /* of the server, before the connect (shared/backend.h) */
-    uint32_t waiting_era; /* of the service, before any server was tried (shared/waiting.h) */
-    uint32_t n_discarded; /* CONN_LEAVING: bytes of the client's */
-    int connect_error;    /* errno of the last failed connect, 0 = none */
-    uint32_t arrival;     /* which of the worker's connections it is, in order; wraps */
-    uint16_t asked_port;  /* that the client connected to */
-    uint16_t n_tries;     /* servers that were asked; stays at the last it can hold */
+    struct addr peer;      /* the client: as its PROXY header says, once that was read */
+    struct addr *asked;    /* that it connected to, if a PROXY header says so; or NULL */
+    uint32_t n_timeouts;   /* connects that timed out */
+    uint32_t era;          /* of the server, before the connect (shared/backend.h) */
+    uint32_t waiting_era;  /* of the service, before any server was tried (shared/waiting.h) */
+    uint32_t n_discarded;  /* CONN_LEAVING: bytes of the client's */
+    int connect_error;     /* errno of the last failed connect, 0 = none */
+    uint32_t arrival;      /* which of the worker's connections it is, in order; wraps */
+    uint16_t asked_port;   /* that the client connected to */
+    uint16_t n_tries;      /* servers that were asked; stays at the last it can hold */
     enum conn_state state : 8;
     enum waiting_for waits_for : 8;
     enum close_reason reason : 8; /* why it is ending; CLOSE_NONE while nothing says so */

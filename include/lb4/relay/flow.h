@@ -54,12 +54,13 @@ struct flow {
     uint8_t *rest; /* malloc: copied bytes that the reader did not take; NULL when there are none */
     uint32_t rest_at;       /* the first of them */
     uint32_t n_held;        /* bytes in the pipe, or in rest from rest_at on */
+    uint8_t n_lead;         /* of n_held, first: bytes of ours, not the writer's */
     uint8_t n_small;        /* small splices in a row, 0..FLOW_SMALL_READS */
     bool is_bulk : 1;       /* the last read said so */
     bool is_ended : 1;      /* the writer's end or error was read */
     bool is_splice_off : 1; /* splice was refused on these sockets: copy for good */
     uint64_t n_received;    /* bytes read */
-    uint64_t n_sent;        /* bytes that the reader's kernel took */
+    uint64_t n_sent;        /* of those, what the reader's kernel took */
 };
 
 /* What all flows of a thread share. */
@@ -77,6 +78,11 @@ void flow_context_fini(struct flow_context *context);
 void flow_side_note(struct flow_side *side, uint32_t bits);
 
 void flow_init(struct flow *flow);
+
+/* The reader gets these bytes first, at most 255, of a flow that has not been pumped yet. They
+ * count as neither received nor sent nor dropped. Returns 0 or -ENOMEM. */
+int flow_begin_with(struct flow *flow, const uint8_t *bytes, size_t n);
+
 /* Give back what it holds; bytes inside are dropped and counted. May be called twice. */
 void flow_fini(struct flow *flow, struct flow_context *context);
 

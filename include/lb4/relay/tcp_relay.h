@@ -22,7 +22,8 @@ struct tcp_relay {
     struct loop *loop;
     struct stats_block *stats;
     struct capacity *capacity;
-    struct mailbox *prober; /* told of servers that have become suspect */
+    struct capacity *headers; /* places of those that are CONN_HEADER, of all workers */
+    struct mailbox *prober;   /* told of servers that have become suspect */
     struct flow_context flow;
     struct list live; /* of struct conn, the oldest first */
     struct list dead; /* closed in this turn */
@@ -31,6 +32,7 @@ struct tcp_relay {
     struct list *cursor;      /* in live: where a sweep goes on (sweep.h); &live = at the end */
     struct list *kill_cursor; /* the same for one that ends connections */
     struct deadline_set deadlines;
+    struct deadline_list *header;      /* how long one may be CONN_HEADER */
     struct deadline_list *linger;      /* the next look at a connection that is to be reset */
     struct deadline_list *at_once;     /* what has to wait for the end of the turn */
     struct deadline_list *reset_after; /* the longest that a reset waits */
@@ -38,7 +40,8 @@ struct tcp_relay {
     struct parking parking;
     struct access access;
     struct refuse refuse;
-    uint64_t random; /* where ties of a choice are broken */
+    uint64_t header_told_ns; /* of a wrong header: nothing is said before */
+    uint64_t random;         /* where ties of a choice are broken */
     uint32_t n_live;
     uint32_t n_arrived;
 };

@@ -43,6 +43,7 @@ struct backend {
     uint32_t stats_index;        /* in stats_block.servers and the prober's counters */
     bool is_local;               /* an address of this machine: a connect may end up at itself */
     _Atomic uint32_t era;        /* written by the prober */
+    _Atomic uint8_t send_proxy;  /* written by control: version of the PROXY header, 0 = none */
     _Atomic uint32_t maxconn;    /* written by control, for shared/place.h; 0 = no limit */
     _Atomic uint32_t n_troubles; /* these three: shared/backend_write.h */
     _Atomic uint64_t back_ns;
@@ -71,6 +72,12 @@ static inline void backend_acquire(struct backend *backend)
 static inline void backend_release(struct backend *backend)
 {
     atomic_fetch_sub_explicit(&backend->slot->active, 1, memory_order_relaxed);
+}
+
+/* Of the header that it gets before the first byte: 1, 2; 0 = none. */
+static inline int backend_send_proxy(const struct backend *backend)
+{
+    return atomic_load_explicit(&backend->send_proxy, memory_order_relaxed);
 }
 
 static inline uint32_t backend_standing(const struct backend *backend)

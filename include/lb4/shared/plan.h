@@ -78,6 +78,7 @@ struct service_seat {
     uint32_t weight;      /* that is to count */
     uint32_t conf_weight; /* what the configuration says */
     uint32_t wish;        /* of one that is added: PICK_DRAIN, PICK_MAINT */
+    uint8_t send_proxy;   /* see struct backend */
     uint32_t tier;        /* PICK_TIER_MASK: its priority, PICK_BACKUP */
 };
 

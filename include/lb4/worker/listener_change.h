@@ -14,7 +14,7 @@
 
 enum listener_verb {
     LISTENER_STEP_OPEN,  /* take the socket and serve it */
-    LISTENER_STEP_MOVE,  /* it belongs to another service now */
+    LISTENER_STEP_MOVE,  /* it belongs to another service now, or takes PROXY headers from others */
     LISTENER_STEP_LEAVE, /* TCP: serve who waits in the queue, close. UDP: no new sessions */
     LISTENER_STEP_STAY,  /* UDP: it had been told to leave, and is wanted again */
     LISTENER_STEP_CLOSE  /* UDP: end its sessions, close */
@@ -22,8 +22,10 @@ enum listener_verb {
 
 struct listener_step {
     enum listener_verb verb;
-    uint32_t listener;       /* place in the table */
-    struct service *service; /* OPEN, MOVE, STAY */
+    uint32_t listener;               /* place in the table */
+    struct service *service;         /* OPEN, MOVE, STAY */
+    struct prefix_map *accept_proxy; /* likewise, as of struct listener; held */
+    struct prefix_map *former;       /* after the commit: what it replaces; held */
 };
 
 struct listener_change {

@@ -29,8 +29,9 @@ struct worker_listener {
     struct source source;
     struct list paused; /* on worker->paused while it is out of the loop */
     struct service *service;
-    uint32_t index; /* in the listener table, the same in every worker */
-    uint16_t port;  /* that clients ask for */
+    const struct prefix_map *accept_proxy; /* see struct listener */
+    uint32_t index;                        /* in the listener table, the same in every worker */
+    uint16_t port;                         /* that clients ask for */
     uint16_t
         n_accepts; /* accepted in one event: doubles while the queue stays full, see worker.c */
 };
@@ -60,6 +61,7 @@ struct worker_group {
     size_t n_workers;
     struct stats_block *stats; /* one for each worker */
     struct capacity capacity;
+    struct capacity headers;  /* of those, how many may wait for their PROXY header */
     struct udp_room udp_room; /* for the sessions of the process */
     struct listener_table *listeners;
     const struct service_table *services;
@@ -97,6 +99,8 @@ void worker_take_change(struct worker *worker);
 /* Memory for UDP, which the first UDP listener needs, made for so many sessions of all workers.
  * Returns 0 or -errno. */
 int worker_group_prepare_udp(struct worker_group *group, uint32_t n_sessions);
+
+void worker_group_set_maxconn(struct worker_group *group, uint32_t maxconn);
 
 /* Have all take the change, which stays there until all have answered. */
 void worker_group_change(struct worker_group *group, const struct worker_change *change);

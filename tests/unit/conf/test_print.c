@@ -108,6 +108,12 @@ static void test_every_directive(void **state)
     check_round_trip(with("", "listen tcp 10.0.0.1:80"), "    listen tcp 10.0.0.1:80\n");
     check_round_trip(with("", "listen tcp [2001:db8::1]:80-90"),
                      "    listen tcp [2001:db8::1]:80-90\n");
+    check_round_trip(with("", "listen tcp :80 accept-proxy from 10.1.2.3/8 2001:db8::1"),
+                     "    listen tcp :80 accept-proxy from 10.0.0.0/8 2001:db8::1\n");
+    check_round_trip(with("", "server b 198.51.100.2:1 send-proxy v1"),
+                     " weight 1 send-proxy v1\n");
+    check_round_trip(with("", "server b 198.51.100.2:1 backup send-proxy v2"),
+                     " weight 1 send-proxy v2 backup\n");
     check_round_trip(with("", "listen tcp 0.0.0.0:80"), "    listen tcp 0.0.0.0:80\n");
     check_round_trip(with("", "listen tcp :80-90"), "    listen tcp :80-90\n");
     check_round_trip(with("", "server b 198.51.100.2"), "    server b 198.51.100.2 weight 1\n");

@@ -16,12 +16,14 @@ enum {
     RIG_CONNECT_MS = 3000,
     RIG_IDLE_MS = 600000,
     RIG_HALF_CLOSE_MS = 60000,
-    RIG_MAXCONN = 100
+    RIG_MAXCONN = 100,
+    RIG_HEADERS = 2
 };
 
 struct rig {
     struct loop loop;
     struct capacity capacity;
+    struct capacity headers;
     struct stats_block stats;
     struct mailbox prober; /* where the relay posts suspects */
     struct service_table services;
@@ -32,6 +34,9 @@ struct rig {
 
 /* What a test wants to be different about the service. */
 static void (*rig_adjust)(struct conf_service *service);
+
+/* Whose PROXY headers its clients must have; NULL: none. */
+static const struct prefix_map *rig_proxies;
 
 /* One service over these servers, in turn, so that the first connection goes to the first. */
 static inline void rig_open(struct rig *rig, const struct addr *servers, size_t n,
@@ -67,6 +72,8 @@ static inline void rig_open(struct rig *rig, const struct addr *servers, size_t 
     rig->relay.loop = &rig->loop;
     rig->relay.stats = &rig->stats;
     rig->relay.capacity = &rig->capacity;
+    capacity_init(&rig->headers, RIG_HEADERS);
+    rig->relay.headers = &rig->headers;
     rig->relay.prober = &rig->prober;
     assert_int_equal(tcp_relay_init(&rig->relay, &rig->services, &options), 0);
 }
@@ -76,6 +83,7 @@ static inline void rig_close(struct rig *rig)
 {
     assert_int_equal(rig->relay.n_live, 0);
     assert_int_equal(capacity_used(&rig->capacity), 0);
+    assert_int_equal(capacity_used(&rig->headers), 0);
     assert_int_equal(rig->relay.flow.pipes.n_lent, 0);
     assert_int_equal(tcp_next_due_ns(&rig->relay), UINT64_MAX);
     for (size_t i = 0; i < rig->services.n_backends; i++)
@@ -124,7 +132,7 @@ static inline void rig_accept_fd(struct rig *rig, int fd, uint16_t asked_port)
     const struct addr peer = sockets_loopback(1);
 
     assert_true(capacity_acquire(&rig->capacity));
-    tcp_accept(&rig->relay, rig->services.services, fd, &peer, asked_port);
+    tcp_accept(&rig->relay, rig->services.services, fd, &peer, asked_port, rig_proxies);
 }
 
 /* A client that lb4 has accepted; returns its end. */

@@ -27,7 +27,8 @@ static void wait_taken(void)
 
 static void take_step(enum listener_verb verb, size_t listener, struct service *service)
 {
-    const struct listener_step step = {verb, (uint32_t)listener, service};
+    const struct listener_step step = {
+        .verb = verb, .listener = (uint32_t)listener, .service = service};
     const struct worker_change change = {
         .steps = &step, .n_steps = 1, .services = &service, .n_services = service ? 1 : 0};
 
@@ -131,7 +132,7 @@ static void test_move(void **state)
 static void test_leave_serves_the_queue(void **state)
 {
     enum { N_GUESTS = 40 };
-    const struct listener_step step = {LISTENER_STEP_LEAVE, 0, NULL};
+    const struct listener_step step = {.verb = LISTENER_STEP_LEAVE};
     const struct worker_change change = {.steps = &step, .n_steps = 1};
     struct guest guests[N_GUESTS];
 

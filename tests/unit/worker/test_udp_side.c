@@ -253,7 +253,8 @@ static void test_reset(void **state)
 
 static void take_step(enum listener_verb verb, size_t listener, struct service *service)
 {
-    const struct listener_step step = {verb, (uint32_t)listener, service};
+    const struct listener_step step = {
+        .verb = verb, .listener = (uint32_t)listener, .service = service};
     const struct worker_change change = {
         .steps = &step, .n_steps = 1, .services = &service, .n_services = service ? 1 : 0};
     struct patience patience = patience_new();
