@@ -138,7 +138,7 @@ static size_t count_lost(const struct service *service)
 }
 
 static void add_drops(const struct snapshot_from *from, const struct service *service,
-                      struct doctor_facts *ret)
+                      struct doctor_facts *ret, struct doctor_service *taken)
 {
     struct stats_service_sum sum;
 
@@ -146,6 +146,9 @@ static void add_drops(const struct snapshot_from *from, const struct service *se
     ret->n_dropped_kernel += sum.udp.dropped[UDP_DROP_KERNEL];
     ret->n_dropped_full += sum.udp.dropped[UDP_DROP_FULL];
     ret->n_dropped_limit += sum.udp.dropped[UDP_DROP_LIMIT];
+    taken->n_clients = sum.connections;
+    taken->n_headless = sum.refused.clients[REFUSAL_PEER] + sum.refused.clients[REFUSAL_HEADER] +
+                        sum.refused.clients[REFUSAL_HEADER_LATE];
 }
 
 static void take_ports(const struct conf_service *service, struct doctor_facts *ret)
@@ -153,6 +156,14 @@ static void take_ports(const struct conf_service *service, struct doctor_facts *
     for (size_t i = 0; i < service->n_listens; i++)
         if (addr_port(&service->listens[i].addr) < ret->lowest_port)
             ret->lowest_port = addr_port(&service->listens[i].addr);
+}
+
+static bool takes_headers(const struct conf_service *service)
+{
+    for (size_t i = 0; i < service->n_listens; i++)
+        if (service->listens[i].accept_proxy && service->listens[i].transport & CONF_TCP)
+            return true;
+    return false;
 }
 
 static void take_service(const struct snapshot_from *from, const struct conf_service *conf,
@@ -165,6 +176,7 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
                                      .transports = conf_transports(conf),
                                      .is_checked = conf_is_checked(conf),
                                      .all_down = conf->all_down,
+                                     .takes_headers = takes_headers(conf),
                                      .n_servers = conf->n_servers,
                                      .lets_nobody_in = conf->rules.map &&
                                                        prefix_map_allows_nobody(conf->rules.map)};
@@ -175,7 +187,7 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
         return;
     taken->n_usable = snapshot_n_usable(service);
     taken->n_lost = count_lost(service);
-    add_drops(from, service, ret);
+    add_drops(from, service, ret, taken);
 }
 
 /* When the last reload that went well has ended, on the wall's clock; it has read all lists, and

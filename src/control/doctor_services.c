@@ -41,6 +41,13 @@ static bool is_single(const struct doctor_service *service)
     return service->n_servers == 1;
 }
 
+/* A few may be strangers who look for open ports; chosen. */
+static bool lacks_headers(const struct doctor_service *service)
+{
+    return service->takes_headers && service->n_headless >= 10 &&
+           service->n_headless > service->n_clients / 2;
+}
+
 /* "db, web and 3 others"; returns how many there are. */
 static size_t list_those(const struct doctor_facts *facts, doctor_predicate *predicate,
                          char names[static NAMES_MAX])
@@ -136,6 +143,21 @@ static void find_single(const struct doctor_facts *facts, struct doctor_findings
     doctor_lift(finding, "another server line, perhaps with `backup`");
 }
 
+static void find_headless(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    char names[NAMES_MAX];
+    struct doctor_finding *finding;
+
+    if (list_those(facts, lacks_headers, names) == 0)
+        return;
+    finding = doctor_add(findings, DOCTOR_WARN, "proxy",
+                         "most clients come without a right PROXY header: %s", names);
+    doctor_limits(finding, "they are turned away");
+    doctor_lift(finding,
+                "have the balancer in front send it, from a network of accept-proxy, or do "
+                "without accept-proxy");
+}
+
 static void find_names(const struct doctor_facts *facts, struct doctor_findings *findings)
 {
     const struct name_census *names = &facts->names;
@@ -197,6 +219,7 @@ void doctor_find_services(const struct doctor_facts *facts, struct doctor_findin
     find_servers(facts, findings);
     find_unchecked(facts, findings);
     find_single(facts, findings);
+    find_headless(facts, findings);
     find_names(facts, findings);
     find_access(facts, findings);
 }

@@ -27,13 +27,14 @@ static void list_listeners(const struct conf_service *service,
         const struct conf_listen *listen = &service->listens[i];
         char addr[CONF_LISTEN_TEXT_MAX];
 
-        if (SNAPSHOT_LISTENERS_MAX - at < CONF_LISTEN_TEXT_MAX + 16) {
+        if (SNAPSHOT_LISTENERS_MAX - at < CONF_LISTEN_TEXT_MAX + 32) {
             snprintf(text + at, SNAPSHOT_LISTENERS_MAX - at, ",...");
             return;
         }
-        at += (size_t)snprintf(text + at, SNAPSHOT_LISTENERS_MAX - at, "%s%s/%s", i ? "," : "",
+        at += (size_t)snprintf(text + at, SNAPSHOT_LISTENERS_MAX - at, "%s%s/%s%s", i ? "," : "",
                                conf_transport_word(listen->transport),
-                               conf_format_listen(listen, addr));
+                               conf_format_listen(listen, addr),
+                               listen->accept_proxy ? "+proxy" : "");
     }
 }
 

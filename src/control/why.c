@@ -313,6 +313,22 @@ static const char *format_client(const struct addr *client, char text[static ADD
     return text;
 }
 
+/* Who asks about the balancer's address gets an answer that is nobody's. */
+static void say_headers(struct why *why)
+{
+    const struct conf_service *service =
+        conf_find_service(why->call->from->conf, why->service->name);
+
+    for (size_t i = 0; service && i < service->n_listens; i++) {
+        const struct conf_listen *listen = &service->listens[i];
+        char text[CONF_LISTEN_TEXT_MAX];
+
+        if (listen->accept_proxy)
+            say(why, "At %s a client is the one that a balancer's PROXY header names.",
+                conf_format_listen(listen, text));
+    }
+}
+
 static void write_answer(struct why *why, bool has_list)
 {
     struct reply *reply = why->call->reply;
@@ -324,6 +340,7 @@ static void write_answer(struct why *why, bool has_list)
     else
         say(why, "Service %s, %s, client %s:", why->service->name,
             conf_balance_word(why->foresight.plan->balance), client);
+    say_headers(why);
     if (why->access[0])
         say(why, "%s", why->access);
     if (!why->is_denied)

@@ -169,6 +169,10 @@ def test_what_operators_see(start_lb4, desk):
             assert rows["open"]["client"] == "192.0.2.1:1234"
             assert rows["header"]["client"] == "%s:%d" % early.getsockname()
             assert rows["header"]["server"] in (None, "", "-")
+        row, = desk.json("show", "services")
+        assert row["listeners"] == f"tcp/{LISTEN}+proxy"
+        assert f"At {LISTEN} a client is the one that a balancer's PROXY header names." in \
+            desk.do("why", "web", "192.0.2.1")
 
 
 def test_a_stop_while_headers_are_missing(start_lb4):

@@ -44,6 +44,9 @@ struct doctor_service {
     size_t n_addresses;  /* of servers, with their ports */
     bool is_near;        /* all of them are on loopback */
     bool lets_nobody_in; /* allow and deny do not */
+    bool takes_headers;  /* a TCP listener has accept-proxy */
+    uint64_t n_clients;
+    uint64_t n_headless; /* of those, without a right PROXY header, or not from a balancer */
 };
 
 struct doctor_facts {

@@ -72,6 +72,22 @@ static void test_what_clients_meet_when_all_are_down(void **state)
     assert_string_equal(findings.list[1].found, "no server is up: db");
 }
 
+static void test_no_headers(void **state)
+{
+    (void)state;
+    services[0].takes_headers = true;
+    services[0].n_clients = 20;
+    services[0].n_headless = 10;
+    find();
+    assert_int_equal(findings.n, 1);
+    services[0].n_headless = 11;
+    find();
+    expect("proxy", DOCTOR_WARN, "without a right PROXY header: db", "turned away", "accept-proxy");
+    services[0].takes_headers = false;
+    find();
+    assert_int_equal(findings.n, 1);
+}
+
 static void test_a_long_list_is_cut(void **state)
 {
     enum { MANY = 100 };
@@ -98,6 +114,7 @@ int main(void)
         ON_FACTS(test_troubles),
         ON_FACTS(test_who_may_come_in),
         ON_FACTS(test_what_clients_meet_when_all_are_down),
+        ON_FACTS(test_no_headers),
         ON_FACTS(test_a_long_list_is_cut),
     };
 
