@@ -7,8 +7,11 @@
 
 enum {
     CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint16_t)),
-    PIECES_MAX = UDP_INBOX_MAX + UDP_OUTBOX_MAX /* each run may begin within a packet */
+    PIECES_MAX = UDP_INBOX_MAX + UDP_OUTBOX_MAX /* each run may begin within a packet; a full run
+                                                   of datagrams with headers takes as many */
 };
+
+_Static_assert(PIECES_MAX >= 2 * UDP_SEGMENTS_MAX, "of datagrams with headers, too, 64 go at once");
 
 /* A place between two datagrams of a line. */
 struct cursor {
@@ -16,7 +19,8 @@ struct cursor {
     uint8_t *at;
 };
 
-/* One message: datagrams of one size, the last may be shorter. */
+/* One message: datagrams of one size, the last may be shorter. Sizes are those that leave, with the
+ * header. */
 struct run {
     struct udp_line *line;
     struct cursor end;
@@ -77,9 +81,9 @@ static uint32_t next_size(const struct cursor *cursor)
     return n_left < packet->segment_bytes ? n_left : packet->segment_bytes;
 }
 
-static void step(struct cursor *cursor, uint32_t size)
+static void step(struct cursor *cursor, uint32_t n_bytes)
 {
-    cursor->at += size;
+    cursor->at += n_bytes;
     if (cursor->at < cursor->packet->bytes + cursor->packet->n_bytes)
         return;
     cursor->packet = cursor->packet->next;
@@ -95,19 +99,33 @@ static bool can_join(const struct run *run, uint32_t size)
            run->n_bytes + size <= UDP_PAYLOAD_MAX;
 }
 
-/* False: no piece is left. */
-static bool add_piece(struct udp_outbox *outbox, struct msghdr *header, uint8_t *at, uint32_t size)
+static size_t pieces_each(const struct udp_line *line)
 {
+    return line->n_header > 0 ? 2 : 1;
+}
+
+static void add_piece(struct udp_outbox *outbox, uint8_t *at, uint32_t n_bytes)
+{
+    outbox->pieces[outbox->n_pieces++] = (struct iovec){at, n_bytes};
+    outbox->messages[outbox->n_runs].msg_hdr.msg_iovlen++;
+}
+
+/* To the message that is being made. False: too few pieces are left. */
+static bool add_datagram(struct udp_outbox *outbox, const struct udp_line *line, uint8_t *at,
+                         uint32_t n_bytes)
+{
+    const struct msghdr *header = &outbox->messages[outbox->n_runs].msg_hdr;
     struct iovec *last = header->msg_iovlen > 0 ? &outbox->pieces[outbox->n_pieces - 1] : NULL;
 
-    if (last != NULL && (uint8_t *)last->iov_base + last->iov_len == at) {
-        last->iov_len += size;
+    if (last != NULL && line->n_header == 0 && (uint8_t *)last->iov_base + last->iov_len == at) {
+        last->iov_len += n_bytes;
         return true;
     }
-    if (outbox->n_pieces == PIECES_MAX)
+    if (outbox->n_pieces + pieces_each(line) > PIECES_MAX)
         return false;
-    outbox->pieces[outbox->n_pieces++] = (struct iovec){at, size};
-    header->msg_iovlen++;
+    if (line->n_header > 0)
+        add_piece(outbox, line->header, line->n_header);
+    add_piece(outbox, at, n_bytes);
     return true;
 }
 
@@ -160,11 +178,11 @@ static void finish_run(const struct run *run, struct msghdr *header)
  * outbox is full. */
 static bool add_run(struct udp_outbox *outbox, struct udp_line *line, struct cursor *cursor)
 {
-    uint32_t size = next_size(cursor);
+    uint32_t size = next_size(cursor) + line->n_header;
     struct msghdr *header;
     struct run *run;
 
-    if (outbox->n_runs == UDP_OUTBOX_MAX || outbox->n_pieces == PIECES_MAX)
+    if (outbox->n_runs == UDP_OUTBOX_MAX || outbox->n_pieces + pieces_each(line) > PIECES_MAX)
         return false;
     run = &outbox->runs[outbox->n_runs];
     header = &outbox->messages[outbox->n_runs].msg_hdr;
@@ -172,12 +190,12 @@ static bool add_run(struct udp_outbox *outbox, struct udp_line *line, struct cur
     *header = (struct msghdr){.msg_iov = &outbox->pieces[outbox->n_pieces],
                               .msg_control = outbox->controls[outbox->n_runs]};
     do {
-        if (!add_piece(outbox, header, cursor->at, size))
+        if (!add_datagram(outbox, line, cursor->at, size - line->n_header))
             break;
         run->n_datagrams++;
         run->n_bytes += size;
-        step(cursor, size);
-        size = cursor->packet != NULL ? next_size(cursor) : 0;
+        step(cursor, size - line->n_header);
+        size = cursor->packet != NULL ? next_size(cursor) + line->n_header : 0;
     } while (can_join(run, size));
     run->end = *cursor;
     finish_run(run, header);

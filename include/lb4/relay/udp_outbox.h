@@ -25,7 +25,7 @@ enum {
 /* The fate of datagrams, added up for whoever reads it. */
 struct udp_tally {
     uint64_t n_sent;
-    uint64_t n_bytes; /* of those */
+    uint64_t n_bytes; /* of those, with what stands before each */
     uint64_t n_full;  /* dropped: the socket's buffer or the device's queue was full */
     uint64_t n_large; /* dropped: longer than any datagram of this socket can be */
     uint64_t n_error; /* dropped: any other error, of a socket that is not connected */
@@ -43,6 +43,9 @@ struct udp_line {
     struct addr *from; /* source address, as struct udp_packet's `own`; NULL or AF_UNSPEC: the
                           kernel chooses, or `fd` is bound to one */
     struct udp_tally *tally; /* counts what happens to the datagrams */
+    uint8_t *header;         /* stands before each datagram, in the same one (relay/proxy_header.h);
+                                not written, the owner's while packets stand on the line */
+    uint32_t n_header;       /* bytes; 0 = none. A datagram that is too long with it is `large` */
 };
 
 void udp_line_append(struct udp_line *line, struct udp_packet *packet);

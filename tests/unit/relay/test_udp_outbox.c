@@ -6,16 +6,31 @@
 
 static bool has_netns;
 
+static uint8_t header[] = "twenty-eight bytes, no more.";
+
+static void put_header(struct rig *rig, uint32_t n_header)
+{
+    rig->line.header = n_header > 0 ? header : NULL;
+    rig->line.n_header = n_header;
+}
+
 /* Both ways out, with the number of messages it should take. */
-static void check_shapes(const struct shape *shapes, size_t n, int n_messages_expected)
+static void check_headed(uint32_t n_header, const struct shape *shapes, size_t n,
+                         int n_messages_expected)
 {
     for (int is_connected = 0; is_connected <= 1; is_connected++) {
         struct rig rig;
 
         rig_init(&rig, is_connected);
+        put_header(&rig, n_header);
         assert_int_equal(send_shapes_over(&rig, shapes, n), n_messages_expected);
         rig_fini(&rig);
     }
+}
+
+static void check_shapes(const struct shape *shapes, size_t n, int n_messages_expected)
+{
+    check_headed(0, shapes, n, n_messages_expected);
 }
 
 #define CHECK_SHAPES(n_messages_expected, ...)                                       \
@@ -52,6 +67,63 @@ static void test_what_is_joined(void **state)
     CHECK_SHAPES(4, {200, 1}); /* 64 64 64 8 */
 }
 
+#define CHECK_HEADED(n_messages_expected, ...)                                       \
+    check_headed(28, (const struct shape[]){__VA_ARGS__},                            \
+                 sizeof((const struct shape[]){__VA_ARGS__}) / sizeof(struct shape), \
+                 n_messages_expected)
+
+/* Each datagram has its header, those that are joined too; sizes are those with it. */
+static void test_headers(void **state)
+{
+    static const uint32_t sizes[] = {0, 1, 512, 1444, 1445, 1472, 8972, 65478, 65479};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        CHECK_HEADED(1, {sizes[i], sizes[i]});
+    CHECK_HEADED(1, {100, 100}, {100, 100}, {99, 99});
+    CHECK_HEADED(2, {100, 100}, {101, 101});
+    CHECK_HEADED(1, {100, 100}, {100, 100}, {0, 0}); /* an empty one is not empty any more */
+    CHECK_HEADED(1, {0, 0}, {0, 0}, {0, 0});
+    CHECK_HEADED(2, {100, 100}, {0, 0}, {100, 100});
+    CHECK_HEADED(1, {1000, 100}, {100, 100}, {300, 100});
+    CHECK_HEADED(2, {64000, 1000}); /* 63 of 1,028, and 1: 65,507 bytes */
+    CHECK_HEADED(4, {200, 1});      /* 64 64 64 8 */
+    CHECK_HEADED(2, {65479, 65479}, {65479, 65479});
+}
+
+/* The header made it too long: that one is dropped, and no other. */
+static void test_too_long_with_header(void **state)
+{
+    for (int is_connected = 0; is_connected <= 1; is_connected++) {
+        struct udp_packet packets[] = {make_packet(10, 10, 1), make_packet(65480, 65480, 2),
+                                       make_packet(20, 20, 3)};
+        uint8_t *bytes[] = {packets[0].bytes, packets[1].bytes, packets[2].bytes};
+        struct rig rig;
+
+        rig_init(&rig, is_connected);
+        put_header(&rig, 28);
+        for (size_t i = 0; i < 3; i++) {
+            if (is_connected)
+                udp_line_append(&rig.line, &packets[i]);
+            else
+                udp_outbox_add(rig.outbox, &rig.line, &packets[i]);
+        }
+        if (is_connected)
+            assert_int_equal(udp_send(rig.outbox, &rig.line), 0);
+        else
+            udp_outbox_flush(rig.outbox);
+        expect(&rig, bytes[0], 10);
+        expect(&rig, bytes[2], 20);
+        expect_nothing(&rig);
+        assert_int_equal(rig.tally.n_large, 1);
+        assert_int_equal(rig.tally.n_sent, 2);
+        for (size_t i = 0; i < 3; i++)
+            free(bytes[i]);
+        rig_fini(&rig);
+    }
+    (void)state;
+}
+
 /* More pieces than the outbox has. */
 static void test_many_packets(void **state)
 {
@@ -61,6 +133,7 @@ static void test_many_packets(void **state)
     for (size_t i = 0; i < SHAPES_MAX; i++)
         shapes[i] = (struct shape){50, 50};
     check_shapes(shapes, SHAPES_MAX, 4);
+    check_headed(28, shapes, SHAPES_MAX, 4);
 }
 
 /* Any sequence, byte-exact and in order, joined or not. */
@@ -87,6 +160,8 @@ static void test_random(void **state)
         rig_init(&rig, round % 2 == 0);
         if (round % 5 == 0)
             rig.line.segment_max = 100;
+        if (round % 3 == 0)
+            put_header(&rig, 28);
         send_shapes_over(&rig, shapes, n);
         rig_fini(&rig);
     }
@@ -235,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_single_sizes), cmocka_unit_test(test_what_is_joined),
+        cmocka_unit_test(test_headers),      cmocka_unit_test(test_too_long_with_header),
         cmocka_unit_test(test_many_packets), cmocka_unit_test(test_random),
         cmocka_unit_test(test_from),         cmocka_unit_test(test_from_another_ipv6),
         cmocka_unit_test(test_many_lines),   cmocka_unit_test(test_nothing_to_send),
