@@ -7,7 +7,7 @@
 
 /* An address as bytes that are equal exactly when addr_equal() says so: what follows the family is
  * the host, then the scope where it counts. */
-enum { HOST_BYTES_MAX = 1 + 16 + 4, KEY_BYTES_MAX = 2 * (HOST_BYTES_MAX + 2) };
+enum { HOST_BYTES_MAX = 1 + 16 + 4, KEY_BYTES_MAX = 4 * (HOST_BYTES_MAX + 2) };
 
 static size_t write_host(uint8_t *to, const struct addr *addr)
 {
@@ -39,6 +39,10 @@ static uint64_t hash_key(const struct udp_table *table, const struct udp_key *ke
     size_t n_bytes = write_addr(bytes, &key->client);
 
     n_bytes += write_addr(bytes + n_bytes, &key->asked);
+    if (key->via) {
+        n_bytes += write_addr(bytes + n_bytes, &key->via->peer);
+        n_bytes += write_addr(bytes + n_bytes, &key->via->asked);
+    }
     return siphash(&table->secret, bytes, n_bytes);
 }
 
@@ -54,10 +58,22 @@ uint32_t udp_table_host(const struct udp_table *table, const struct addr *client
     return slot_of(table, siphash(&table->secret, bytes, write_host(bytes, client)));
 }
 
+static bool is_same_via(const struct udp_via *a, const struct udp_via *b)
+{
+    if (!a || !b)
+        return a == b;
+    return addr_equal(&a->peer, &b->peer) && addr_equal(&a->asked, &b->asked);
+}
+
+bool udp_key_equal(const struct udp_key *a, const struct udp_key *b)
+{
+    return addr_equal(&a->client, &b->client) && addr_equal(&a->asked, &b->asked) &&
+           is_same_via(a->via, b->via);
+}
+
 static bool is_key(const struct udp_entry *entry, uint64_t hash, const struct udp_key *key)
 {
-    return entry->hash == hash && addr_equal(&entry->key.client, &key->client) &&
-           addr_equal(&entry->key.asked, &key->asked);
+    return entry->hash == hash && udp_key_equal(&entry->key, key);
 }
 
 int udp_table_init(struct udp_table *table, uint32_t size)

@@ -1,7 +1,8 @@
 /* The UDP sessions of one worker, found by who talks to whom: client address and asked address,
- * each with its port. Hashes are keyed, so that nobody can choose addresses that collide. It also
- * counts how many sessions each client host has. How many there may be is not its business
- * (udp_share.h). No I/O, no clock. Used by its worker alone. */
+ * each with its port; and where another balancer stands between, which one. Hashes are keyed, so
+ * that nobody can choose addresses that collide. It also counts how many sessions each client host
+ * has. How many there may be is not its business (udp_share.h). No I/O, no clock. Used by its
+ * worker alone. */
 #ifndef LB4_RELAY_UDP_TABLE_H
 #define LB4_RELAY_UDP_TABLE_H
 
@@ -14,10 +15,25 @@
 
 enum { UDP_TABLE_SIZE_MAX = 10000000 };
 
+/* A client that stands behind a balancer before us, which told of it in a PROXY header. */
+struct udp_via {
+    struct addr peer;  /* the balancer: it sends, and gets the answers */
+    struct addr asked; /* its address that the client sends to, as the header says */
+};
+
 struct udp_key {
     struct addr client;
-    struct addr asked; /* our address that the client sends to, with the port */
+    struct addr asked;         /* our address that datagrams are sent to, with the port */
+    const struct udp_via *via; /* NULL: the client itself sends them */
 };
+
+/* Who sends the datagrams, and is answered. */
+static inline const struct addr *udp_key_peer(const struct udp_key *key)
+{
+    return key->via ? &key->via->peer : &key->client;
+}
+
+bool udp_key_equal(const struct udp_key *a, const struct udp_key *b);
 
 /* Embedded in the session. All but `key` is the table's. */
 struct udp_entry {
@@ -44,7 +60,7 @@ void udp_table_fini(struct udp_table *table);
 /* NULL: no such session. */
 struct udp_entry *udp_table_find(const struct udp_table *table, const struct udp_key *key);
 
-/* Put a new entry in. No entry has this key. */
+/* Put a new entry in. No entry has this key. What key->via points to must live as long. */
 void udp_table_add(struct udp_table *table, struct udp_entry *entry, const struct udp_key *key);
 void udp_table_remove(struct udp_table *table, struct udp_entry *entry);
 

@@ -94,15 +94,15 @@ static void test_find_by_every_field(void **state)
     (void)state;
     assert_int_equal(udp_table_init(&table, 4 * N * N), 0);
     for (size_t i = 0; i < 4 * N * N; i++) {
-        struct udp_key key = {make_addr(hosts[i / 4 % N], (uint16_t)(7 + i % 2)),
-                              make_addr(hosts[i / 4 / N], (uint16_t)(7 + i / 2 % 2))};
+        struct udp_key key = {.client = make_addr(hosts[i / 4 % N], (uint16_t)(7 + i % 2)),
+                              .asked = make_addr(hosts[i / 4 / N], (uint16_t)(7 + i / 2 % 2))};
 
         assert_null(udp_table_find(&table, &key));
         entries[i / 4 % N][i % 2][i / 4 / N][i / 2 % 2] = add(&table, &key);
     }
     for (size_t i = 0; i < 4 * N * N; i++) {
-        struct udp_key key = {make_addr(hosts[i / 4 % N], (uint16_t)(7 + i % 2)),
-                              make_addr(hosts[i / 4 / N], (uint16_t)(7 + i / 2 % 2))};
+        struct udp_key key = {.client = make_addr(hosts[i / 4 % N], (uint16_t)(7 + i % 2)),
+                              .asked = make_addr(hosts[i / 4 / N], (uint16_t)(7 + i / 2 % 2))};
 
         assert_ptr_equal(udp_table_find(&table, &key),
                          entries[i / 4 % N][i % 2][i / 4 / N][i / 2 % 2]);
@@ -110,11 +110,47 @@ static void test_find_by_every_field(void **state)
     fini(&table);
 }
 
+/* Clients behind balancers: each field of what the balancer says and is tells sessions apart, also
+ * from one of a client that sends itself; where it is written does not. */
+static void test_find_behind_a_balancer(void **state)
+{
+    static const char *const hosts[] = {"10.0.0.1", "10.0.0.2", "2001:db8::1"};
+    enum { N = 3, N_KEYS = 4 * N * N };
+    struct udp_via vias[N_KEYS];
+    struct udp_entry *entries[N_KEYS];
+    struct udp_key key = make_key(1, 1);
+    struct udp_entry *direct;
+    struct udp_table table;
+
+    (void)state;
+    assert_int_equal(udp_table_init(&table, 2 * N_KEYS), 0);
+    direct = add(&table, &key);
+    for (size_t i = 0; i < N_KEYS; i++) {
+        vias[i] = (struct udp_via){.peer = make_addr(hosts[i / 4 % N], (uint16_t)(7 + i % 2)),
+                                   .asked = make_addr(hosts[i / 4 / N], (uint16_t)(7 + i / 2 % 2))};
+        key.via = &vias[i];
+        assert_null(udp_table_find(&table, &key));
+        entries[i] = add(&table, &key);
+    }
+    for (size_t i = 0; i < N_KEYS; i++) {
+        const struct udp_via copy = vias[i];
+
+        key.via = &copy;
+        assert_ptr_equal(udp_table_find(&table, &key), entries[i]);
+    }
+    key.via = NULL;
+    assert_ptr_equal(udp_table_find(&table, &key), direct);
+    /* It is the client's host that counts. */
+    assert_int_equal(table.hosts[udp_table_host(&table, &key.client)], N_KEYS + 1);
+    fini(&table);
+}
+
 /* What addr_equal() ignores must not count: a scope where it means nothing, flow labels, padding.
  */
 static void test_find_ignores_the_rest(void **state)
 {
-    struct udp_key key = {make_addr("2001:db8::1", 1), make_addr("10.0.0.1", 53)};
+    struct udp_key key = {.client = make_addr("2001:db8::1", 1),
+                          .asked = make_addr("10.0.0.1", 53)};
     struct udp_table table;
     struct udp_entry *entry;
 
@@ -192,7 +228,8 @@ static void test_hosts_are_counted(void **state)
     }
     key = make_key(hosts[1], 1);
     assert_int_equal(table.hosts[udp_table_host(&table, &key.client)], 0);
-    key = (struct udp_key){make_addr("2001:db8::1", 1), make_addr("10.0.0.1", 53)};
+    key =
+        (struct udp_key){.client = make_addr("2001:db8::1", 1), .asked = make_addr("10.0.0.1", 53)};
     host = udp_table_host(&table, &key.client);
     key.client.in6.sin6_scope_id = 3;
     assert_int_equal(udp_table_host(&table, &key.client), host);
@@ -294,10 +331,10 @@ static void test_fini_of_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find_by_every_field), cmocka_unit_test(test_find_ignores_the_rest),
-        cmocka_unit_test(test_all_in_one_bucket),   cmocka_unit_test(test_equal_hashes),
-        cmocka_unit_test(test_hosts_are_counted),   cmocka_unit_test(test_against_model),
-        cmocka_unit_test(test_fini_of_nothing),
+        cmocka_unit_test(test_find_by_every_field),   cmocka_unit_test(test_find_behind_a_balancer),
+        cmocka_unit_test(test_find_ignores_the_rest), cmocka_unit_test(test_all_in_one_bucket),
+        cmocka_unit_test(test_equal_hashes),          cmocka_unit_test(test_hosts_are_counted),
+        cmocka_unit_test(test_against_model),         cmocka_unit_test(test_fini_of_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
