@@ -4,10 +4,12 @@
 #include "lb4/relay/udp.h"
 
 #include "lb4/base/clock.h"
+#include "lb4/base/prefix_map.h"
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
 #include "lb4/relay/udp_admit.h"
 #include "lb4/relay/udp_session.h"
+#include "lb4/relay/udp_unwrap.h"
 #include "lb4/relay/udp_up.h"
 
 static const uint64_t PROVEN_NS = 1000 * 1000000ull; /* who sends again after it is no flood */
@@ -112,30 +114,26 @@ static bool is_moved(struct udp_relay *relay, const struct udp_listener *listene
 
 /* NULL: *ret_drop says why. */
 static struct udp_session *find_session(struct udp_relay *relay, const struct batch *batch,
-                                        const struct udp_packet *packet, enum udp_drop *ret_drop)
+                                        const struct udp_key *key, enum udp_drop *ret_drop)
 {
-    struct udp_key key = key_of(batch->listener, packet);
     struct udp_entry *entry;
 
-    if (batch->last && addr_equal(&batch->last->entry.key.client, &key.client) &&
-        addr_equal(&batch->last->entry.key.asked, &key.asked))
+    if (batch->last && udp_key_equal(&batch->last->entry.key, key))
         return batch->last;
-    entry = udp_table_find(&relay->table, &key);
+    entry = udp_table_find(&relay->table, key);
     if (entry && !is_moved(relay, batch->listener, entry))
         return container_of(entry, struct udp_session, entry);
-    return udp_admit(relay, batch->listener, &key, ret_drop);
+    return udp_admit(relay, batch->listener, key, ret_drop);
 }
 
-static void take_packet(struct udp_relay *relay, struct batch *batch, struct udp_packet *packet)
+/* To its session, to be sent with what else has come for that. */
+static void deliver(struct udp_relay *relay, struct batch *batch, const struct udp_key *key,
+                    struct udp_packet *packet)
 {
-    enum udp_drop drop = packet->is_truncated ? UDP_DROP_TRUNCATED : UDP_DROP_LOOP;
     uint32_t n_datagrams = udp_packet_count(packet);
-    struct udp_session *session = NULL;
+    enum udp_drop drop;
+    struct udp_session *session = find_session(relay, batch, key, &drop);
 
-    batch->n_datagrams += n_datagrams;
-    batch->n_bytes += packet->n_bytes;
-    if (!packet->is_truncated && addr_port(&packet->peer) != 0)
-        session = find_session(relay, batch, packet, &drop);
     batch->last = session;
     if (!session) {
         udp_count_drop(relay, batch->listener->service, drop, n_datagrams);
@@ -168,6 +166,72 @@ static void send_touched(struct udp_relay *relay)
         udp_up_send(relay, session);
         udp_session_touch(relay, session);
         consider(relay, session);
+    }
+    relay->n_unwrapped = 0;
+}
+
+/* From a balancer before us ------------------------------------------------------------------ */
+
+static void refuse_wrapped(struct udp_relay *relay, const struct batch *batch,
+                           const struct udp_packet *packet, enum refusal why)
+{
+    struct service *service = batch->listener->service;
+
+    udp_count_drop(relay, service, why == REFUSAL_HEADER ? UDP_DROP_HEADER : UDP_DROP_DENIED,
+                   udp_packet_count(packet));
+    refuse_tell(relay->refuse, relay->stats, service, &packet->peer, why, relay->loop->now_ns);
+}
+
+/* When there is no place for one more, what has come so far is sent first. */
+static struct udp_packet *take_place(struct udp_relay *relay)
+{
+    if (relay->n_unwrapped == UDP_UNWRAP_MAX)
+        send_touched(relay);
+    return &relay->unwrapped[relay->n_unwrapped++];
+}
+
+static void take_from_balancer(struct udp_relay *relay, struct batch *batch,
+                               struct udp_packet *packet)
+{
+    if (!prefix_map_allows(batch->listener->accept_proxy, &packet->peer)) {
+        refuse_wrapped(relay, batch, packet, REFUSAL_PEER);
+        return;
+    }
+    for (uint32_t n_left = udp_packet_count(packet); n_left > 0; n_left--) {
+        struct udp_packet *datagram = take_place(relay);
+        struct udp_key key = key_of(batch->listener, packet);
+        struct udp_via via;
+        uint32_t n_bytes;
+
+        *datagram = udp_unwrap_cut(packet);
+        n_bytes = datagram->n_bytes;
+        if (!udp_unwrap(datagram, &key, &via)) {
+            relay->n_unwrapped--;
+            refuse_wrapped(relay, batch, datagram, REFUSAL_HEADER);
+            continue;
+        }
+        batch->n_bytes -= n_bytes - datagram->n_bytes;
+        deliver(relay, batch, &key, datagram);
+    }
+}
+
+/* Answers go to whoever has sent it: nobody can be answered at port 0. */
+static void take_packet(struct udp_relay *relay, struct batch *batch, struct udp_packet *packet)
+{
+    const struct udp_listener *listener = batch->listener;
+    struct udp_key key;
+
+    batch->n_datagrams += udp_packet_count(packet);
+    batch->n_bytes += packet->n_bytes;
+    if (packet->is_truncated || addr_port(&packet->peer) == 0) {
+        udp_count_drop(relay, listener->service,
+                       packet->is_truncated ? UDP_DROP_TRUNCATED : UDP_DROP_LOOP,
+                       udp_packet_count(packet));
+    } else if (listener->accept_proxy) {
+        take_from_balancer(relay, batch, packet);
+    } else {
+        key = key_of(listener, packet);
+        deliver(relay, batch, &key, packet);
     }
 }
 

@@ -133,7 +133,7 @@ struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener
     if (relay->is_draining || listener->is_leaving)
         return NULL;
     *ret_drop = UDP_DROP_LOOP;
-    if (is_loop(relay, &key->client))
+    if (is_loop(relay, udp_key_peer(key)))
         return NULL;
     if (!is_let_in(relay, listener->service, &key->client, &admission, ret_drop))
         return NULL;

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "lb4/relay/udp_session.h"
+#include "lb4/relay/udp_unwrap.h"
 #include "lb4/shared/reserve.h"
 #include "lb4/shared/service_table.h"
 
@@ -84,7 +85,8 @@ static int alloc_all(struct udp_relay *relay, const struct service_table *servic
         return error;
     relay->inbox = udp_inbox_new();
     relay->outbox = udp_outbox_new();
-    if (!relay->inbox || !relay->outbox)
+    relay->unwrapped = calloc(UDP_UNWRAP_MAX, sizeof(*relay->unwrapped));
+    if (!relay->inbox || !relay->outbox || !relay->unwrapped)
         return -ENOMEM;
     return udp_table_init(&relay->table, n_entries > TABLE_MIN ? n_entries : TABLE_MIN);
 }
@@ -125,11 +127,13 @@ void udp_relay_fini(struct udp_relay *relay)
     udp_table_fini(&relay->table);
     udp_inbox_free(relay->inbox);
     udp_outbox_free(relay->outbox);
+    free(relay->unwrapped);
     deadline_set_fini(&relay->deadlines);
     reserve_release(relay->services, SERVICE_TABLE_MAX, sizeof(*relay->services));
     free(relay->listener_ports);
     relay->inbox = NULL;
     relay->outbox = NULL;
+    relay->unwrapped = NULL;
     relay->services = NULL;
     relay->listener_ports = NULL;
 }

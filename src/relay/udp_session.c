@@ -30,7 +30,7 @@ static void lines_init(struct udp_relay *relay, struct udp_session *session,
     session->down = (struct udp_line){
         .fd = listener->source.fd,
         .segment_max = UDP_SEGMENT_ANY,
-        .to = &session->entry.key.client,
+        .to = session->via ? &session->via->peer : &session->entry.key.client,
         .from = listener->is_wildcard && !addr_is_wildcard(asked) ? asked : NULL,
         .tally = tally,
     };
@@ -53,16 +53,43 @@ static void begin_tick(struct udp_relay *relay, struct udp_session *session, uin
                  start_ns);
 }
 
+/* NULL: no memory. */
+static struct udp_session *alloc_session(const struct udp_key *key)
+{
+    struct udp_session *session = calloc(1, sizeof(*session));
+
+    if (!session || !key->via)
+        return session;
+    session->via = malloc(sizeof(*session->via));
+    if (!session->via) {
+        free(session);
+        return NULL;
+    }
+    *session->via = *key->via;
+    return session;
+}
+
+/* The key of an entry of the table. */
+static struct udp_key own_key(const struct udp_session *session, const struct udp_key *key)
+{
+    struct udp_key own = *key;
+
+    own.via = session->via;
+    return own;
+}
+
 struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_listener *listener,
                                     const struct udp_key *key)
 {
-    struct udp_session *session = calloc(1, sizeof(*session));
+    struct udp_session *session = alloc_session(key);
+    struct udp_key own;
 
     if (!session) {
         udp_share_untake(service_share(relay, listener->service));
         udp_share_untake(&relay->share);
         return NULL;
     }
+    own = own_key(session, key);
     source_init(&session->source, SOURCE_UDP_SERVER, -1);
     deadline_init(&session->deadline);
     deadline_init(&session->tick);
@@ -70,7 +97,7 @@ struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_li
     list_init(&session->finished);
     session->service = listener->service;
     session->began_ns = relay->loop->now_ns;
-    udp_table_add(&relay->table, &session->entry, key);
+    udp_table_add(&relay->table, &session->entry, &own);
     udp_share_enter(service_share(relay, session->service), &session->of_service, session);
     udp_share_enter(&relay->share, &session->of_all, session);
     lines_init(relay, session, listener);
@@ -223,6 +250,11 @@ void udp_session_reap(struct udp_relay *relay)
 {
     struct list *link;
 
-    while ((link = list_take_first(&relay->dead)))
-        free(container_of(link, struct udp_session, link));
+    while ((link = list_take_first(&relay->dead))) {
+        struct udp_session *session = container_of(link, struct udp_session, link);
+
+        free(session->via);
+        free(session->header);
+        free(session);
+    }
 }

@@ -6,10 +6,13 @@
 #include "lb4/relay/udp_up.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
+#include "lb4/relay/proxy_header.h"
 #include "lb4/shared/backend_write.h"
 #include "lb4/shared/choose.h"
 #include "lb4/shared/place.h"
@@ -97,13 +100,59 @@ bool udp_up_bind(struct udp_relay *relay, struct udp_session *session, enum udp_
     }
 }
 
+/* Whoever sends to us, the server hears of the client, and where it meant to go. */
+static bool make_header(struct udp_session *session)
+{
+    const struct udp_key *key = &session->entry.key;
+    uint8_t header[PROXY_SEND_MAX];
+
+    session->n_header = (uint32_t)proxy_header_write(header, 2, true, &key->client,
+                                                     key->via ? &key->via->asked : &key->asked);
+    session->header = malloc(session->n_header);
+    if (session->header)
+        memcpy(session->header, header, session->n_header);
+    return session->header;
+}
+
+/* Servers differ in whether they want one, and so may the same one after a reload. False: there is
+ * no memory for it, and without it nothing may be sent. */
+static bool set_header(struct udp_session *session)
+{
+    bool is_wanted = backend_send_proxy(session->backend) != 0;
+
+    session->up.n_header = 0;
+    if (!is_wanted)
+        return true;
+    if (!session->header && !make_header(session))
+        return false;
+    session->up.header = session->header;
+    session->up.n_header = session->n_header;
+    return true;
+}
+
+static void tell_large(struct udp_relay *relay, const struct udp_session *session, uint64_t n)
+{
+    const struct udp_large large = {.service = session->service->name,
+                                    .server = session->backend->name,
+                                    .client = &session->entry.key.client,
+                                    .n = n};
+
+    if (n > 0 && session->up.n_header > 0)
+        udp_notice_large(&relay->services[session->service->index].large, &large,
+                         relay->loop->now_ns);
+}
+
 /* Send what stands on the line. Returns 0 or errno. */
 static int send_line(struct udp_relay *relay, struct udp_session *session)
 {
-    uint64_t n_before = session->up.tally->n_sent;
-    int error = -udp_send(relay->outbox, &session->up);
+    const struct udp_tally before = *session->up.tally;
+    int error;
 
-    session->n_at_risk += (uint32_t)(session->up.tally->n_sent - n_before);
+    if (!set_header(session))
+        return ENOMEM;
+    error = -udp_send(relay->outbox, &session->up);
+    session->n_at_risk += (uint32_t)(session->up.tally->n_sent - before.n_sent);
+    tell_large(relay, session, session->up.tally->n_large - before.n_large);
     return error;
 }
 

@@ -29,10 +29,10 @@ const char *close_reason_word(enum close_reason reason)
 }
 
 static const char *const drop_words[UDP_DROPS] = {
-    [UDP_DROP_LIMIT] = "limit", [UDP_DROP_DENIED] = "denied", [UDP_DROP_NO_SERVER] = "no_server",
-    [UDP_DROP_DRAIN] = "drain", [UDP_DROP_LOOP] = "loop",     [UDP_DROP_TRUNCATED] = "truncated",
-    [UDP_DROP_FULL] = "full",   [UDP_DROP_LARGE] = "large",   [UDP_DROP_REFUSED] = "refused",
-    [UDP_DROP_ERROR] = "error", [UDP_DROP_KERNEL] = "kernel",
+    [UDP_DROP_LIMIT] = "limit",         [UDP_DROP_DENIED] = "denied", [UDP_DROP_HEADER] = "header",
+    [UDP_DROP_NO_SERVER] = "no_server", [UDP_DROP_DRAIN] = "drain",   [UDP_DROP_LOOP] = "loop",
+    [UDP_DROP_TRUNCATED] = "truncated", [UDP_DROP_FULL] = "full",     [UDP_DROP_LARGE] = "large",
+    [UDP_DROP_REFUSED] = "refused",     [UDP_DROP_ERROR] = "error",   [UDP_DROP_KERNEL] = "kernel",
 };
 
 const char *udp_drop_word(enum udp_drop drop)

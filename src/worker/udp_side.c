@@ -35,7 +35,11 @@ static int open_listener(struct udp_side *side, struct listener_table *table, si
     struct udp_listener *listener = &side->listeners[index];
 
     *listener = (struct udp_listener){
-        .service = from->service, .at = from->addr, .is_wildcard = addr_is_wildcard(&from->addr)};
+        .service = from->service,
+        .at = from->addr,
+        .is_wildcard = addr_is_wildcard(&from->addr),
+        .accept_proxy = from->accept_proxy,
+    };
     source_init(&listener->source, SOURCE_UDP_LISTENER, listener_table_take(table, worker, index));
     if (index >= side->n_places)
         side->n_places = index + 1;
@@ -86,6 +90,7 @@ int udp_side_take_step(struct udp_side *side, struct listener_table *table, size
     case LISTENER_STEP_MOVE:
     case LISTENER_STEP_STAY:
         listener->service = step->service;
+        listener->accept_proxy = step->accept_proxy;
         listener->is_leaving = false;
         break;
     case LISTENER_STEP_LEAVE:

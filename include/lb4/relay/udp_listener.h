@@ -10,14 +10,18 @@
 #include "lb4/loop/loop.h"
 #include "lb4/shared/service.h"
 
+struct prefix_map;
+
 /* One listening socket of one worker, which opens it, fills in the first part, leaves the rest
  * zero, and closes it only when no session of the relay is left: answers leave by it. */
 struct udp_listener {
     struct source source; /* SOURCE_UDP_LISTENER */
     struct service *service;
-    struct addr at;   /* that it is bound to, with the port */
-    bool is_wildcard; /* asked addresses come with the datagrams */
-    bool is_leaving;  /* not in the configuration any more: no new sessions */
+    struct addr at;                        /* that it is bound to, with the port */
+    bool is_wildcard;                      /* asked addresses come with the datagrams */
+    const struct prefix_map *accept_proxy; /* balancers before us, whose datagrams name the
+                                               client; NULL: the clients themselves send */
+    bool is_leaving;                       /* not in the configuration any more: no new sessions */
 
     /* The relay's. */
     struct deadline look; /* at what the kernel dropped */

@@ -14,6 +14,7 @@
 #include "lb4/relay/refuse.h"
 #include "lb4/relay/udp_inbox.h"
 #include "lb4/relay/udp_listener.h"
+#include "lb4/relay/udp_notice.h"
 #include "lb4/relay/udp_outbox.h"
 #include "lb4/relay/udp_share.h"
 #include "lb4/relay/udp_table.h"
@@ -31,6 +32,7 @@ struct udp_service {
     struct udp_tally tally; /* of the lines of all its sessions, since it was last counted */
     struct list counted;    /* relay->uncounted, or on no list */
     uint64_t access_ns;     /* of the access lines of sessions that live; 0 = none */
+    struct udp_notice large;
 };
 
 /* Embedded in the worker, used by its thread alone. */
@@ -49,6 +51,8 @@ struct udp_relay {
     bool is_short;          /* places were missing since then */
     struct udp_inbox *inbox;
     struct udp_outbox *outbox;
+    struct udp_packet *unwrapped;      /* UDP_UNWRAP_MAX */
+    size_t n_unwrapped;                /* that stand on lines */
     struct list live;                  /* of struct udp_session, the oldest first */
     struct list *cursor, *kill_cursor; /* in live: where sweeps go on; &live = at the end */
     struct list dead;                  /* closed in this turn */

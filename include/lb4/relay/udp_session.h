@@ -1,5 +1,5 @@
 /* A UDP session: a client address, an asked address, a server, and the socket that is connected to
- * it.
+ * it; where a balancer stands before us, that one, too: answers go to it.
  *
  * It owns the socket, and a place each on its server (backend_acquire), in its service's room and
  * in that of the process (udp_share.h); udp_session_close() is the only end and gives all of them
@@ -28,6 +28,7 @@ enum udp_end {
 struct udp_session {
     struct source source; /* SOURCE_UDP_SERVER */
     struct udp_entry entry;
+    struct udp_via *via;         /* of its key; NULL: the client itself sends */
     struct udp_place of_service; /* in relay->services[].share */
     struct udp_place of_all;     /* in relay->share */
     struct udp_line up;          /* to the server */
@@ -42,6 +43,8 @@ struct udp_session {
     struct pick_set tried;   /* servers that refused what the client sent last */
     uint8_t *kept; /* what the client sent last, while no answer has come since; or NULL */
     uint32_t n_kept;
+    uint8_t *header; /* before each datagram to a server that wants it; NULL: none has yet */
+    uint32_t n_header;
     uint32_t n_at_risk; /* datagrams that the server got last, with the kept one, in one go */
     uint32_t n_binds;   /* servers that it went to */
     uint64_t began_ns;
@@ -53,9 +56,9 @@ struct udp_session {
     struct meter meter; /* when operators look */
 };
 
-/* A session for this client, in the table and live, on trial, without a server. The caller has
- * taken the places in both rooms, which are the session's from now on. NULL: no memory, and they
- * are given back. */
+/* A session for this client, in the table and live, on trial, without a server; what key->via
+ * points to is copied. The caller has taken the places in both rooms, which are the session's from
+ * now on. NULL: no memory, and they are given back. */
 struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_listener *listener,
                                     const struct udp_key *key);
 

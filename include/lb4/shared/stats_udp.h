@@ -11,12 +11,13 @@ enum udp_drop {
     UDP_DROP_LIMIT,     /* no room for a session: of the service, the worker, or the client's host;
                            or a limit of refusal.h */
     UDP_DROP_DENIED,    /* the client may not come in (refusal.h) */
+    UDP_DROP_HEADER,    /* its PROXY header is missing or wrong */
     UDP_DROP_NO_SERVER, /* no server is usable */
     UDP_DROP_DRAIN,     /* of a new client while draining */
     UDP_DROP_LOOP,      /* its source is a listener of ours, or port 0 */
     UDP_DROP_TRUNCATED, /* longer than what can be received whole */
     UDP_DROP_FULL,      /* a send buffer was full */
-    UDP_DROP_LARGE,     /* longer than any datagram of that socket may be */
+    UDP_DROP_LARGE,     /* longer than any datagram of that socket may be, with its PROXY header */
     UDP_DROP_REFUSED,   /* every server refused it */
     UDP_DROP_ERROR,     /* any other error */
     UDP_DROP_KERNEL,    /* by the kernel, at a socket whose buffer was full */

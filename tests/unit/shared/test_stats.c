@@ -43,9 +43,9 @@ static void test_reason_words(void **state)
 
 static void test_drop_words(void **state)
 {
-    static const char *const words[] = {"limit",   "denied",    "no_server", "drain",
-                                        "loop",    "truncated", "full",      "large",
-                                        "refused", "error",     "kernel"};
+    static const char *const words[] = {"limit", "denied",  "header",    "no_server",
+                                        "drain", "loop",    "truncated", "full",
+                                        "large", "refused", "error",     "kernel"};
 
     (void)state;
     assert_int_equal(sizeof(words) / sizeof(words[0]), UDP_DROPS);
