@@ -10,7 +10,7 @@
 #include "lb4/base/addr.h"
 
 /* Signature, version 2 and LOCAL, no family, nothing that follows. */
-static const uint8_t LOCAL[16] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0";
+const uint8_t announce_local[ANNOUNCE_LOCAL_BYTES] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0";
 
 enum { LINE_MAX_BYTES = 108 };
 
@@ -52,5 +52,5 @@ static int say_line(int fd)
 
 int announce(int fd, int version)
 {
-    return version == 2 ? say(fd, LOCAL, sizeof(LOCAL)) : say_line(fd);
+    return version == 2 ? say(fd, announce_local, sizeof(announce_local)) : say_line(fd);
 }

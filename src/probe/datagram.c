@@ -9,6 +9,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
+#include "lb4/probe/announce.h"
 #include "lb4/probe/dialogue_dns.h"
 #include "lb4/probe/dialogue_send.h"
 
@@ -39,9 +40,19 @@ int datagram_open(struct attempt *attempt, const struct addr *to)
     return fd;
 }
 
-static int send_bytes(int fd, const uint8_t *bytes, size_t n_bytes)
+static struct iovec piece(const void *bytes, size_t n_bytes)
 {
-    return send(fd, bytes, n_bytes, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    return (struct iovec){(void *)(uintptr_t)bytes, n_bytes}; /* not written: sendmsg(2) */
+}
+
+/* Behind a PROXY header, where the server wants one in each datagram. */
+static int send_bytes(const struct attempt *attempt, const uint8_t *bytes, size_t n_bytes)
+{
+    struct iovec pieces[] = {piece(announce_local, sizeof(announce_local)), piece(bytes, n_bytes)};
+    size_t first = attempt->send_proxy ? 0 : 1;
+    struct msghdr message = {.msg_iov = pieces + first, .msg_iovlen = 2 - first};
+
+    return sendmsg(attempt->source.fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static void build_query(const struct attempt *attempt, struct dialogue_dns_query *query)
@@ -54,11 +65,11 @@ int datagram_ask(const struct attempt *attempt)
     struct dialogue_dns_query query;
 
     if (attempt->check->kind != CONF_CHECK_DNS)
-        return send_bytes(attempt->source.fd, attempt->check->send, attempt->check->n_send);
+        return send_bytes(attempt, attempt->check->send, attempt->check->n_send);
     build_query(attempt, &query);
     if (query.n_bytes == 0)
         return -EINVAL;
-    return send_bytes(attempt->source.fd, query.bytes, query.n_bytes);
+    return send_bytes(attempt, query.bytes, query.n_bytes);
 }
 
 static enum dialogue_verdict judge_text(struct attempt *attempt, size_t n_heard)

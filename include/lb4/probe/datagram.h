@@ -13,7 +13,8 @@
  * of sock_udp_connect(); -ECONNREFUSED too if the socket is its own peer (FAULTS.md K15). */
 int datagram_open(struct attempt *attempt, const struct addr *to);
 
-/* Send the question: the same bytes each time. -EINVAL: there is no query for the name. The others
+/* Send the question: the same bytes each time, behind a PROXY header (LOCAL) if attempt->send_proxy
+ * says so. -EINVAL: there is no query for the name. The others
  * are of send(2). */
 int datagram_ask(const struct attempt *attempt);
 
