@@ -4,7 +4,7 @@
 #include "lb4/conf/directive.h"
 #include "lb4/conf/value.h"
 
-static void claim_udp(struct reader *reader, const struct lex_line *line, const char *word)
+void reader_claim_udp(struct reader *reader, const struct lex_line *line, const char *word)
 {
     assert(reader->n_udp_words < READER_CLAIMS_MAX); /* each is given once */
     reader->udp_words[reader->n_udp_words++] =
@@ -19,7 +19,7 @@ void directive_udp_on_down(struct reader *reader, const struct lex_line *line)
     if (!value_choice(reader, line, 1, choices, &choice))
         return;
     reader_service(reader)->udp.keeps_on_down = choice == 1;
-    claim_udp(reader, line, "udp-on-down");
+    reader_claim_udp(reader, line, "udp-on-down");
 }
 
 void directive_udp_responses(struct reader *reader, const struct lex_line *line)
@@ -31,7 +31,7 @@ void directive_udp_responses(struct reader *reader, const struct lex_line *line)
         return;
     udp->has_responses = true;
     udp->responses = (uint32_t)n;
-    claim_udp(reader, line, "udp-responses");
+    reader_claim_udp(reader, line, "udp-responses");
 }
 
 void directive_udp_sessions(struct reader *reader, const struct lex_line *line)
@@ -41,5 +41,5 @@ void directive_udp_sessions(struct reader *reader, const struct lex_line *line)
     if (!value_number(reader, line, 1, (struct value_range){1, CONF_UDP_COUNT_MAX}, &n))
         return;
     reader_service(reader)->udp.max_sessions = (uint32_t)n;
-    claim_udp(reader, line, "udp-sessions");
+    reader_claim_udp(reader, line, "udp-sessions");
 }

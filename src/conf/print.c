@@ -373,6 +373,7 @@ void conf_print_policy(const struct conf_service *service, FILE *stream)
         print_queue(&service->queue, stream);
     print_resolve(service->resolve_ms, stream);
     print_timeouts(&service->timeouts, stream);
+    conf_print_guard(&service->guard, stream);
     print_access(&service->access, stream);
     fprintf(stream, "    refuse %s\n", conf_refuse_word(service->rules.refuse));
     if (conf_transports(service) & CONF_UDP)

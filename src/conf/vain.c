@@ -60,6 +60,11 @@ static bool has_udp_limits(const struct conf_service *service)
     return conf_has_limits(service) && !listens_on_tcp(service);
 }
 
+static bool has_udp_maxconn(const struct conf_service *service)
+{
+    return service->guard.maxconn > 0 && !listens_on_tcp(service);
+}
+
 void conf_warn_vain(const struct conf_service *service, struct conf_report *report)
 {
     static const struct {
@@ -74,6 +79,7 @@ void conf_warn_vain(const struct conf_service *service, struct conf_report *repo
         {has_unseen_on_down, "on-down does nothing, as no server is probed; add a check, such as: "
                              "check tcp"},
         {has_vain_evict, "evict does nothing: the last server is never evicted, and there is one"},
+        {has_udp_maxconn, "maxconn is for TCP; of UDP sessions there is: udp-sessions 1..10000000"},
         {has_udp_limits, "maxconn of a server refuses no UDP session; for those there is: "
                          "udp-sessions 1..10000000"},
     };

@@ -3,19 +3,25 @@
 enum refusal admit_ask(struct service *service, const struct addr *client, uint64_t now_ns,
                        struct admission *ret)
 {
-    const struct service_plan *plan = service_plan(service);
+    const struct prefix_map *access = service_plan(service)->access;
+    enum refusal refusal = REFUSAL_DENIED;
 
-    (void)now_ns;
-    *ret = (struct admission){0};
-    if (plan->access && !prefix_map_allows(plan->access, client))
-        return REFUSAL_DENIED;
-    return REFUSAL_NONE;
+    if (!access || prefix_map_allows(access, client))
+        refusal = guard_ask(service, client, ret->is_session, now_ns, &ret->guard);
+    if (refusal != REFUSAL_NONE)
+        guard_note_refusal(service, client, refusal, now_ns);
+    return refusal;
+}
+
+void admit_note_refusal(struct service *service, const struct addr *client, enum refusal refusal,
+                        uint64_t now_ns)
+{
+    guard_note_refusal(service, client, refusal, now_ns);
 }
 
 void admit_leave(struct service *service, struct admission *admission)
 {
-    (void)service;
-    *admission = (struct admission){0};
+    guard_leave(service, &admission->guard);
 }
 
 enum close_reason admit_close_reason(enum refusal refusal)

@@ -87,6 +87,7 @@ struct batch {
     struct udp_session *last; /* of the datagram before: mostly this one's too */
     uint64_t n_datagrams;
     uint64_t n_bytes;
+    bool has_rate; /* of the datagrams of a source */
 };
 
 static struct udp_key key_of(const struct udp_listener *listener, const struct udp_packet *packet)
@@ -126,6 +127,31 @@ static struct udp_session *find_session(struct udp_relay *relay, const struct ba
     return udp_admit(relay, batch->listener, key, ret_drop);
 }
 
+static bool has_rate(const struct service *service)
+{
+    return service_plan(service)->guard.rate_datagrams.interval_ns > 0;
+}
+
+/* How many datagrams of the packet the rate of its source lets in; the packet is cut to them. The
+ * first of a session was asked for when it began. */
+static uint32_t let_in(struct udp_relay *relay, struct udp_session *session,
+                       struct udp_packet *packet, uint32_t n_datagrams)
+{
+    struct guard_places *places = &session->admission.guard;
+    uint32_t n_in = n_datagrams;
+
+    if (session->n_datagrams_in == 0)
+        guard_charge_datagrams(session->service, places, relay->loop->now_ns, n_datagrams - 1);
+    else
+        n_in = guard_ask_datagrams(session->service, &session->entry.key.client, places,
+                                   relay->loop->now_ns, n_datagrams);
+    if (n_in == n_datagrams)
+        return n_in;
+    udp_count_drop(relay, session->service, UDP_DROP_LIMIT, n_datagrams - n_in);
+    packet->n_bytes = n_in * packet->segment_bytes;
+    return n_in;
+}
+
 /* To its session, to be sent with what else has come for that. */
 static void deliver(struct udp_relay *relay, struct batch *batch, const struct udp_key *key,
                     struct udp_packet *packet)
@@ -139,6 +165,8 @@ static void deliver(struct udp_relay *relay, struct batch *batch, const struct u
         udp_count_drop(relay, batch->listener->service, drop, n_datagrams);
         return;
     }
+    if (batch->has_rate && (n_datagrams = let_in(relay, session, packet, n_datagrams)) == 0)
+        return;
     session->n_datagrams_in += n_datagrams;
     session->bytes_in += packet->n_bytes;
     udp_line_append(&session->up, packet);
@@ -238,7 +266,7 @@ static void take_packet(struct udp_relay *relay, struct batch *batch, struct udp
 void udp_on_listener(struct udp_relay *relay, struct udp_listener *listener)
 {
     struct stats_udp *stats = udp_stats(relay, listener->service);
-    struct batch batch = {.listener = listener};
+    struct batch batch = {.listener = listener, .has_rate = has_rate(listener->service)};
     struct udp_packet *packets;
     int n;
 

@@ -127,7 +127,7 @@ struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener
                               const struct udp_key *key, enum udp_drop *ret_drop)
 {
     struct udp_session *session = NULL;
-    struct admission admission;
+    struct admission admission = {.is_session = true};
 
     *ret_drop = UDP_DROP_DRAIN;
     if (relay->is_draining || listener->is_leaving)

@@ -253,6 +253,7 @@ struct service_plan plan_model(const struct conf_service *from)
         .on_up = from->on_up,
         .evict = from->evict,
         .slow_start_ns = from->slow_start_ms * CLOCK_NS_PER_MS,
+        .guard = guard_plan_from(&from->guard),
         .logs_access = from->access.state == CONF_ACCESS_ON,
         .access_ns = from->access.interval_ms * CLOCK_NS_PER_MS,
         .access = from->rules.map,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/base/clock.h"
 #include "lb4/conf/written.h"
 #include "lb4/shared/backend_write.h"
 #include "lb4/shared/place.h"
@@ -182,7 +183,9 @@ int service_prepare(struct service_table *table, struct service *service,
     *ret = (struct service_change){
         .service = service,
         .max_udp_sessions = from->udp.max_sessions ? from->udp.max_sessions : UINT32_MAX};
-    error = seats_init(table, ret, from);
+    error = guard_prepare(&service->guard, &model.guard, table->n_clients);
+    if (!error)
+        error = seats_init(table, ret, from);
     if (!error) {
         model.check = ret->check = next_check(service, from);
         model.n_backends = count_old_places(service);
@@ -345,6 +348,7 @@ void service_commit(struct service_change *change)
 {
     struct service *service = change->service;
     struct service_plan *old = atomic_load_explicit(&service->plan, memory_order_relaxed);
+    const struct guard_plan none = {0};
 
     if (!old || service->is_gone)
         admit_added(change);
@@ -360,6 +364,7 @@ void service_commit(struct service_change *change)
             backend_configure(seat->backend, seat_standing(seat));
     }
     udp_room_set_limit(&service->udp_room, change->max_udp_sessions);
+    guard_adopt(&service->guard, old ? &old->guard : &none, &change->plan->guard, clock_now_ns());
     change->check = old && old->check != change->plan->check ? old->check : NULL;
     atomic_store_explicit(&service->plan, change->plan, memory_order_release);
     change->plan = old;

@@ -186,6 +186,7 @@ void service_table_drop(struct service_table *table, struct service *service)
     if (plan)
         check_free(plan->check);
     plan_free(plan);
+    guard_fini(&service->guard);
     atomic_store_explicit(&service->plan, NULL, memory_order_relaxed);
     release_places(service);
     service->n_places = 0;
@@ -221,6 +222,7 @@ int service_table_init(struct service_table *table, const struct conf *conf)
 {
     int error = table_open(table);
 
+    table->n_clients = conf->maxconn ? conf->maxconn : SOURCES_CLIENTS_AUTO;
     for (size_t i = 0; !error && i < conf->n_services; i++)
         error = add_first(table, &conf->services[i]);
     if (error)

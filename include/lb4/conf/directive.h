@@ -23,7 +23,7 @@ struct reader_claim {
     struct conf_place place;
 };
 
-enum { READER_CLAIMS_MAX = 4 }; /* udp-on-down, udp-responses, udp-sessions; one to spare */
+enum { READER_CLAIMS_MAX = 4 }; /* udp-on-down, udp-responses, udp-sessions, rate datagrams */
 
 /* The reading of one source; conf/read.h drives it. */
 struct reader {
@@ -90,6 +90,13 @@ void directive_queue(struct reader *reader, const struct lex_line *line);
 void directive_udp_on_down(struct reader *reader, const struct lex_line *line);
 void directive_udp_responses(struct reader *reader, const struct lex_line *line);
 void directive_udp_sessions(struct reader *reader, const struct lex_line *line);
+/* directive_guard.c: */
+void directive_service_maxconn(struct reader *reader, const struct lex_line *line);
+void directive_limit(struct reader *reader, const struct lex_line *line);
+void directive_rate(struct reader *reader, const struct lex_line *line);
+void directive_rate_source(struct reader *reader, const struct lex_line *line);
+void directive_rate_datagrams(struct reader *reader, const struct lex_line *line);
+void directive_ban(struct reader *reader, const struct lex_line *line);
 /* directive_log.c: */
 void directive_log(struct reader *reader, const struct lex_line *line);
 void directive_log_format(struct reader *reader, const struct lex_line *line);
@@ -100,7 +107,6 @@ void directive_refuse(struct reader *reader, const struct lex_line *line);
 /* directive_names.c: */
 void directive_resolve(struct reader *reader, const struct lex_line *line);
 /* directive_later.c, of which nothing is built yet: */
-void directive_later_number(struct reader *reader, const struct lex_line *line);
 void directive_later_duration(struct reader *reader, const struct lex_line *line);
 
 /* For the engine and the handlers. */
@@ -109,5 +115,7 @@ void reader_error(struct reader *reader, const struct lex_line *line, size_t i, 
                   ...) __attribute__((format(printf, 4, 5)));
 void reader_refuse(struct reader *reader, const struct lex_line *line, size_t i);
 struct conf_service *reader_service(struct reader *reader);
+/* directive_udp.c: the word is right only if the service listens on UDP. */
+void reader_claim_udp(struct reader *reader, const struct lex_line *line, const char *word);
 
 #endif

@@ -15,6 +15,7 @@
 #include "lb4/conf/access_rules.h"
 #include "lb4/conf/bounds.h"
 #include "lb4/conf/ends.h"
+#include "lb4/conf/guard.h"
 #include "lb4/conf/log_place.h"
 #include "lb4/conf/policy.h"
 
@@ -43,6 +44,7 @@ struct conf_service {
     uint64_t slow_start_ms; /* 0 = a server that is back has its full share at once */
     struct conf_udp udp;
     struct conf_timeouts timeouts;
+    struct conf_guard guard; /* who is let in */
     struct conf_access access;
     struct conf_access_rules rules; /* who may come in */
 };

@@ -11,6 +11,7 @@
 #include "lb4/base/prefix_map.h"
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
+#include "lb4/shared/guard.h"
 #include "lb4/shared/maglev.h"
 
 /* How the servers are probed; for the prober. Constant; outlives the plans that point to it. */
@@ -68,6 +69,7 @@ struct service_plan {
     uint64_t access_ns;        /* ... and each time so much has passed; 0 = not */
     struct prefix_map *access; /* who may come in; NULL = everybody. The plan is a user of it */
     enum conf_refuse refuse;
+    struct guard_plan guard;
     struct service_check *check;
 };
 

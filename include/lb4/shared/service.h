@@ -18,6 +18,7 @@
 
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
+#include "lb4/shared/guard.h"
 #include "lb4/shared/plan.h"
 #include "lb4/shared/refusal.h"
 #include "lb4/shared/refusal_note.h"
@@ -44,6 +45,7 @@ struct service {
     struct udp_room udp_room; /* for its sessions, over all workers */
     char name[CONF_NAME_MAX + 1];
     struct waiting waiting;                /* clients that do */
+    struct guard guard;                    /* of those who come in */
     _Atomic bool is_deserted;              /* is_gone, for workers; release, acquire */
     struct refusal_note refused[REFUSALS]; /* for the log */
 

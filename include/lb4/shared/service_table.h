@@ -19,6 +19,7 @@ struct service_table {
     _Atomic uint64_t n_farewells; /* the prober adds: servers whose connections are to leave */
     struct backend **by_number;   /* SERVICE_STATS_MAX; NULL = free */
     size_t first_free;            /* no number below is free */
+    uint32_t n_clients;           /* for which tables of sources are made: maxconn at the start */
     struct waiting_crew *crew;    /* workers, whose clients may wait */
 };
 

@@ -1,0 +1,293 @@
+#include "lb4/shared/guard.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lb4/base/clock.h"
+#include "lb4/shared/service_change.h"
+
+static const uint64_t S = 1000000000;
+
+struct scene {
+    struct service_table table;
+    struct service *service;
+};
+
+static struct conf_server server = {.name = "s1", .weight = 1};
+
+static struct conf_service conf_with(const struct conf_guard *guard)
+{
+    addr_any(AF_INET, 9, &server.addr);
+    return (struct conf_service){
+        .name = "g", .servers = &server, .n_servers = 1, .tries = 1, .guard = *guard};
+}
+
+static void open_scene(struct scene *scene, const struct conf_guard *guard)
+{
+    struct conf_service service = conf_with(guard);
+    struct conf conf = {.services = &service, .n_services = 1, .maxconn = 100};
+
+    assert_int_equal(service_table_init(&scene->table, &conf), 0);
+    scene->service = &scene->table.services[0];
+}
+
+static void reload(struct scene *scene, const struct conf_guard *guard)
+{
+    struct conf_service service = conf_with(guard);
+    struct service_change change;
+
+    assert_int_equal(service_prepare(&scene->table, scene->service, &service, &change), 0);
+    service_commit(&change);
+    service_activate(&change);
+    service_change_fini(&scene->table, &change);
+}
+
+static struct addr host(const char *text)
+{
+    struct addr addr;
+
+    assert_int_equal(addr_parse(text, &addr), 0);
+    return addr;
+}
+
+static enum refusal ask(struct scene *scene, const char *client, uint64_t now_ns,
+                        struct guard_places *ret)
+{
+    struct addr addr = host(client);
+    enum refusal refusal = guard_ask(scene->service, &addr, false, now_ns, ret);
+
+    if (refusal != REFUSAL_NONE)
+        guard_note_refusal(scene->service, &addr, refusal, now_ns);
+    return refusal;
+}
+
+static void check(struct scene *scene, const char *client, uint64_t now_ns, enum refusal expected)
+{
+    struct guard_places places;
+
+    assert_int_equal(ask(scene, client, now_ns, &places), expected);
+    guard_leave(scene->service, &places);
+}
+
+static void test_nothing_is_asked_of_a_service_without_words(void **state)
+{
+    struct scene scene;
+    struct guard_places places;
+
+    (void)state;
+    open_scene(&scene, &(struct conf_guard){0});
+    assert_int_equal(ask(&scene, "10.0.0.1", S, &places), REFUSAL_NONE);
+    assert_null(places.source);
+    assert_false(places.has_connection);
+    assert_null(scene.service->guard.sources);
+    service_table_fini(&scene.table);
+}
+
+static void test_limit_per_source(void **state)
+{
+    struct scene scene;
+    struct guard_places places[3];
+
+    (void)state;
+    open_scene(&scene, &(struct conf_guard){.per_source = 2});
+    assert_int_equal(ask(&scene, "10.0.0.1", S, &places[0]), REFUSAL_NONE);
+    assert_int_equal(ask(&scene, "10.0.0.1", S, &places[1]), REFUSAL_NONE);
+    assert_int_equal(ask(&scene, "10.0.0.1", S, &places[2]), REFUSAL_PER_SOURCE);
+    check(&scene, "10.0.0.2", S, REFUSAL_NONE);
+    guard_leave(scene.service, &places[0]);
+    guard_leave(scene.service, &places[0]); /* once */
+    check(&scene, "10.0.0.1", S, REFUSAL_NONE);
+    /* A network is one source. */
+    assert_int_equal(ask(&scene, "2001:db8::1", S, &places[0]), REFUSAL_NONE);
+    assert_int_equal(ask(&scene, "2001:db8::2", S, &places[2]), REFUSAL_NONE);
+    check(&scene, "2001:db8::3:3", S, REFUSAL_PER_SOURCE);
+    check(&scene, "2001:db8:0:1::3", S, REFUSAL_NONE);
+    service_table_fini(&scene.table);
+}
+
+static void test_refusals_of_others_cost_nothing(void **state)
+{
+    const struct conf_guard guard = {
+        .per_source = 1, .rate_source = {1, 1000, 2}, .rate = {1, 1000, 3}, .maxconn = 1};
+    struct scene scene;
+    struct guard_places places;
+    struct guard_outlook outlook;
+    struct addr addr = host("10.0.0.1");
+
+    (void)state;
+    open_scene(&scene, &guard);
+    assert_int_equal(ask(&scene, "10.0.0.1", S, &places), REFUSAL_NONE);
+    for (int i = 0; i < 9; i++) {
+        check(&scene, "10.0.0.1", S, REFUSAL_PER_SOURCE);
+        check(&scene, "10.0.0.2", S, REFUSAL_MAXCONN);
+    }
+    guard_foresee(scene.service, &addr, S, &outlook);
+    assert_int_equal(outlook.refusal, REFUSAL_PER_SOURCE);
+    assert_int_equal(outlook.rate_room, 1);
+    assert_int_equal(outlook.service_rate_room, 2);
+    assert_int_equal(outlook.n_live, 1);
+    assert_int_equal(outlook.n_connections, 1);
+    assert_string_equal(outlook.source, "10.0.0.1");
+    guard_leave(scene.service, &places);
+    check(&scene, "10.0.0.1", S, REFUSAL_NONE);
+    check(&scene, "10.0.0.1", S, REFUSAL_RATE_SOURCE);
+    check(&scene, "10.0.0.2", S, REFUSAL_NONE);
+    check(&scene, "10.0.0.2", S, REFUSAL_RATE);
+    check(&scene, "10.0.0.2", S + S, REFUSAL_NONE);
+    service_table_fini(&scene.table);
+}
+
+static void test_a_ban_and_its_end(void **state)
+{
+    const struct conf_guard guard = {.per_source = 1,
+                                     .ban = {.n_refused = 3, .within_ms = 10000, .for_ms = 60000}};
+    struct scene scene;
+    struct guard_places places;
+    struct addr addr = host("10.0.0.1");
+
+    (void)state;
+    open_scene(&scene, &guard);
+    assert_int_equal(ask(&scene, "10.0.0.1", S, &places), REFUSAL_NONE);
+    for (int i = 0; i < 3; i++)
+        check(&scene, "10.0.0.1", S, REFUSAL_PER_SOURCE);
+    for (int i = 0; i < 9; i++)
+        check(&scene, "10.0.0.1", 2 * S, REFUSAL_BANNED);
+    check(&scene, "10.0.0.2", 2 * S, REFUSAL_NONE);
+    guard_leave(scene.service, &places);
+    check(&scene, "10.0.0.1", 60 * S, REFUSAL_BANNED);
+    check(&scene, "10.0.0.1", 61 * S, REFUSAL_NONE);
+    /* Not the client's doing; and an operator's pardon. */
+    for (int i = 0; i < 9; i++)
+        guard_note_refusal(scene.service, &addr, REFUSAL_MAXCONN, 61 * S);
+    check(&scene, "10.0.0.1", 61 * S, REFUSAL_NONE);
+    for (int i = 0; i < 3; i++)
+        guard_note_refusal(scene.service, &addr, REFUSAL_DENIED, 61 * S);
+    check(&scene, "10.0.0.1", 61 * S, REFUSAL_BANNED);
+    assert_true(guard_pardon(scene.service, &addr, 61 * S));
+    assert_false(guard_pardon(scene.service, &addr, 61 * S));
+    check(&scene, "10.0.0.1", 61 * S, REFUSAL_NONE);
+    service_table_fini(&scene.table);
+}
+
+static void test_what_a_reload_keeps(void **state)
+{
+    const struct conf_ban ban = {.n_refused = 1, .within_ms = 1000, .for_ms = 3600000};
+    struct scene scene;
+    struct guard_places before;
+    struct guard_places places[2];
+    uint64_t now_ns = clock_now_ns();
+
+    (void)state;
+    open_scene(&scene, &(struct conf_guard){0});
+    assert_int_equal(ask(&scene, "10.0.0.1", now_ns, &before), REFUSAL_NONE);
+    reload(&scene, &(struct conf_guard){.per_source = 1, .maxconn = 9, .ban = ban});
+    assert_int_equal(ask(&scene, "10.0.0.1", now_ns, &places[0]), REFUSAL_NONE);
+    guard_leave(scene.service, &before); /* had taken nothing */
+    check(&scene, "10.0.0.1", now_ns, REFUSAL_PER_SOURCE);
+    reload(&scene, &(struct conf_guard){.per_source = 2, .ban = ban});
+    check(&scene, "10.0.0.1", now_ns, REFUSAL_BANNED);
+    reload(&scene, &(struct conf_guard){.per_source = 2});
+    assert_int_equal(ask(&scene, "10.0.0.1", now_ns, &places[1]), REFUSAL_NONE);
+    check(&scene, "10.0.0.1", now_ns, REFUSAL_PER_SOURCE);
+    reload(&scene, &(struct conf_guard){.per_source = 2, .ban = ban});
+    check(&scene, "10.0.0.1", now_ns, REFUSAL_PER_SOURCE); /* the ban had ended with the word */
+    check(&scene, "10.0.0.1", now_ns, REFUSAL_BANNED);
+    reload(&scene, &(struct conf_guard){0});
+    check(&scene, "10.0.0.1", now_ns, REFUSAL_NONE);
+    guard_leave(scene.service, &places[0]);
+    guard_leave(scene.service, &places[1]);
+    assert_int_equal(capacity_used(&scene.service->guard.connections), 0);
+    service_table_fini(&scene.table);
+}
+
+static void test_datagrams(void **state)
+{
+    const struct conf_guard guard = {.rate_datagrams = {10, 1000, 10}, .maxconn = 1};
+    struct addr addr = host("10.0.0.1");
+    struct guard_places places;
+    struct scene scene;
+
+    (void)state;
+    open_scene(&scene, &guard);
+    assert_int_equal(guard_ask(scene.service, &addr, true, S, &places), REFUSAL_NONE);
+    assert_false(places.has_connection);
+    assert_int_equal(guard_ask_datagrams(scene.service, &addr, &places, S, 6), 6);
+    assert_int_equal(guard_ask_datagrams(scene.service, &addr, &places, S, 6), 3);
+    assert_int_equal(guard_ask_datagrams(scene.service, &addr, &places, S, 6), 0);
+    guard_leave(scene.service, &places);
+    assert_int_equal(guard_ask(scene.service, &addr, true, S, &places), REFUSAL_RATE_SOURCE);
+    /* One from before the word takes its place late. */
+    assert_int_equal(guard_ask_datagrams(scene.service, &addr, &places, 2 * S, 20), 10);
+    assert_non_null(places.source);
+    guard_charge_datagrams(scene.service, &places, 3 * S, 5);
+    assert_int_equal(guard_ask_datagrams(scene.service, &addr, &places, 3 * S, 20), 5);
+    guard_leave(scene.service, &places);
+    service_table_fini(&scene.table);
+}
+
+enum { THREADS = 8, ROUNDS = 20000, MOST = 5 };
+
+static struct {
+    struct scene scene;
+    _Atomic int n_in;
+    _Atomic int n_most;
+    _Atomic int n_served;
+} crowd;
+
+static void *come_and_go(void *arg)
+{
+    struct addr addr = host(arg ? "10.0.0.1" : "10.0.0.2");
+
+    for (int i = 0; i < ROUNDS; i++) {
+        struct guard_places places;
+        int n;
+
+        if (guard_ask(crowd.scene.service, &addr, false, S, &places) != REFUSAL_NONE)
+            continue;
+        n = atomic_fetch_add(&crowd.n_in, 1) + 1;
+        if (n > crowd.n_most)
+            crowd.n_most = n;
+        atomic_fetch_add(&crowd.n_served, 1);
+        sched_yield();
+        atomic_fetch_sub(&crowd.n_in, 1);
+        guard_leave(crowd.scene.service, &places);
+    }
+    return NULL;
+}
+
+static void test_exact_over_threads(void **state)
+{
+    pthread_t threads[THREADS];
+
+    (void)state;
+    open_scene(&crowd.scene, &(struct conf_guard){.per_source = 3, .maxconn = MOST});
+    for (uintptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, (void *)(i % 2)), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_in_range(crowd.n_most, 1, MOST);
+    assert_true(crowd.n_served > 0);
+    assert_int_equal(capacity_used(&crowd.scene.service->guard.connections), 0);
+    service_table_fini(&crowd.scene.table);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_is_asked_of_a_service_without_words),
+        cmocka_unit_test(test_limit_per_source),
+        cmocka_unit_test(test_refusals_of_others_cost_nothing),
+        cmocka_unit_test(test_a_ban_and_its_end),
+        cmocka_unit_test(test_what_a_reload_keeps),
+        cmocka_unit_test(test_datagrams),
+        cmocka_unit_test(test_exact_over_threads),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
