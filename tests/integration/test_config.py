@@ -229,6 +229,11 @@ BAD = {
     "check sends too much": (UDP_SERVICE.replace("check none", f"check send {'x' * 481} expect x"),
                              "4:16", "accepted: 0..480"),
     "a queue too long": (in_service("queue 10000001"), "4:11", "outside 0..10000000"),
+    "limit of a source": (in_service("limit per-source 0"), "4:22", "outside 1..10000000"),
+    "rate without a unit": (in_service("rate per-source 5"), "4:21", "as 10/s, 10/m, 10/h"),
+    "rate of datagrams without any": (in_service("rate datagrams per-source 5/s"), "4:5",
+                                      "no UDP listener"),
+    "ban without an end": (in_service("ban after 3 refused in 1m"), "4:5", "for 1ms..365d"),
     "a limit of none": (in_service("server two 198.51.100.2:80 maxconn 0"), "4:40",
                         "outside 1..10000000"),
     "a queue for nothing": (in_service("queue 10"), "1:9", "no server has a limit to wait for"),
@@ -266,8 +271,6 @@ BAD = {
 
 NOT_IN_THIS_VERSION = (
     "listen udp unix:/run/x", "listen tcp unix:/run/x", "listen tcp db.example:80",
-    "maxconn 100",
-    "limit per-source 100",
     "affinity source 60s",
     "server two unix:/run/x",
 )
@@ -292,6 +295,11 @@ GOOD = {
         "on-down drain 30s\non-up reset\nall-down any\nslow-start 365d\n"
         "evict after 10000 failures in 1ms for 365d\nserver two 198.51.100.2:80 priority 16\n"
         "server three 198.51.100.3:80 backup"),
+    "who is let in": in_service(
+        "maxconn 10000000\nlimit per-source 5 prefix4 24 prefix6 48\nrate 1/h burst 1000000\n"
+        "rate per-source 1000000/s\nban after 10000 refused in 365d for 1ms"),
+    "datagrams that are let in": UDP_SERVICE.replace(
+        "check none", "check none\nrate datagrams per-source 10/m\nlimit per-source 1"),
     "all-down hold": in_service("all-down hold 30s max 1000"),
     "limits of servers": in_service(
         "queue 100 timeout 5s\nserver two 198.51.100.2:80 backup maxconn 10\n"

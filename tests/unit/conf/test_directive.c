@@ -670,8 +670,6 @@ static void test_down(void **state)
 static void test_later(void **state)
 {
     static const char *const later[] = {
-        "maxconn 1",
-        "limit per-source 5",
         "affinity source 60s",
     };
     static const struct {
@@ -714,6 +712,25 @@ static void test_later(void **state)
         {"deny everybody", "4:7", "accepted: 10.0.0.0/8"},
         {"limit 5", "4:8", "one of: per-source"},
         {"limit per-source 0", "4:19", "outside 1..10000000"},
+        {"limit per-source 5 prefix4 33", "4:29", "outside 1..32"},
+        {"limit per-source 5 prefix6 0", "4:29", "outside 1..128"},
+        {"limit per-source 5 prefix 5", "4:21", "accepted here: prefix4, prefix6"},
+        {"rate 5", "4:7", "1..1000000 and its unit, as 10/s, 10/m, 10/h"},
+        {"rate 0/s", "4:7", "1..1000000 and its unit"},
+        {"rate 1000001/s", "4:7", "1..1000000 and its unit"},
+        {"rate 1/d", "4:7", "1..1000000 and its unit"},
+        {"rate 1/sec", "4:7", "1..1000000 and its unit"},
+        {"rate /s", "4:7", "1..1000000 and its unit"},
+        {"rate per-source", "4:2", "rate per-source 1..1000000/s|m|h [burst 1..1000000]"},
+        {"rate per-source 1/s burst 0", "4:28", "outside 1..1000000"},
+        {"rate 1/s bursts 2", "4:11", "accepted here: burst"},
+        {"rate 1/s\n rate 2/s", "5:2", "'rate' is given twice"},
+        {"rate datagrams per-client 1/s", "4:17", "where 'per-source' is wanted"},
+        {"rate datagrams per-source 1/s", "4:2", "the service has no UDP listener"},
+        {"ban after 3 refused in 1m", "4:2", "ban after 1..10000 refused in 1ms..365d for 1ms"},
+        {"ban after 0 refused in 1m for 1h", "4:12", "outside 1..10000"},
+        {"ban after 3 refusals in 1m for 1h", "4:14", "where 'refused' is wanted"},
+        {"ban after 3 refused in 0s for 1h", "4:25", "outside 1ms..365d"},
         {"affinity source x", "4:18", "not a duration"},
         {"udp-sessions -1", "4:15", "not a number in 1..10000000"},
         {"udp-sessions 0", "4:15", "outside 1..10000000"},

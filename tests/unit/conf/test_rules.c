@@ -172,7 +172,7 @@ static void test_refused(void **state)
         {"lb4|-l|:1|-s|198.51.100.1:1|-l|:1|-s|198.51.100.1:1", "6:1", "at command line:2:1"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-b|rr", "6:1", "one of: leastconn, roundrobin"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-b|random|-b|random", "8:1", "'balance' is given twice"},
-        {"lb4|-l|:1|-s|198.51.100.1:1|-o|maxconn 30", "6:1", "not in this version"},
+        {"lb4|-l|:1|-s|198.51.100.1:1|-o|maxconn 0", "6:9", "outside 1..10000000"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-o|check exec /x", "6:12", "No such file or directory"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-o|check tcp fast 3s", "6:16", "outside 1ms..2s"},
         {"lb4|-l|:1|-s|198.51.100.1:1|-o|tries 0", "6:7", "outside 1..100"},
