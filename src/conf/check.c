@@ -89,6 +89,8 @@ static void fill_defaults(struct conf *conf)
         fill_timeouts(&service->timeouts, &conf->defaults);
         if (service->access.state == CONF_ACCESS_UNSET)
             service->access = conf->default_access;
+        if (service->affinity.state == CONF_AFFINITY_UNSET)
+            service->affinity = conf->default_affinity;
         if (service->resolve_ms == 0)
             service->resolve_ms = conf->default_resolve_ms;
         if (service->tries == 0)

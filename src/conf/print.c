@@ -338,6 +338,23 @@ static void print_queue(const struct conf_queue *queue, FILE *stream)
             number_format_duration(queue->timeout_ms, text));
 }
 
+static void print_affinity(const struct conf_affinity *affinity, FILE *stream)
+{
+    char text[NUMBER_TEXT_MAX];
+
+    switch (affinity->state) {
+    case CONF_AFFINITY_UNSET:
+        break;
+    case CONF_AFFINITY_OFF:
+        fputs("    affinity off\n", stream);
+        break;
+    case CONF_AFFINITY_ON:
+        fprintf(stream, "    affinity source %s prefix4 %u prefix6 %u\n",
+                number_format_duration(affinity->ms, text), affinity->prefix4, affinity->prefix6);
+        break;
+    }
+}
+
 /* "" = none. A path may hold anything. */
 static void print_address(const char *word, const char *text, FILE *stream)
 {
@@ -376,6 +393,7 @@ void conf_print_policy(const struct conf_service *service, FILE *stream)
     conf_print_guard(&service->guard, stream);
     print_access(&service->access, stream);
     fprintf(stream, "    refuse %s\n", conf_refuse_word(service->rules.refuse));
+    print_affinity(&service->affinity, stream);
     if (conf_transports(service) & CONF_UDP)
         print_udp(&service->udp, stream);
 }
@@ -427,6 +445,7 @@ void conf_print(const struct conf *conf, FILE *stream)
     print_access(&conf->default_access, stream);
     conf_access_print(&conf->default_rules, stream);
     fprintf(stream, "    refuse %s\n", conf_refuse_word(conf->default_rules.refuse));
+    print_affinity(&conf->default_affinity, stream);
     print_resolve(conf->default_resolve_ms, stream);
     fputs("}\n", stream);
     for (size_t i = 0; i < conf->n_services; i++)

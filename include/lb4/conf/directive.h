@@ -97,6 +97,8 @@ void directive_rate(struct reader *reader, const struct lex_line *line);
 void directive_rate_source(struct reader *reader, const struct lex_line *line);
 void directive_rate_datagrams(struct reader *reader, const struct lex_line *line);
 void directive_ban(struct reader *reader, const struct lex_line *line);
+/* directive_affinity.c: */
+void directive_affinity(struct reader *reader, const struct lex_line *line);
 /* directive_log.c: */
 void directive_log(struct reader *reader, const struct lex_line *line);
 void directive_log_format(struct reader *reader, const struct lex_line *line);
@@ -106,8 +108,6 @@ void directive_access(struct reader *reader, const struct lex_line *line);
 void directive_refuse(struct reader *reader, const struct lex_line *line);
 /* directive_names.c: */
 void directive_resolve(struct reader *reader, const struct lex_line *line);
-/* directive_later.c, of which nothing is built yet: */
-void directive_later_duration(struct reader *reader, const struct lex_line *line);
 
 /* For the engine and the handlers. */
 struct conf_place reader_place(const struct reader *reader, const struct lex_line *line, size_t i);

@@ -47,6 +47,7 @@ struct conf_service {
     struct conf_guard guard; /* who is let in */
     struct conf_access access;
     struct conf_access_rules rules; /* who may come in */
+    struct conf_affinity affinity;
 };
 
 /* What the listeners of the service take: enum conf_transport bits. */
@@ -84,6 +85,7 @@ struct conf {
     struct conf_access_rules default_rules; /* likewise */
     struct conf_prefix_list *lists;         /* files of networks, each once */
     uint64_t default_resolve_ms;            /* likewise */
+    struct conf_affinity default_affinity;  /* likewise */
     struct conf_log log;
     char user[CONF_NAME_MAX + 1];  /* "" = stay who we are */
     char group[CONF_NAME_MAX + 1]; /* "" = the user's primary group */

@@ -60,6 +60,16 @@ struct conf_access {
     uint64_t interval_ms; /* on: one also each time so much has passed; 0 = only at the end */
 };
 
+enum conf_affinity_state { CONF_AFFINITY_UNSET, CONF_AFFINITY_OFF, CONF_AFFINITY_ON };
+
+/* A client's next connection goes where its last one went. */
+struct conf_affinity {
+    enum conf_affinity_state state; /* unset = off */
+    uint64_t ms;                    /* on: for so long after that began; else 0 */
+    uint32_t prefix4;               /* 1..32, default 32: so many bits tell a client */
+    uint32_t prefix6;               /* 1..128, default 128 */
+};
+
 /* Bits, so that "both" is both. */
 enum conf_transport { CONF_TCP = 1, CONF_UDP = 2, CONF_TCP_AND_UDP = CONF_TCP | CONF_UDP };
 

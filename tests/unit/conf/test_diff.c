@@ -81,6 +81,12 @@ static void test_lines(void **state)
         {SERVICE(""), SERVICE("balance source"), "~ balance of a leastconn -> source\n"},
         {SERVICE(""), SERVICE("check none"),
          "~ check of a tcp interval 2s timeout 1s fall 3 rise 2 fast 500ms -> none\n"},
+        {SERVICE(""), SERVICE("affinity source 60s"),
+         "+ affinity source 1m prefix4 32 prefix6 128 of a\n"},
+        {SERVICE("affinity source 60s"), SERVICE("affinity source 60s prefix4 24"),
+         "~ affinity of a source 1m prefix4 32 prefix6 128 -> source 1m prefix4 24 prefix6 128\n"},
+        {SERVICE("affinity source 60s"), SERVICE(""),
+         "- affinity source 1m prefix4 32 prefix6 128 of a\n"},
         /* Servers. */
         {SERVICE(""), SERVICE("server s3 10.0.0.3:80"), "+ server a/s3 10.0.0.3:80\n"},
         {SERVICE("server s0 10.0.0.3:80"), SERVICE(""), "- server a/s0 10.0.0.3:80\n"},

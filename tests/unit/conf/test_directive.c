@@ -667,11 +667,31 @@ static void test_down(void **state)
     conf_free(&conf);
 }
 
-static void test_later(void **state)
+static void test_affinity(void **state)
 {
-    static const char *const later[] = {
-        "affinity source 60s",
-    };
+    const char *some = "defaults {\n affinity source 9s prefix6 64\n}\n"
+                       "service a {\n listen tcp :1\n server s 10.0.0.1:80\n affinity off\n}\n"
+                       "service b {\n listen tcp :2\n server s 10.0.0.1:80\n}\n";
+    struct conf conf;
+
+    (void)state;
+    conf_text_accept(in_service("tries 3"), &conf);
+    assert_int_equal(conf.services[0].affinity.ms, 0);
+    conf_free(&conf);
+    conf_text_accept(in_service("affinity source 60s"), &conf);
+    assert_int_equal(conf.services[0].affinity.ms, 60000);
+    assert_int_equal(conf.services[0].affinity.prefix4, 32);
+    assert_int_equal(conf.services[0].affinity.prefix6, 128);
+    conf_free(&conf);
+    conf_text_accept(some, &conf);
+    assert_int_equal(conf.services[0].affinity.ms, 0);
+    assert_int_equal(conf.services[1].affinity.ms, 9000);
+    assert_int_equal(conf.services[1].affinity.prefix6, 64);
+    conf_free(&conf);
+}
+
+static void test_what_services_say(void **state)
+{
     static const struct {
         const char *line;
         const char *place;
@@ -732,14 +752,22 @@ static void test_later(void **state)
         {"ban after 3 refusals in 1m for 1h", "4:14", "where 'refused' is wanted"},
         {"ban after 3 refused in 0s for 1h", "4:25", "outside 1ms..365d"},
         {"affinity source x", "4:18", "not a duration"},
+        {"affinity", "4:2", "affinity source 1ms..365d [prefix4 1..32] [prefix6 1..128]"},
+        {"affinity source", "4:11", "an argument is missing: 1ms..365d"},
+        {"affinity source 0s", "4:18", "outside 1ms..365d"},
+        {"affinity source 1s prefix4 33", "4:29", "outside 1..32"},
+        {"affinity source 1s prefix4 0", "4:29", "outside 1..32"},
+        {"affinity source 1s prefix6 129", "4:29", "outside 1..128"},
+        {"affinity source 1s prefix4", "4:21", "a value is missing: 1..32"},
+        {"affinity source 1s prefix5 3", "4:21", "accepted here: prefix4, prefix6"},
+        {"affinity off 1s", "4:15", "takes no argument"},
+        {"affinity cookie 1s", "4:11", "one of: source, off"},
         {"udp-sessions -1", "4:15", "not a number in 1..10000000"},
         {"udp-sessions 0", "4:15", "outside 1..10000000"},
         {"udp-responses 10000001", "4:16", "outside 0..10000000"},
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-        conf_text_refuse(in_service(later[i]), "4:2", "not in this version");
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         conf_text_refuse(in_service(wrong[i].line), wrong[i].place, wrong[i].fragment);
 }
@@ -816,7 +844,8 @@ int main(void)
         cmocka_unit_test(test_udp_values),
         cmocka_unit_test(test_server_values),
         cmocka_unit_test(test_down),
-        cmocka_unit_test(test_later),
+        cmocka_unit_test(test_affinity),
+        cmocka_unit_test(test_what_services_say),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_for_operators),
         cmocka_unit_test(test_dialogues),

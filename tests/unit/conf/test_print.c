@@ -97,6 +97,10 @@ static void test_every_directive(void **state)
                      "    queue 9 timeout 300ms\n");
     check_round_trip(with("", "server two 10.0.0.2:80 maxconn 7"),
                      "server two 10.0.0.2:80 weight 1 maxconn 7\n");
+    check_round_trip(with("", "affinity source 60s prefix6 64"),
+                     "    affinity source 1m prefix4 32 prefix6 64\n");
+    check_round_trip(with("defaults {\n affinity source 2s\n}\n", "affinity off"),
+                     "    affinity off\n");
     check_round_trip(with("", "slow-start 30s"), "    slow-start 30s\n");
     check_round_trip(with("", "server b 198.51.100.2 priority 16"), " weight 1 priority 16\n");
     check_round_trip(with("", "check postgres"), "    check postgres interval 2s ");
