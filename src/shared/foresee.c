@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lb4/base/clock.h"
 #include "lb4/shared/choice.h"
 #include "lb4/shared/place.h"
 #include "lb4/shared/ramp.h"
@@ -303,6 +304,22 @@ static void find_full(struct view *view, const struct addr *client)
         ret->servers[i].odds = 0;
 }
 
+/* Whatever the policy says. */
+static void find_held(struct view *view, const struct addr *client)
+{
+    struct foresight *ret = view->ret;
+    struct choice choice = view->choice;
+
+    choice.spares = PICK_SPARES_NOBODY;
+    choice.minds_full = ret->plan->transports & CONF_TCP && ret->plan->has_limits;
+    affinity_foresee(&choice, client, clock_now_ns(), &ret->affinity);
+    if (!ret->affinity.is_held)
+        return;
+    for (size_t i = 0; i < ret->n; i++)
+        ret->servers[i].odds = i == ret->affinity.place;
+    ret->is_full = false;
+}
+
 int service_foresee(struct service *service, const struct addr *client, struct foresight *ret)
 {
     const struct service_plan *plan = service_plan(service);
@@ -319,6 +336,7 @@ int service_foresee(struct service *service, const struct addr *client, struct f
         queue_up(&view, client);
         is_whole = share_all(&view, client);
         find_full(&view, client);
+        find_held(&view, client);
     }
     for (size_t i = 0; is_whole && i < ret->n; i++)
         ret->n_likely += ret->servers[i].odds > 0;

@@ -28,7 +28,7 @@ static void set_full(struct service *service, struct backend *backend)
         clear_full(service, backend);
 }
 
-static bool acquire(struct service *service, struct backend *backend)
+bool place_take_at(struct service *service, struct backend *backend)
 {
     uint32_t limit = backend_limit(backend);
     uint32_t before = backend_active(backend);
@@ -105,7 +105,7 @@ static enum place_result take_limited(struct service *service, const struct serv
             continue;
         if (!chosen)
             return PLACE_NOBODY;
-        if (!choice_may_have(chosen) || !acquire(service, chosen))
+        if (!choice_may_have(chosen) || !place_take_at(service, chosen))
             continue;
         *ret = chosen;
         return PLACE_TAKEN;

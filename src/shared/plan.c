@@ -31,6 +31,7 @@ void plan_free(struct service_plan *plan)
     prefix_map_release(plan->access);
     free(plan->sequence);
     maglev_fini(&plan->maglev);
+    free(plan->serials);
     free(plan);
 }
 
@@ -97,6 +98,7 @@ struct service_plan *plan_new(const struct service_plan *model, const struct ser
     plan->sequence = NULL;
     plan->n_sequence = 0;
     plan->maglev = (struct maglev){0};
+    plan->serials = NULL;
     plan->most_weight = 0;
     for (size_t i = 0; i < n; i++) {
         if (seats[i].backend->index >= plan->n_backends)
@@ -258,5 +260,8 @@ struct service_plan plan_model(const struct conf_service *from)
         .access_ns = from->access.interval_ms * CLOCK_NS_PER_MS,
         .access = from->rules.map,
         .refuse = from->rules.refuse,
+        .affinity = {.lasts_ns = from->affinity.ms * CLOCK_NS_PER_MS,
+                     .prefix4 = from->affinity.prefix4,
+                     .prefix6 = from->affinity.prefix6},
     };
 }

@@ -6,6 +6,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/conf/written.h"
+#include "lb4/shared/affinity.h"
 #include "lb4/shared/backend_write.h"
 #include "lb4/shared/place.h"
 #include "lb4/shared/waiting.h"
@@ -192,7 +193,7 @@ int service_prepare(struct service_table *table, struct service *service,
         ret->waits_for_probe = model.check && model.check->is_probed;
         ret->keeps_kept = conf_has_names(from);
         ret->plan = model.check ? plan_new(&model, ret->seats, ret->n_seats) : NULL;
-        error = ret->plan ? 0 : -ENOMEM;
+        error = ret->plan ? affinity_prepare(service, ret->plan) : -ENOMEM;
     }
     if (error)
         service_change_fini(table, ret);
@@ -234,8 +235,9 @@ int service_prepare_weight(struct service *service, const struct backend *backen
                                   .tier = backend_standing(seated) & PICK_TIER_MASK};
     }
     ret->plan = plan_new(plan, ret->seats, ret->n_seats);
-    if (ret->plan)
+    if (ret->plan && affinity_prepare(service, ret->plan) == 0)
         return 0;
+    plan_free(ret->plan);
     free(ret->seats);
     return -ENOMEM;
 }

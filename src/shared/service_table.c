@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/shared/affinity_table.h"
 #include "lb4/shared/reserve.h"
 #include "lb4/shared/service_change.h"
 
@@ -56,6 +57,7 @@ struct backend *service_add_backend(struct service_table *table, struct service 
         return NULL;
     *backend = (struct backend){
         .index = (uint32_t)(backend - service->backends),
+        .serial = ++service->n_serials,
         .stats_index = (uint32_t)number,
         .addr = server->addr,
         .is_local = sock_is_local(&server->addr),
@@ -188,6 +190,8 @@ void service_table_drop(struct service_table *table, struct service *service)
     plan_free(plan);
     guard_fini(&service->guard);
     atomic_store_explicit(&service->plan, NULL, memory_order_relaxed);
+    affinity_table_free(service->affinity);
+    service->affinity = NULL;
     release_places(service);
     service->n_places = 0;
     service->first_free = 0;

@@ -110,6 +110,7 @@ void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t
         add_udp(&blocks[i].services[index].udp, &ret->udp);
         stats_add_waiting(&blocks[i].services[index].waiting, &ret->waiting);
         stats_add_refusal(&blocks[i].services[index].refused, &ret->refused);
+        stats_add_affinity(&blocks[i].services[index].affinity, &ret->affinity);
     }
 }
 

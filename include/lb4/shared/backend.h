@@ -40,6 +40,7 @@ struct backend {
     /* Constant while the place is taken, but for the era and the notes. */
     struct backend_slot *slot;
     uint32_t index;              /* in its service, and in its slots */
+    uint32_t serial;             /* 1.. in its service; no other server ever has it */
     uint32_t stats_index;        /* in stats_block.servers and the prober's counters */
     bool is_local;               /* an address of this machine: a connect may end up at itself */
     _Atomic uint32_t era;        /* written by the prober */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "lb4/base/addr.h"
+#include "lb4/shared/affinity.h"
 #include "lb4/shared/service.h"
 
 /* One server, by its place in the service. */
@@ -29,10 +30,11 @@ struct foresight {
     const struct service_plan *plan; /* for the rest of the caller's turn */
     struct foreseen *servers;        /* n places; malloc */
     size_t n;
-    uint32_t best_rank; /* of all */
-    bool has_ramps;     /* some may have less than their share: shared/ramp.h */
-    uint32_t n_likely;  /* servers with odds above 0 */
-    bool is_full;       /* a TCP client's servers have no place for it */
+    uint32_t best_rank;            /* of all */
+    bool has_ramps;                /* some may have less than their share: shared/ramp.h */
+    uint32_t n_likely;             /* servers with odds above 0 */
+    bool is_full;                  /* a TCP client's servers have no place for it */
+    struct affinity_view affinity; /* if it holds the client, nobody else has odds */
 };
 
 /* 4,096 servers take about a millisecond. Returns 0 or -ENOMEM. Thread: control. */

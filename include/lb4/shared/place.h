@@ -33,6 +33,9 @@ static inline uint32_t backend_limit(const struct backend *backend)
 enum place_result place_take(struct service *service, const struct service_client *client,
                              struct backend **ret);
 
+/* A place on this server; false: it has none. */
+bool place_take_at(struct service *service, struct backend *backend);
+
 /* The one way to end what backend_acquire() or place_take() began. Wakes who waits for a place. */
 void place_give_back(struct service *service, struct backend *backend);
 

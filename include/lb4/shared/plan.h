@@ -41,6 +41,13 @@ struct service_check {
     uint16_t default_port; /* of servers that have none: the first that clients may ask for */
 };
 
+/* `affinity source`, see shared/affinity.h. */
+struct service_affinity {
+    uint64_t lasts_ns; /* 0 = off */
+    uint32_t prefix4;  /* bits of an address that tell one client from another */
+    uint32_t prefix6;
+};
+
 struct service_plan {
     size_t n_backends;    /* places below may be taken; the others are PICK_GONE */
     uint32_t most_weight; /* of a server of this service: nobody idle can be loaded less */
@@ -70,6 +77,8 @@ struct service_plan {
     struct prefix_map *access; /* who may come in; NULL = everybody. The plan is a user of it */
     enum conf_refuse refuse;
     struct guard_plan guard;
+    struct service_affinity affinity;
+    uint32_t *serials; /* of the servers in n_backends places, where affinity is on */
     struct service_check *check;
 };
 

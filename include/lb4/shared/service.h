@@ -25,6 +25,8 @@
 #include "lb4/shared/udp_room.h"
 #include "lb4/shared/waiting.h"
 
+struct affinity_table;
+
 enum {
     /* Places, twice what a configuration may name: the other half is for those that are gone but
      * not over yet. */
@@ -41,8 +43,9 @@ struct service {
     _Atomic uint32_t n_ramped; /* servers with a ramp; written by the prober, relaxed */
     struct backend *backends;  /* SERVICE_BACKENDS_MAX places */
     struct backend_slot *slots;
-    uint32_t index;           /* in stats_block.services and in the workers' notes */
-    struct udp_room udp_room; /* for its sessions, over all workers */
+    uint32_t index;                  /* in stats_block.services and in the workers' notes */
+    struct udp_room udp_room;        /* for its sessions, over all workers */
+    struct affinity_table *affinity; /* NULL until a plan has wanted it; then it stays */
     char name[CONF_NAME_MAX + 1];
     struct waiting waiting;                /* clients that do */
     struct guard guard;                    /* of those who come in */
@@ -50,8 +53,9 @@ struct service {
     struct refusal_note refused[REFUSALS]; /* for the log */
 
     /* Control's own. */
-    size_t n_places;   /* that were ever taken */
-    size_t first_free; /* no place below is free */
+    size_t n_places;    /* that were ever taken */
+    size_t first_free;  /* no place below is free */
+    uint32_t n_serials; /* servers that there ever were */
     bool is_used;
     bool is_gone; /* not in the configuration any more; its last connections end by themselves */
 };

@@ -2,8 +2,7 @@
  * blocks.
  *
  * Writer: the owning worker, relaxed (load, add, store: no locked instruction). Readers: any
- * thread, through stats_sum_service() and stats_sum_server(). Active connections are never counted:
- * they are total minus the closed ones, in every snapshot. */
+ * thread, by the sums. Active is never counted: it is the total minus the closed. */
 #ifndef LB4_SHARED_STATS_H
 #define LB4_SHARED_STATS_H
 
@@ -14,6 +13,7 @@
 #include "lb4/shared/counter.h"
 #include "lb4/shared/histogram.h"
 #include "lb4/shared/refusal.h"
+#include "lb4/shared/stats_affinity.h"
 #include "lb4/shared/stats_udp.h"
 #include "lb4/shared/stats_waiting.h"
 #include "lb4/shared/stats_worker.h"
@@ -37,7 +37,6 @@ enum close_reason {
     CLOSE_ERROR,
     CLOSE_REASONS
 };
-
 /* "client_fin" ...; "none" for CLOSE_NONE. */
 const char *close_reason_word(enum close_reason reason);
 
@@ -52,6 +51,7 @@ struct stats_service {
     struct stats_udp udp;
     struct stats_waiting waiting;
     struct stats_refusal refused;
+    struct stats_affinity affinity;
 };
 
 struct stats_server {
@@ -76,8 +76,7 @@ struct stats_block {
     size_t n_servers;
 };
 
-/* A block for so many services and servers at the most, all 0; memory comes with use. Returns 0 or
- * -ENOMEM. */
+/* For so many at the most, all 0; memory comes with use. Returns 0 or -ENOMEM. */
 int stats_block_init(struct stats_block *block, size_t n_services, size_t n_servers);
 void stats_block_fini(struct stats_block *block);
 
@@ -94,6 +93,7 @@ struct stats_service_sum {
     struct stats_udp_sum udp;
     struct stats_waiting_sum waiting;
     struct stats_refusal_sum refused;
+    struct stats_affinity_sum affinity;
 };
 
 struct stats_server_sum {
