@@ -7,6 +7,7 @@
 #include "lb4/base/sock_vanish.h"
 #include "lb4/relay/greeting.h"
 #include "lb4/relay/tcp_relay.h"
+#include "lb4/shared/affinity.h"
 #include "lb4/shared/place.h"
 
 static void side_init(struct flow_side *side, enum source_kind kind, int fd)
@@ -121,6 +122,10 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     flow_fini(&conn->down, &relay->flow);
     side_close(&conn->server, ending);
     side_close(&conn->client, ending);
+    if (conn->reason == CLOSE_ADMIN)
+        affinity_break(conn->service, conn->backend, &conn->affinity);
+    else
+        affinity_leave(conn->service, &conn->affinity);
     conn_drop_server(conn);
     admit_leave(conn->service, &conn->admission);
     pick_set_free(&conn->tried);

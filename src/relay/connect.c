@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/shared/affinity.h"
 #include "lb4/shared/backend_write.h"
 
 static const uint64_t SPURNED_NS = 1000 * 1000000ull; /* chosen: some round trips, and far less than
@@ -101,12 +102,25 @@ static int begin(struct tcp_relay *relay, struct conn *conn)
     return 0;
 }
 
+static enum place_result find_held(struct tcp_relay *relay, struct conn *conn,
+                                   const struct service_client *client, struct backend **ret)
+{
+    const struct affinity_visit visit = {.now_ns = relay->loop->now_ns, .hold = &conn->affinity};
+    enum affinity_result result;
+    enum place_result found = affinity_take(conn->service, client, &visit, ret, &result);
+
+    if (found == PLACE_TAKEN)
+        stats_add(&service_stats(relay, conn)->affinity.choices[result], 1);
+    return found;
+}
+
 enum place_result connect_find(struct tcp_relay *relay, struct conn *conn, struct backend **ret)
 {
     const struct service_client client = {
         .addr = &conn->peer, .tried = &conn->tried, .random = next_random(relay)};
 
-    return place_take(conn->service, &client, ret);
+    return affinity_is_on(service_plan(conn->service)) ? find_held(relay, conn, &client, ret)
+                                                       : place_take(conn->service, &client, ret);
 }
 
 bool connect_has_left(const struct conn *conn)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lb4/base/sock_udp.h"
+#include "lb4/shared/affinity.h"
 #include "lb4/shared/place.h"
 
 static const char *const end_words[] = {
@@ -222,6 +223,10 @@ void udp_session_close(struct udp_relay *relay, struct udp_session *session, enu
     assert(session->up.first == NULL && session->down.first == NULL);
     access_note_session(&line, session, end_words[reason], relay->loop->now_ns);
     close_socket(relay, session, source_take_fd(&session->source));
+    if (reason == UDP_END_ADMIN)
+        affinity_break(session->service, session->backend, &session->affinity);
+    else
+        affinity_leave(session->service, &session->affinity);
     if (session->backend) {
         place_give_back(session->service, session->backend);
         stats_add(&udp_stats(relay, session->service)->ended, 1);

@@ -13,6 +13,7 @@
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
 #include "lb4/relay/proxy_header.h"
+#include "lb4/shared/affinity.h"
 #include "lb4/shared/backend_write.h"
 #include "lb4/shared/choose.h"
 #include "lb4/shared/place.h"
@@ -76,13 +77,29 @@ static enum udp_drop trouble_word(int error)
     return UDP_DROP_ERROR;
 }
 
+static struct backend *choose(struct udp_relay *relay, struct udp_session *session,
+                              const struct service_client *client)
+{
+    const struct affinity_visit visit = {
+        .now_ns = relay->loop->now_ns, .is_udp = true, .hold = &session->affinity};
+    enum affinity_result result;
+    struct backend *chosen;
+
+    if (!affinity_is_on(service_plan(session->service)))
+        return service_choose(session->service, client);
+    if (affinity_take(session->service, client, &visit, &chosen, &result) != PLACE_TAKEN)
+        return NULL;
+    stats_add(&relay->stats->services[session->service->index].affinity.choices[result], 1);
+    return chosen;
+}
+
 bool udp_up_bind(struct udp_relay *relay, struct udp_session *session, enum udp_drop *ret_drop)
 {
     for (;;) {
         const struct service_client client = {.addr = &session->entry.key.client,
                                               .tried = &session->tried,
                                               .random = next_random(relay)};
-        struct backend *backend = service_choose(session->service, &client);
+        struct backend *backend = choose(relay, session, &client);
         int error;
 
         *ret_drop = session->tried.bits ? UDP_DROP_REFUSED : UDP_DROP_NO_SERVER;

@@ -17,6 +17,7 @@
 #include "lb4/relay/admit.h"
 #include "lb4/relay/flow.h"
 #include "lb4/relay/meter.h"
+#include "lb4/shared/affinity_table.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
 #include "lb4/shared/waiting.h"
@@ -71,6 +72,7 @@ struct conn {
     enum close_reason reason : 8; /* why it is ending; CLOSE_NONE while nothing says so */
     bool is_half_closed : 1;      /* one FIN has been passed on */
     struct admission admission;
+    struct affinity_hold affinity;
     struct meter meter; /* when operators look */
 };
 

@@ -13,6 +13,7 @@
 #include "lb4/relay/admit.h"
 #include "lb4/relay/meter.h"
 #include "lb4/relay/udp.h"
+#include "lb4/shared/affinity_table.h"
 
 enum { UDP_KEPT_MAX = 2048 }; /* bytes; chosen: what any request fits that may be repeated */
 
@@ -53,6 +54,7 @@ struct udp_session {
     uint64_t bytes_in;
     uint64_t bytes_out;
     struct admission admission;
+    struct affinity_hold affinity;
     struct meter meter; /* when operators look */
 };
 
