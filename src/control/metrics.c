@@ -147,6 +147,40 @@ static void write_waits(const struct rows *rows, struct reply *reply)
     }
 }
 
+static bool has_affinity(const struct rows *rows)
+{
+    for (size_t i = 0; i < rows->n_services; i++)
+        if (rows->services[i].has_affinity)
+            return true;
+    return false;
+}
+
+static void write_affinity(const struct rows *rows, struct reply *reply)
+{
+    if (!has_affinity(rows))
+        return;
+    exposition_family(reply, "lb4_affinity_entries", "gauge",
+                      "Clients that are held by a server (affinity).");
+    for (size_t i = 0; i < rows->n_services; i++)
+        if (rows->services[i].has_affinity)
+            exposition_sample(reply, "lb4_affinity_entries", rows->services[i].labels, "",
+                              rows->services[i].n_affinity);
+    exposition_family(reply, "lb4_affinity_total", "counter",
+                      "Choices for clients of services with affinity, by result.");
+    for (size_t i = 0; i < rows->n_services; i++) {
+        const struct row_service *row = &rows->services[i];
+
+        for (size_t k = 0; row->has_affinity && k < AFFINITY_RESULTS; k++) {
+            char result[64] = "";
+
+            exposition_label(result, sizeof(result), "result",
+                             affinity_result_word((enum affinity_result)k));
+            exposition_sample(reply, "lb4_affinity_total", row->labels, result,
+                              row->stats.affinity.choices[k]);
+        }
+    }
+}
+
 static void write_both_ways(const struct rows *rows, const struct family *family, size_t out,
                             bool needs_udp, struct reply *reply)
 {
@@ -355,6 +389,7 @@ static void write_rows(const struct rows *rows, struct reply *reply)
     write_services(rows, service_families, N_FAMILIES(service_families), false, reply);
     write_closed(rows, reply);
     write_refused(rows, reply);
+    write_affinity(rows, reply);
     write_waits(rows, reply);
     write_directions(rows, reply);
     write_services(rows, udp_families, N_FAMILIES(udp_families), true, reply);

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lb4/base/clock.h"
 #include "lb4/control/exposition.h"
 #include "lb4/control/report.h"
+#include "lb4/shared/affinity.h"
 
 /* --- sums of all counters --------------------------------------------------------------------- */
 
@@ -36,6 +38,7 @@ static void add_stats(struct stats_service_sum *to, const struct stats_service_s
     add_udp(&to->udp, &from->udp);
     stats_carry_waiting(&to->waiting, &from->waiting);
     stats_carry_refusal(&to->refused, &from->refused);
+    stats_carry_affinity(&to->affinity, &from->affinity);
 }
 
 /* --- services --------------------------------------------------------------------------------- */
@@ -62,8 +65,10 @@ static void take_service(const struct snapshot_from *from, const struct service 
     stats_sum_service(from->group->stats, from->group->n_workers, service->index, &sum);
     add_stats(&row->stats, &sum);
     row->has_udp |= sum.udp.sessions > 0 || service_plan(service)->transports & CONF_UDP;
+    row->has_affinity |= service->affinity != NULL;
     if (service->is_gone)
         return;
+    row->n_affinity = affinity_count(service, clock_now_ns());
     row->n_servers = snapshot_n_servers(service);
     row->n_usable = snapshot_n_usable(service);
 }

@@ -6,6 +6,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/control/name_report.h"
+#include "lb4/shared/affinity.h"
 
 #ifndef LB4_VERSION
 #define LB4_VERSION "?"
@@ -187,6 +188,19 @@ static void put_waiting(const struct stats_waiting_sum *waiting, struct reply *r
     close_with(reply, "},");
 }
 
+static void put_affinity(const struct service *service, const struct stats_affinity_sum *affinity,
+                         struct reply *reply)
+{
+    if (!service->affinity)
+        return;
+    reply_text(reply, "\"affinity\":{");
+    put_number(reply, "lasts_ms", service_plan(service)->affinity.lasts_ns / CLOCK_NS_PER_MS);
+    put_number(reply, "clients", affinity_count(service, clock_now_ns()));
+    for (size_t i = 0; i < AFFINITY_RESULTS; i++)
+        put_number(reply, affinity_result_word((enum affinity_result)i), affinity->choices[i]);
+    close_with(reply, "},");
+}
+
 static void put_service(const struct snapshot_from *from, const struct service *service,
                         struct reply *reply)
 {
@@ -208,6 +222,7 @@ static void put_service(const struct snapshot_from *from, const struct service *
     put_closed(&snapshot.stats, reply);
     put_waiting(&snapshot.stats.waiting, reply);
     put_refused(&snapshot.stats.refused, reply);
+    put_affinity(service, &snapshot.stats.affinity, reply);
     put_udp(&snapshot.stats.udp, reply);
     put_servers(from, service, reply);
     reply_text(reply, "},");

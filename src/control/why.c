@@ -173,9 +173,24 @@ static void say_before(struct why *why)
                 waiting_count(&why->service->waiting, WAITING_PLACE));
 }
 
+static void say_affinity(struct why *why)
+{
+    const struct affinity_view *view = &why->foresight.affinity;
+    char text[WHY_AFFINITY_MAX];
+
+    if (affinity_is_on(why->foresight.plan))
+        say(why, "%s",
+            why_affinity(&why->foresight,
+                         view->is_known && view->place < why->foresight.n
+                             ? why->service->backends[view->place].name
+                             : NULL,
+                         text));
+}
+
 static void say_choice(struct why *why)
 {
     say_before(why);
+    say_affinity(why);
     if (why->foresight.n_likely > 0 && why->foresight.best_rank < PICK_RANK_SUSPECT)
         say(why, "No server is usable: those that are down are tried, as a last resort (all-down "
                  "any).");

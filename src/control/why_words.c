@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "lb4/base/clock.h"
 #include "lb4/shared/choice.h"
 
 static const double CERTAIN = 0.9999; /* shared/foresee.h */
@@ -203,6 +204,11 @@ static const char *fresh_word(const struct foresight *foresight, const struct fo
                : "";
 }
 
+static bool is_held_at(const struct foresight *foresight, size_t index)
+{
+    return foresight->affinity.is_held && foresight->affinity.place == index;
+}
+
 const char *why_reason(const struct foresight *foresight, size_t index, const char *note,
                        const char *taken, char text[static WHY_TEXT_MAX])
 {
@@ -213,11 +219,16 @@ const char *why_reason(const struct foresight *foresight, size_t index, const ch
     char front[FRONT_MAX];
     char part[PART_MAX];
 
-    if (server->standing & PICK_FULL && server->odds <= 0 && !(server->standing & PICK_UNUSABLE))
+    if (is_held_at(foresight, index))
+        snprintf(text, WHY_TEXT_MAX, "affinity: the client's last one went there");
+    else if (server->standing & PICK_FULL && server->odds <= 0 &&
+             !(server->standing & PICK_UNUSABLE))
         snprintf(text, WHY_TEXT_MAX, "full: it has %u connections, as many as it may",
                  server->active);
     else if (server->rank == PICK_RANK_NONE)
         snprintf(text, WHY_TEXT_MAX, "%s%s%s", away_word(server->standing), colon, note);
+    else if (foresight->affinity.is_held && server->rank == foresight->best_rank)
+        snprintf(text, WHY_TEXT_MAX, "affinity: the client goes to %s", taken ? taken : "another");
     else if (server->rank == foresight->best_rank)
         snprintf(text, WHY_TEXT_MAX, "%s%s%s%s%s%s%s%s", front_word(server, front),
                  in_rank(foresight, server), *other ? " " : "", other,
@@ -234,5 +245,38 @@ const char *why_reason(const struct foresight *foresight, size_t index, const ch
                  pick_tier(server->standing) + 1);
     else
         snprintf(text, WHY_TEXT_MAX, "backup: not while a primary is up");
+    return text;
+}
+
+/* "57 s more, and while it has its 2 connections" */
+static const char *time_words(const struct affinity_view *view, char text[static PART_MAX])
+{
+    unsigned long long left_s = (view->left_ns + CLOCK_NS_PER_S - 1) / CLOCK_NS_PER_S;
+
+    if (view->n_live == 0)
+        snprintf(text, PART_MAX, "for %llu s more", left_s);
+    else
+        snprintf(text, PART_MAX, "for %llu s more, and while it has any of its %u", left_s,
+                 view->n_live);
+    return text;
+}
+
+const char *why_affinity(const struct foresight *foresight, const char *server,
+                         char text[static WHY_AFFINITY_MAX])
+{
+    const struct affinity_view *view = &foresight->affinity;
+    char time[PART_MAX];
+
+    if (!view->is_known)
+        snprintf(text, WHY_AFFINITY_MAX,
+                 "Affinity: nothing is known of the client, so the policy decides.");
+    else if (view->is_held)
+        snprintf(text, WHY_AFFINITY_MAX, "Affinity: the client stays with %s, %s.", server,
+                 time_words(view, time));
+    else
+        snprintf(text, WHY_AFFINITY_MAX,
+                 "Affinity: %s, where the client's last one went, %s: the policy decides, and the "
+                 "client stays where that sends it.",
+                 view->is_present ? server : "the server", view->why);
     return text;
 }

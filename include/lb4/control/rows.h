@@ -18,6 +18,8 @@ struct row_service {
     bool has_udp;
     uint64_t n_servers; /* of the configuration */
     uint64_t n_usable;
+    bool has_affinity;
+    uint64_t n_affinity; /* clients that are held now */
     struct stats_service_sum stats;
 };
 

@@ -6,7 +6,8 @@
 
 #include "lb4/shared/foresee.h"
 
-enum { WHY_SCORE_MAX = 64, WHY_CHANCE_MAX = 16, WHY_TEXT_MAX = 512 }; /* each with its NUL */
+/* Each with its NUL. */
+enum { WHY_SCORE_MAX = 64, WHY_CHANCE_MAX = 16, WHY_TEXT_MAX = 512, WHY_AFFINITY_MAX = 320 };
 
 /* How a server stands by the policy: "2.50", its load (active + 1) / weight; "turn 2, 3 of 7", next
  * but one, and how many turns it has; "place 1", on the way of this client; "3 of 7 turns, load
@@ -21,5 +22,10 @@ const char *why_chance(const struct foreseen *server, char text[static WHY_CHANC
  * one that would be, NULL = nobody. Returns `text`. */
 const char *why_reason(const struct foresight *foresight, size_t index, const char *note,
                        const char *taken, char text[static WHY_TEXT_MAX]);
+
+/* Of a service with affinity: what of the client is known, and whether that decides. `server` is
+ * the name of the one at affinity.place. Returns `text`. */
+const char *why_affinity(const struct foresight *foresight, const char *server,
+                         char text[static WHY_AFFINITY_MAX]);
 
 #endif

@@ -207,6 +207,34 @@ static void test_chances(void **state)
     assert_string_equal(why_chance(&(struct foreseen){.odds = 0.001}, text), "below 1 %");
 }
 
+static void test_affinity(void **state)
+{
+    char text[WHY_AFFINITY_MAX];
+    struct affinity_view *view = &foresight.affinity;
+
+    (void)state;
+    assert_string_equal(why_affinity(&foresight, NULL, text),
+                        "Affinity: nothing is known of the client, so the policy decides.");
+    *view = (struct affinity_view){
+        .is_known = true, .is_present = true, .is_held = true, .left_ns = 56000000001};
+    assert_string_equal(why_affinity(&foresight, "db1", text),
+                        "Affinity: the client stays with db1, for 57 s more.");
+    view->n_live = 2;
+    assert_string_equal(why_affinity(&foresight, "db1", text),
+                        "Affinity: the client stays with db1, for 57 s more, and while it has any "
+                        "of its 2.");
+    assert_string_equal(reason(CONF_BALANCE_LEASTCONN, (struct foreseen){.standing = 1}, ""),
+                        "affinity: the client's last one went there");
+    view->place = 1;
+    assert_string_equal(reason(CONF_BALANCE_LEASTCONN, (struct foreseen){.standing = 1}, ""),
+                        "affinity: the client goes to db2");
+    *view = (struct affinity_view){.is_known = true, .is_present = true, .why = "is full"};
+    assert_string_equal(why_affinity(&foresight, "db1", text),
+                        "Affinity: db1, where the client's last one went, is full: the policy "
+                        "decides, and the client stays where that sends it.");
+    *view = (struct affinity_view){0};
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +245,7 @@ int main(void)
         cmocka_unit_test(test_who_is_passed_over),
         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_chances),
+        cmocka_unit_test(test_affinity),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
