@@ -264,6 +264,13 @@ BAD = {
     "refusing in another way": (in_service("refuse drop"), "4:12",
                                 "one of: reset, close, silent"),
     "refusing twice": (in_service("refuse reset\nrefuse close"), "5:1", "given twice"),
+    "affinity of nothing": (in_service("affinity"), "4:5", "affinity source 1ms..365d"),
+    "affinity without a time": (in_service("affinity source"), "4:14",
+                                "an argument is missing: 1ms..365d"),
+    "affinity of another kind": (in_service("affinity cookie 60s"), "4:14", "one of: source, off"),
+    "affinity of no time": (in_service("affinity source 0s"), "4:21", "outside 1ms..365d"),
+    "affinity of a prefix": (in_service("affinity source 1s prefix6 129"), "4:32", "outside 1..128"),
+    "affinity twice": (in_service("affinity off\naffinity source 1s"), "5:1", "given twice"),
     "two services in a circle": (GOOD_SERVICE.replace("198.51.100.1:80", "127.0.0.1:7001") +
                                  "service b {\n listen tcp :7001\n server x 198.51.100.1:1\n}\n",
                                  "3:12", "our own listener"),
@@ -271,7 +278,6 @@ BAD = {
 
 NOT_IN_THIS_VERSION = (
     "listen udp unix:/run/x", "listen tcp unix:/run/x", "listen tcp db.example:80",
-    "affinity source 60s",
     "server two unix:/run/x",
 )
 
@@ -291,6 +297,8 @@ GOOD = {
         "listen tcp :9000-9100\nlisten tcp [::1]:1\nbalance roundrobin\ncheck none\ntries 100\n"
         "timeout connect 1ms\ntimeout half-close 90s\nserver two [2001:db8::1] weight 256\n"
         "server three 198.51.100.3:65535"),
+    "affinity": in_service("affinity source 365d prefix6 1 prefix4 1"),
+    "affinity of some": "defaults {\n affinity source 1ms\n}\n" + in_service("affinity off"),
     "servers that go and come": in_service(
         "on-down drain 30s\non-up reset\nall-down any\nslow-start 365d\n"
         "evict after 10000 failures in 1ms for 365d\nserver two 198.51.100.2:80 priority 16\n"
