@@ -37,7 +37,8 @@ static int say_line(int fd)
     socklen_t lengths[2] = {sizeof(struct addr), sizeof(struct addr)};
     char hosts[2][INET6_ADDRSTRLEN];
     char line[LINE_MAX_BYTES];
-    struct addr own, server;
+    struct addr own = {0};
+    struct addr server = {0};
     int n;
 
     if (getsockname(fd, &own.sa, &lengths[0]) < 0 || getpeername(fd, &server.sa, &lengths[1]) < 0)

@@ -121,8 +121,8 @@ static bool judge(struct tcp_relay *relay, struct conn *conn, size_t n)
     const char *reason = "cut short";
     struct proxy_header header;
 
-    switch (proxy_header_read(relay->flow.buffer, n, PROXY_ACCEPTS_V1 | PROXY_ACCEPTS_V2, false,
-                              &header, &reason)) {
+    switch (proxy_header_read(relay->flow.buffer, n, PROXY_ACCEPTS_V1 | PROXY_ACCEPTS_V2, &header,
+                              &reason)) {
     case PROXY_GOOD:
         return accept_header(relay, conn, &header);
     case PROXY_BAD:

@@ -145,7 +145,7 @@ static enum proxy_verdict read_v1(const uint8_t *bytes, size_t n, struct proxy_h
 {
     static const char PROXY[] = "PROXY ";
     const size_t n_proxy = sizeof(PROXY) - 1;
-    char line[PROXY_V1_MAX + 1];
+    char line[PROXY_V1_MAX + 1] = {0};
     enum proxy_verdict verdict;
     size_t n_line = 0;
 
@@ -156,7 +156,6 @@ static enum proxy_verdict read_v1(const uint8_t *bytes, size_t n, struct proxy_h
         return verdict;
     for (size_t i = n_proxy; i < n_line - 2; i++)
         line[i - n_proxy] = bytes[i] ? (char)bytes[i] : '?'; /* a NUL does not end the line */
-    line[n_line - 2 - n_proxy] = '\0';
     ret->n_bytes = n_line;
     return read_line(line, ret, reason);
 }
@@ -173,21 +172,27 @@ static uint32_t sum_without(const uint8_t *bytes, size_t n, size_t at)
     return crc32c(sum, bytes + at + sizeof(ZEROS), n - at - sizeof(ZEROS));
 }
 
-/* What is wrong with the TLV whose value of `length` bytes begins at `at`; NULL: nothing. */
-static const char *judge_tlv(const uint8_t *bytes, size_t n, unsigned type, size_t at,
-                             size_t length, bool *is_summed)
+struct tlv {
+    unsigned type;
+    size_t at; /* of its value, in the header */
+    size_t length;
+};
+
+/* What is wrong with it; NULL: nothing. */
+static const char *judge_tlv(const uint8_t *bytes, size_t n, const struct tlv *tlv, bool *is_summed)
 {
-    if (type == TYPE_UNIQUE_ID && length > UNIQUE_ID_MAX)
+    const uint8_t *value = bytes + tlv->at;
+
+    if (tlv->type == TYPE_UNIQUE_ID && tlv->length > UNIQUE_ID_MAX)
         return "unique id longer than 128 bytes";
-    if (type != TYPE_CRC32C)
+    if (tlv->type != TYPE_CRC32C)
         return NULL;
-    if (length != 4)
+    if (tlv->length != 4)
         return "CRC-32C not of 4 bytes";
     if (*is_summed)
         return "two CRC-32C";
     *is_summed = true;
-    return sum_without(bytes, n, at) ==
-                   ((uint32_t)read16(bytes + at) << 16 | read16(bytes + at + 2))
+    return sum_without(bytes, n, tlv->at) == ((uint32_t)read16(value) << 16 | read16(value + 2))
                ? NULL
                : "CRC-32C does not match";
 }
@@ -198,13 +203,15 @@ static enum proxy_verdict read_tlvs(const uint8_t *bytes, size_t n, size_t at, c
 
     while (at < n) {
         const char *fault = "TLV beyond the header's end";
-        size_t length = n - at >= N_TLV ? read16(bytes + at + 1) : n;
+        struct tlv tlv = {.type = bytes[at], .at = at + N_TLV};
 
-        if (length <= n - at - N_TLV && n - at >= N_TLV)
-            fault = judge_tlv(bytes, n, bytes[at], at + N_TLV, length, &is_summed);
+        if (n - at >= N_TLV)
+            tlv.length = read16(bytes + at + 1);
+        if (n - at >= N_TLV + tlv.length)
+            fault = judge_tlv(bytes, n, &tlv, &is_summed);
         if (fault)
             return bad(reason, fault);
-        at += N_TLV + length;
+        at = tlv.at + tlv.length;
     }
     return PROXY_GOOD;
 }
@@ -284,15 +291,15 @@ static enum proxy_verdict read_v2(const uint8_t *bytes, size_t n, bool is_datagr
 }
 
 enum proxy_verdict proxy_header_read(const uint8_t *bytes, size_t n, unsigned accepts,
-                                     bool is_datagram, struct proxy_header *ret,
-                                     const char **reason)
+                                     struct proxy_header *ret, const char **reason)
 {
+    bool is_datagram = accepts & PROXY_ACCEPTS_DATAGRAM;
     struct proxy_header header = {0};
     enum proxy_verdict verdict = PROXY_MORE;
 
-    if (n > 0 && bytes[0] == SIGNATURE[0] && (accepts & PROXY_ACCEPTS_V2))
+    if (n > 0 && bytes[0] == SIGNATURE[0] && (is_datagram || accepts & PROXY_ACCEPTS_V2))
         verdict = read_v2(bytes, n, is_datagram, &header, reason);
-    else if (n > 0 && (accepts & PROXY_ACCEPTS_V1) && !is_datagram)
+    else if (n > 0 && !is_datagram && accepts & PROXY_ACCEPTS_V1)
         verdict = read_v1(bytes, n, &header, reason);
     else if (n > 0)
         return bad(reason, "no PROXY header");

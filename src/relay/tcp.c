@@ -325,19 +325,19 @@ static void arrive(struct tcp_relay *relay, struct conn *conn)
     connect_step(relay, conn, connect_next(relay, conn));
 }
 
-void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const struct addr *peer,
-                uint16_t asked_port, const struct prefix_map *proxies)
+void tcp_accept(struct tcp_relay *relay, const struct tcp_door *door, int fd,
+                const struct addr *peer)
 {
-    struct conn *conn = conn_new(relay, service, fd, peer);
+    struct conn *conn = conn_new(relay, door->service, fd, peer);
 
     if (!conn)
         return;
-    conn->asked_port = asked_port;
-    if (!relay->timeouts[service->index].connect ||
+    conn->asked_port = door->port;
+    if (!relay->timeouts[door->service->index].connect ||
         loop_add(relay->loop, &conn->client.source, LOOP_EDGE))
         conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
-    else if (proxies)
-        greeting_begin(relay, conn, proxies);
+    else if (door->proxies)
+        greeting_begin(relay, conn, door->proxies);
     else
         arrive(relay, conn);
 }

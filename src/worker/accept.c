@@ -114,9 +114,9 @@ static struct worker *less_loaded(struct worker *worker)
 static void serve(struct worker *worker, const struct mailbox_handoff *accepted)
 {
     const struct worker_listener *listener = &worker->listeners[accepted->listener];
+    const struct tcp_door door = {listener->service, listener->accept_proxy, listener->port};
 
-    tcp_accept(&worker->relay, listener->service, accepted->fd, &accepted->peer, listener->port,
-               listener->accept_proxy);
+    tcp_accept(&worker->relay, &door, accepted->fd, &accepted->peer);
 }
 
 static void place(struct worker *worker, const struct mailbox_handoff *accepted)

@@ -16,8 +16,8 @@ static void check_written(const struct proxy_header *header, bool is_datagram)
         size_t n = proxy_header_write(out, version, is_datagram, &header->client, &header->asked);
 
         if (n > PROXY_SEND_MAX ||
-            proxy_header_read(out, n, PROXY_ACCEPTS_V1 | PROXY_ACCEPTS_V2, is_datagram, &back,
-                              &reason) != PROXY_GOOD ||
+            proxy_header_read(out, n, is_datagram ? PROXY_ACCEPTS_DATAGRAM : 3, &back, &reason) !=
+                PROXY_GOOD ||
             back.n_bytes != n || back.is_local != header->is_local)
             abort();
         if (!back.is_local && (!addr_equal(&back.client, &header->client) ||
@@ -32,7 +32,7 @@ static void check_shorter(const uint8_t *bytes, size_t n, unsigned accepts,
 {
     struct proxy_header header;
     const char *reason;
-    enum proxy_verdict before = proxy_header_read(bytes, n - 1, accepts, false, &header, &reason);
+    enum proxy_verdict before = proxy_header_read(bytes, n - 1, accepts, &header, &reason);
 
     if (before != PROXY_MORE && before != verdict)
         abort();
@@ -50,9 +50,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 
     if (n_bytes < 2)
         return 0;
-    is_datagram = data[0] & 4;
-    accepts = (data[0] & 3) ? data[0] & 3 : 3;
-    verdict = proxy_header_read(data + 1, n_bytes - 1, accepts, is_datagram, &header, &reason);
+    accepts = (data[0] & 7) ? data[0] & 7 : 3;
+    is_datagram = accepts & PROXY_ACCEPTS_DATAGRAM;
+    verdict = proxy_header_read(data + 1, n_bytes - 1, accepts, &header, &reason);
     if ((verdict == PROXY_BAD) != (reason != NULL))
         abort();
     if (verdict == PROXY_MORE && (is_datagram || n_bytes - 1 >= PROXY_V2_MAX))

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-import admin
 import namespace
 import proxy_headers
 import real_servers

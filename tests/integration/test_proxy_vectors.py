@@ -4,9 +4,6 @@ import contextlib
 import fnmatch
 import time
 
-import pytest
-
-import daemon
 import proxy_headers
 import real_servers
 import servers

@@ -31,7 +31,8 @@ enum proxy_verdict {
     PROXY_BAD
 };
 
-enum proxy_accepts { PROXY_ACCEPTS_V1 = 1, PROXY_ACCEPTS_V2 = 2 };
+/* Bits. PROXY_ACCEPTS_DATAGRAM: the bytes are a datagram, with version 2. */
+enum proxy_accepts { PROXY_ACCEPTS_V1 = 1, PROXY_ACCEPTS_V2 = 2, PROXY_ACCEPTS_DATAGRAM = 4 };
 
 struct proxy_header {
     bool is_local;      /* the real addresses count; the two below are AF_UNSPEC */
@@ -42,11 +43,10 @@ struct proxy_header {
 
 /* Never looks beyond `n`, and decides at PROXY_V2_MAX bytes at the latest; with more bytes a
  * verdict but PROXY_MORE stays what it was. *ret is written for PROXY_GOOD, *reason for PROXY_BAD:
- * a constant text for the log. `is_datagram`: version 2 with the transport DGRAM, LOCAL or UNSPEC,
- * whole. */
+ * a constant text for the log. Of a datagram: the transport is DGRAM, LOCAL or
+ * UNSPEC, and what is not whole is bad. */
 enum proxy_verdict proxy_header_read(const uint8_t *bytes, size_t n, unsigned accepts,
-                                     bool is_datagram, struct proxy_header *ret,
-                                     const char **reason);
+                                     struct proxy_header *ret, const char **reason);
 
 /* What is said to a server; returns the length. Version 1 is for streams. A client that is
  * AF_UNSPEC: LOCAL (2), UNKNOWN (1). Where one address is IPv4 and the other IPv6, the first is

@@ -21,11 +21,17 @@ void tcp_relay_fini(struct tcp_relay *relay);
  * one has none, and its clients are reset. */
 int tcp_relay_adopt(struct tcp_relay *relay, const struct service *service);
 
-/* An accepted client: `fd` and one place of maxconn belong to the relay now, whatever happens.
- * `asked_port` is the port it connected to. `proxies`: those whose PROXY headers are believed, who
- * alone may connect; NULL: clients come without a header. */
-void tcp_accept(struct tcp_relay *relay, struct service *service, int fd, const struct addr *peer,
-                uint16_t asked_port, const struct prefix_map *proxies);
+/* Where a client came in. */
+struct tcp_door {
+    struct service *service;
+    const struct prefix_map *proxies; /* whose PROXY headers are believed, who alone may connect;
+                                         NULL: clients come without a header */
+    uint16_t port;                    /* that it connected to */
+};
+
+/* An accepted client: `fd` and one place of maxconn belong to the relay now, whatever happens. */
+void tcp_accept(struct tcp_relay *relay, const struct tcp_door *door, int fd,
+                const struct addr *peer);
 
 /* An event of a SOURCE_CLIENT or SOURCE_SERVER source; bits 0: another turn after a used-up budget.
  */

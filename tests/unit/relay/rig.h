@@ -129,10 +129,11 @@ static inline void rig_advance(struct rig *rig, uint64_t ms)
 
 static inline void rig_accept_fd(struct rig *rig, int fd, uint16_t asked_port)
 {
+    const struct tcp_door door = {rig->services.services, rig_proxies, asked_port};
     const struct addr peer = sockets_loopback(1);
 
     assert_true(capacity_acquire(&rig->capacity));
-    tcp_accept(&rig->relay, rig->services.services, fd, &peer, asked_port, rig_proxies);
+    tcp_accept(&rig->relay, &door, fd, &peer);
 }
 
 /* A client that lb4 has accepted; returns its end. */

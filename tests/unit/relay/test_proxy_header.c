@@ -73,7 +73,8 @@ static enum proxy_verdict judge(const uint8_t *bytes, size_t n, unsigned accepts
     enum proxy_verdict verdict;
 
     memcpy(copy, bytes, n);
-    verdict = proxy_header_read(copy, n, accepts, is_datagram, ret, &reason);
+    verdict =
+        proxy_header_read(copy, n, is_datagram ? PROXY_ACCEPTS_DATAGRAM : accepts, ret, &reason);
     free(copy);
     assert_int_equal(verdict == PROXY_BAD, reason != NULL);
     return verdict;
