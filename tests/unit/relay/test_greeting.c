@@ -41,6 +41,7 @@ static void stand_open(struct stand *stand, const char *text, int version)
 static void stand_close(struct stand *stand)
 {
     rig_until_ended(&stand->rig);
+    tcp_reap(&stand->rig.relay);
     rig_close(&stand->rig);
     close(stand->listener_fd);
     prefix_map_release(stand->map);
