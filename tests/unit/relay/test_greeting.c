@@ -313,6 +313,20 @@ static void test_spurned(void **state)
     close(listener_fds[1]);
 }
 
+static void test_unsaid_is_not_dropped(void **state)
+{
+    struct stand stand;
+    struct flow flow;
+
+    (void)state;
+    stand_open(&stand, "127.0.0.1", 0);
+    flow_init(&flow);
+    assert_int_equal(flow_begin_with(&flow, (const uint8_t *)V1, N_V1), 0);
+    flow_fini(&flow, &stand.rig.relay.flow);
+    assert_int_equal(stats_read(&stand.rig.stats.worker.dropped_bytes), 0);
+    stand_close(&stand);
+}
+
 static void test_places(void **state)
 {
     (void)state;
@@ -324,11 +338,17 @@ static void test_places(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_splits),   cmocka_unit_test(test_local_keeps_the_real_address),
-        cmocka_unit_test(test_stranger), cmocka_unit_test(test_wrong),
-        cmocka_unit_test(test_late),     cmocka_unit_test(test_full),
-        cmocka_unit_test(test_leaves),   cmocka_unit_test(test_reset_all),
-        cmocka_unit_test(test_said),     cmocka_unit_test(test_spurned),
+        cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_local_keeps_the_real_address),
+        cmocka_unit_test(test_stranger),
+        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_late),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_leaves),
+        cmocka_unit_test(test_reset_all),
+        cmocka_unit_test(test_said),
+        cmocka_unit_test(test_spurned),
+        cmocka_unit_test(test_unsaid_is_not_dropped),
         cmocka_unit_test(test_places),
     };
 
