@@ -19,7 +19,7 @@ bool udp_unwrap(struct udp_packet *datagram, struct udp_key *key, struct udp_via
     struct proxy_header header;
     const char *reason;
 
-    if (proxy_header_read(datagram->bytes, datagram->n_bytes, PROXY_ACCEPTS_V2, true, &header,
+    if (proxy_header_read(datagram->bytes, datagram->n_bytes, PROXY_ACCEPTS_DATAGRAM, &header,
                           &reason) != PROXY_GOOD)
         return false;
     datagram->bytes += header.n_bytes;
