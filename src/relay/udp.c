@@ -207,7 +207,7 @@ static void refuse_wrapped(struct udp_relay *relay, const struct batch *batch,
 
     udp_count_drop(relay, service, why == REFUSAL_HEADER ? UDP_DROP_HEADER : UDP_DROP_DENIED,
                    udp_packet_count(packet));
-    refuse_tell(relay->refuse, relay->stats, service, &packet->peer, why, relay->loop->now_ns);
+    refuse_tell(relay->refuse, service, &packet->peer, why, relay->loop->now_ns);
 }
 
 /* When there is no place for one more, what has come so far is sent first. */

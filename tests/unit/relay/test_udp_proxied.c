@@ -152,7 +152,7 @@ static void open_behind(const char *balancer)
     const struct prefix_rule rule = {.allows = true, .prefixes = &prefix, .n_prefixes = 1};
 
     scene_open(&scene, 1, &plain);
-    assert_int_equal(refuse_init(&refuse, &rig->relay.deadlines), 0);
+    assert_int_equal(refuse_init(&refuse, &rig->stats, &rig->relay.deadlines), 0);
     rig->relay.refuse = &refuse;
     assert_true(prefix_parse(balancer, strlen(balancer), &prefix, NULL, error));
     believed = prefix_map_new(&rule, 1, false);
