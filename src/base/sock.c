@@ -151,6 +151,17 @@ int sock_bind_source(int fd, const struct addr *source, const struct addr *to)
     return bind(fd, &at.sa, addr_length(&at)) < 0 ? -errno : 0;
 }
 
+int sock_open(int family)
+{
+    return open_tcp(family);
+}
+
+int sock_start(int fd, const struct addr *to)
+{
+    set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    return connect(fd, &to->sa, addr_length(to)) < 0 && errno != EINPROGRESS ? -errno : 0;
+}
+
 int sock_connect(const struct addr *to, int *ret_fd)
 {
     return sock_connect_from(NULL, to, ret_fd);
@@ -164,13 +175,11 @@ int sock_connect_from(const struct addr *source, const struct addr *to, int *ret
     if (fd < 0)
         return fd;
     rc = sock_bind_source(fd, source, to);
-    if (rc < 0)
-        return rc;
-    set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (connect(fd, &to->sa, addr_length(to)) < 0 && errno != EINPROGRESS)
-        return -errno;
-    *ret_fd = take_fd(&fd);
-    return 0;
+    if (rc == 0)
+        rc = sock_start(fd, to);
+    if (rc == 0)
+        *ret_fd = take_fd(&fd);
+    return rc;
 }
 
 int sock_take_error(int fd)
@@ -284,6 +293,7 @@ bool sock_connect_error_is_local(int error)
     case EAGAIN:
     case EACCES: /* a local packet filter or a security module */
     case EPERM:
+    case ENODEV: /* the interface to leave by is not there */
         return true;
     default:
         return sock_out_of_resources(error);

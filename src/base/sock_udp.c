@@ -115,23 +115,34 @@ int sock_udp_connect(const struct addr *to)
     return sock_udp_connect_from(NULL, to);
 }
 
+int sock_udp_open(int family)
+{
+    scope_close int fd = open_udp(family);
+    int rc = fd < 0 ? fd : clear_df(fd, family);
+
+    return rc < 0 ? rc : take_fd(&fd);
+}
+
+int sock_udp_start(int fd, const struct addr *to)
+{
+    set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+    if (connect(fd, &to->sa, addr_length(to)) == 0)
+        return 0;
+    /* Nothing blocks here: EAGAIN is the autobind that found no port. */
+    return errno == EAGAIN ? -EADDRNOTAVAIL : -errno;
+}
+
 int sock_udp_connect_from(const struct addr *source, const struct addr *to)
 {
-    scope_close int fd = open_udp(to->sa.sa_family);
+    scope_close int fd = sock_udp_open(to->sa.sa_family);
     int rc;
 
     if (fd < 0)
         return fd;
-    rc = clear_df(fd, to->sa.sa_family);
+    rc = sock_bind_source(fd, source, to);
     if (rc == 0)
-        rc = sock_bind_source(fd, source, to);
-    if (rc < 0)
-        return rc;
-    set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
-    if (connect(fd, &to->sa, addr_length(to)) == 0)
-        return take_fd(&fd);
-    /* Nothing blocks here: EAGAIN is the autobind that found no port. */
-    return errno == EAGAIN ? -EADDRNOTAVAIL : -errno;
+        rc = sock_udp_start(fd, to);
+    return rc < 0 ? rc : take_fd(&fd);
 }
 
 uint32_t sock_udp_drops(int fd)

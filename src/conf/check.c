@@ -8,6 +8,7 @@
 
 #include "lb4/conf/access.h"
 #include "lb4/conf/listeners.h"
+#include "lb4/conf/origins.h"
 #include "lb4/conf/proxies.h"
 #include "lb4/conf/vain.h"
 
@@ -366,6 +367,7 @@ static void check_services(const struct conf *conf, const struct listeners table
         warn_one_port_probed(&conf->services[i], report);
         warn_source(&conf->services[i], report);
         check_servers(&conf->services[i], tables, &own, report);
+        conf_check_origins(&conf->services[i], report);
     }
     if (own.list)
         freeifaddrs(own.list);

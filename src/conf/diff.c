@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lb4/conf/access.h"
+#include "lb4/conf/origins.h"
 #include "lb4/conf/print.h"
 #include "lb4/conf/proxies.h"
 #include "lb4/conf/written.h"
@@ -281,7 +282,8 @@ static long compare_server(const char *service, const struct conf_server *before
     if (before->is_backup != after->is_backup && ++n)
         fprintf(stream, "~ backup %s/%s %s\n", service, after->name,
                 before->is_backup ? "yes -> no" : "no -> yes");
-    return n + conf_send_proxy_diff(service, before, after, stream);
+    return n + conf_send_proxy_diff(service, before, after, stream) +
+           conf_diff_origin(service, before, after, stream);
 }
 
 static long compare_sorted(const struct conf_service *before, const struct conf_service *after,
@@ -316,7 +318,7 @@ static long compare_servers(const struct conf_service *before, const struct conf
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-enum { OPTIONS_MAX = 80, NAME_TEXT_MAX = CONF_HOST_MAX + 16 + OPTIONS_MAX };
+enum { OPTIONS_MAX = 80 + CONF_ORIGIN_TEXT_MAX, NAME_TEXT_MAX = CONF_HOST_MAX + 16 + OPTIONS_MAX };
 
 /* The written servers that are names. */
 static int names_init(struct servers *names, const struct conf_service *service)
@@ -338,13 +340,15 @@ static void format_options(const struct conf_server *server, char text[static OP
 {
     char priority[24] = "";
     char maxconn[24] = "";
+    char origin[CONF_ORIGIN_TEXT_MAX];
 
     if (server->priority > 1)
         snprintf(priority, sizeof(priority), " priority %u", server->priority);
     if (server->maxconn > 0)
         snprintf(maxconn, sizeof(maxconn), " maxconn %u", server->maxconn);
-    snprintf(text, OPTIONS_MAX, " weight %u%s%s%s%s", server->weight, priority, maxconn,
-             conf_send_proxy_text(server), server->is_backup ? " backup" : "");
+    snprintf(text, OPTIONS_MAX, " weight %u%s%s%s%s%s", server->weight, priority, maxconn,
+             conf_send_proxy_text(server), server->is_backup ? " backup" : "",
+             conf_format_origin(server->origin, origin));
 }
 
 /* What is said beside a name shows in the servers that it became, if it has become any. */

@@ -9,9 +9,9 @@ enum { ACCEPTED_TEXT_MAX = 400, WORD_MAX = 24 };
 
 static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
-    {"server", NULL, SECTION_SERVICE, 2, 11, true, false, directive_server,
+    {"server", NULL, SECTION_SERVICE, 2, 17, true, false, directive_server,
      "server NAME HOST[:PORT]|srv:RECORD [weight 1..256] [priority 1..16] [maxconn 1..10000000] "
-     "[backup] [send-proxy v1|v2]"},
+     "[backup] [send-proxy v1|v2] [source IP[,IP]] [interface NAME] [mark 1..4294967295]"},
     {"listen", NULL, SECTION_SERVICE, 2, LEX_WORDS_MAX - 1, true, false, directive_listen,
      "listen tcp|udp|both ADDRESS [accept-proxy from CIDR [CIDR...]]"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
@@ -64,6 +64,8 @@ static const struct directive directives[] = {
      "all-down refuse|any|hold 1ms..365d [max 1..10000000]"},
     {"queue", NULL, SECTION_SERVICE, 1, 3, false, false, directive_queue,
      "queue 0..10000000 [timeout 1ms..365d]"},
+    {"source", NULL, SECTION_SERVICE, 1, 1, false, false, directive_source,
+     "source IP[,IP...]: addresses of this machine, up to 16"},
     {"slow-start", NULL, SECTION_SERVICE, 1, 1, false, false, directive_slow_start,
      "slow-start 1ms..365d"},
     {"resolve", NULL, SECTION_DEFAULTS | SECTION_SERVICE, 1, 1, false, false, directive_resolve,

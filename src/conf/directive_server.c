@@ -66,8 +66,22 @@ static void store_server(struct reader *reader, const struct lex_line *line,
         report_memory(reader, line);
 }
 
+/* `values` of source, interface, mark. */
+static bool read_origin(struct reader *reader, const struct lex_line *line,
+                        const uint64_t values[3], const struct origin **ret)
+{
+    struct origin origin = {.mark = (uint32_t)values[2]};
+
+    return (!values[0] || directive_read_sources(reader, line, (size_t)values[0], &origin)) &&
+           (!values[1] ||
+            directive_read_interface(reader, line, (size_t)values[1], origin.interface)) &&
+           directive_store_origin(reader, line, &origin, ret);
+}
+
 void directive_server(struct reader *reader, const struct lex_line *line)
 {
+    static const char *const source_forms[] = {"10.0.0.9", "10.0.0.9,10.0.0.10", NULL};
+    static const char *const interface_forms[] = {"eth0", NULL};
     static const char *const versions[] = {"v1", "v2", NULL};
     static const struct value_option options[] = {
         {.word = "weight", .kind = VALUE_NUMBER, .range = {1, CONF_WEIGHT_MAX}},
@@ -75,6 +89,9 @@ void directive_server(struct reader *reader, const struct lex_line *line)
         {.word = "priority", .kind = VALUE_NUMBER, .range = {1, CONF_PRIORITY_MAX}},
         {.word = "maxconn", .kind = VALUE_NUMBER, .range = {1, CONF_MAXCONN_MAX}},
         {.word = "send-proxy", .kind = VALUE_CHOICE, .choices = versions},
+        {.word = "source", .kind = VALUE_WORD, .choices = source_forms},
+        {.word = "interface", .kind = VALUE_WORD, .choices = interface_forms},
+        {.word = "mark", .kind = VALUE_NUMBER, .range = {1, UINT32_MAX}},
         {.word = NULL},
     };
     uint64_t values[VALUE_OPTIONS_MAX] = {[0] = 1, [4] = NO_PROXY};
@@ -86,7 +103,8 @@ void directive_server(struct reader *reader, const struct lex_line *line)
     if (!value_name(reader, line, 1, server.name) ||
         !(server.is_srv ? directive_read_srv(reader, line, record)
                         : read_server_addr(reader, line, &at)) ||
-        !value_options(reader, line, 3, options, values))
+        !value_options(reader, line, 3, options, values) ||
+        !read_origin(reader, line, &values[5], &server.origin))
         return;
     if (at.kind == ENDPOINT_HOST)
         addr_any(AF_INET, at.first_port, &server.addr);

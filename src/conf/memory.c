@@ -73,6 +73,9 @@ void conf_free(struct conf *conf)
     conf_access_free(&conf->default_rules);
     prefix_list_free_all(conf);
     free(conf->services);
+    for (size_t i = 0; i < conf->n_origins; i++)
+        free(conf->origins[i]);
+    free(conf->origins);
     free_files(conf->files);
     conf_init(conf);
 }
@@ -121,6 +124,26 @@ struct conf_server *conf_add_server(struct conf_service *service)
     if (server)
         service->n_servers++;
     return server;
+}
+
+/* Neighbours often say the same: they share one. */
+const struct origin *conf_add_origin(struct conf *conf, const struct origin *origin)
+{
+    size_t n = conf->n_origins;
+    struct origin **origins;
+
+    if (n > 0 && origin_equal(conf->origins[n - 1], origin))
+        return conf->origins[n - 1];
+    origins = reallocarray(conf->origins, n + 1, sizeof(struct origin *));
+    if (!origins)
+        return NULL;
+    conf->origins = origins;
+    origins[n] = malloc(sizeof(*origin));
+    if (!origins[n])
+        return NULL;
+    *origins[n] = *origin;
+    conf->n_origins++;
+    return origins[n];
 }
 
 const char *conf_add_file(struct conf *conf, const char *name)

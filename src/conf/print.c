@@ -6,6 +6,7 @@
 #include "lb4/base/number.h"
 #include "lb4/conf/access.h"
 #include "lb4/conf/check.h"
+#include "lb4/conf/origins.h"
 #include "lb4/conf/proxies.h"
 #include "lb4/conf/written.h"
 
@@ -92,6 +93,7 @@ const char *conf_format_listen(const struct conf_listen *listen,
 static void print_server(const struct conf_server *server, FILE *stream)
 {
     char text[ADDR_TEXT_MAX];
+    char origin[CONF_ORIGIN_TEXT_MAX];
     const char *port;
 
     addr_format(&server->addr, text);
@@ -109,7 +111,8 @@ static void print_server(const struct conf_server *server, FILE *stream)
     if (server->maxconn > 0)
         fprintf(stream, " maxconn %u", server->maxconn);
     fputs(conf_send_proxy_text(server), stream);
-    fputs(server->is_backup ? " backup\n" : "\n", stream);
+    fprintf(stream, "%s%s\n", server->is_backup ? " backup" : "",
+            conf_format_origin(server->origin, origin));
 }
 
 static void print_resolve(uint64_t resolve_ms, FILE *stream)
@@ -382,7 +385,11 @@ static void print_log(const struct conf_log *log, FILE *stream)
 
 void conf_print_policy(const struct conf_service *service, FILE *stream)
 {
+    char source[CONF_ORIGIN_TEXT_MAX];
+
     fprintf(stream, "    balance %s\n", conf_balance_word(service->balance));
+    if (service->source)
+        fprintf(stream, "   %s\n", conf_format_origin(service->source, source));
     print_check(service, stream);
     fprintf(stream, "    tries %u\n", service->tries);
     print_down(service, stream);

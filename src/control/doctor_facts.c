@@ -8,7 +8,9 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
+#include "lb4/base/sock.h"
 #include "lb4/conf/check.h"
+#include "lb4/conf/origins.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/reload.h"
 
@@ -72,6 +74,7 @@ struct census {
     struct addr *addrs;
     size_t n;
     size_t n_more; /* of servers without a port, beyond the first */
+    size_t n_more_ways;
     bool is_near;
 };
 
@@ -79,7 +82,12 @@ static void count_service(const struct conf_service *service, struct census *cen
 {
     for (size_t i = 0; i < service->n_servers; i++) {
         const struct addr *addr = &service->servers[i].addr;
+        struct origin origin;
+        size_t n_sources;
 
+        conf_origin(service->source, service->servers[i].origin, &origin);
+        n_sources = origin_count(&origin, addr->sa.sa_family);
+        census->n_more_ways += n_sources > 1 ? n_sources - 1 : 0;
         census->addrs[census->n++] = *addr;
         census->is_near = census->is_near && addr_is_loopback(addr);
         if (addr_port(addr) == 0)
@@ -105,16 +113,18 @@ static bool count_addresses(const struct conf *conf, struct doctor_facts *ret)
 
     has_memory = census_init(&own, conf) && has_memory;
     for (size_t i = 0; has_memory && i < conf->n_services; i++) {
-        own.n = own.n_more = 0;
+        own.n = own.n_more = own.n_more_ways = 0;
         own.is_near = true;
         count_service(&conf->services[i], &own);
         ret->services[i].n_addresses = count_distinct(own.addrs, own.n) + own.n_more;
+        ret->services[i].n_more_ways = own.n_more_ways;
         ret->services[i].is_near = own.is_near;
         if (conf_transports(&conf->services[i]) & CONF_TCP)
             count_service(&conf->services[i], &all);
     }
     if (has_memory)
         ret->n_addresses = count_distinct(all.addrs, all.n) + all.n_more;
+    ret->n_more_ways = all.n_more_ways;
     ret->is_near = all.is_near;
     free(own.addrs);
     free(all.addrs);
@@ -137,6 +147,14 @@ static size_t count_lost(const struct service *service)
     return n;
 }
 
+static void find_missing(const struct conf *conf, struct doctor_facts *ret)
+{
+    for (size_t i = 0; i < conf->n_origins; i++)
+        for (uint32_t k = 0; k < conf->origins[i]->n_sources; k++)
+            if (!ret->missing_source && !sock_is_local(&conf->origins[i]->sources[k]))
+                ret->missing_source = &conf->origins[i]->sources[k];
+}
+
 static void add_drops(const struct snapshot_from *from, const struct service *service,
                       struct doctor_facts *ret, struct doctor_service *taken)
 {
@@ -149,6 +167,8 @@ static void add_drops(const struct snapshot_from *from, const struct service *se
     taken->n_clients = sum.connections;
     taken->n_headless = sum.refused.clients[REFUSAL_PEER] + sum.refused.clients[REFUSAL_HEADER] +
                         sum.refused.clients[REFUSAL_HEADER_LATE];
+    for (size_t i = 0; i < LOCAL_CAUSES; i++)
+        ret->n_local[i] += sum.local.errors[i];
 }
 
 static void take_ports(const struct conf_service *service, struct doctor_facts *ret)
@@ -243,6 +263,7 @@ int doctor_facts_take(const struct snapshot_from *from, struct doctor_facts *ret
     doctor_kernel_read(&ret->kernel);
     name_report_count(from, &ret->names);
     take_lists(from, ret);
+    find_missing(conf, ret);
     for (size_t i = 0; i < conf->n_services; i++)
         take_service(from, &conf->services[i], ret);
     if (count_addresses(conf, ret))

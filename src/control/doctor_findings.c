@@ -111,10 +111,12 @@ static void lift_ports(const struct doctor_kernel *kernel, struct doctor_ceiling
         snprintf(
             ceiling->lift, sizeof(ceiling->lift),
             "sysctl -w net.ipv4.ip_local_port_range=\"%d %d\" (keep ports that are listened on "
-            "out of it: net.ipv4.ip_local_reserved_ports), or more addresses of servers",
+            "out of it: net.ipv4.ip_local_reserved_ports), or more addresses of servers, or of "
+            "this machine (`source`)",
             WIDEST_FIRST, WIDEST_LAST);
     else
-        snprintf(ceiling->lift, sizeof(ceiling->lift), "more addresses of servers");
+        snprintf(ceiling->lift, sizeof(ceiling->lift),
+                 "more addresses of servers, or of this machine (`source`)");
 }
 
 static void explain(const struct doctor_facts *facts, struct doctor_ceiling *ceiling)
@@ -135,9 +137,11 @@ static void explain(const struct doctor_facts *facts, struct doctor_ceiling *cei
         snprintf(limit, DOCTOR_TEXT_MAX, "what lb4 is built for, %d", CONF_MAXCONN_MAX);
         break;
     case DOCTOR_BOUND_PORTS:
-        snprintf(limit, DOCTOR_TEXT_MAX, "%" PRIu32 " local ports to each of %zu server address%s",
+        snprintf(limit, DOCTOR_TEXT_MAX,
+                 "%" PRIu32 " local ports to each of %zu server address%s%s",
                  proc_ports_count(&kernel->ports), facts->n_addresses,
-                 facts->n_addresses == 1 ? "" : "es");
+                 facts->n_addresses == 1 ? "" : "es",
+                 facts->n_more_ways > 0 ? ", through each source" : "");
         lift_ports(kernel, ceiling);
         break;
     case DOCTOR_BOUND_CONNTRACK:
@@ -155,7 +159,8 @@ static void explain(const struct doctor_facts *facts, struct doctor_ceiling *cei
 void doctor_ceiling(const struct doctor_facts *facts, struct doctor_ceiling *ret)
 {
     const struct doctor_kernel *kernel = &facts->kernel;
-    uint64_t by_ports = (uint64_t)proc_ports_count(&kernel->ports) * facts->n_addresses;
+    uint64_t by_ports =
+        proc_ports_count(&kernel->ports) * (uint64_t)(facts->n_addresses + facts->n_more_ways);
 
     *ret = (struct doctor_ceiling){0};
     set(ret, facts->budget.maxconn, budget_bound(&facts->budget));

@@ -1,6 +1,7 @@
 #include "lb4/control/doctor_network.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 enum {
     TIME_WAIT_MS = 60 * 1000, /* TCP_TIMEWAIT_LEN of the kernel; tcp_fin_timeout is another time */
@@ -52,7 +53,7 @@ static void find_ports(const struct doctor_facts *facts, const struct doctor_ser
 {
     const struct proc_ports *ports = &facts->kernel.ports;
     uint64_t n_ports = proc_ports_count(ports);
-    uint64_t most = n_ports * service->n_addresses;
+    uint64_t most = n_ports * (service->n_addresses + service->n_more_ways);
     struct doctor_finding *finding =
         doctor_add(findings,
                    n_ports < FEW_PORTS            ? DOCTOR_WARN
@@ -64,14 +65,14 @@ static void find_ports(const struct doctor_facts *facts, const struct doctor_ser
                    n_ports, ports->first, ports->last, ports->n_reserved, service->name,
                    service->n_addresses, service->n_addresses == 1 ? "" : "es");
 
-    doctor_limits(finding,
-                  "%s: at most %" PRIu64 " connections at a time, %" PRIu64
-                  " to each server address",
-                  service->name, most, n_ports);
+    doctor_limits(
+        finding,
+        "%s: at most %" PRIu64 " connections at a time, %" PRIu64 " to each server address%s",
+        service->name, most, n_ports, service->n_more_ways > 0 ? " from each source" : "");
     if (finding->level != DOCTOR_OK)
         doctor_lift(finding, "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\", with the "
                              "ports that are listened on in net.ipv4.ip_local_reserved_ports; or "
-                             "more addresses of servers");
+                             "more addresses of servers, or of this machine (`source`)");
 }
 
 static void find_rate(const struct doctor_facts *facts, const struct doctor_service *service,
@@ -94,14 +95,39 @@ static void find_rate(const struct doctor_facts *facts, const struct doctor_serv
         is_fast ? kernel->tw_reuse_ms : (uint64_t)TIME_WAIT_MS);
 
     doctor_limits(finding,
-                  "%s: %" PRIu64 " new connections/s to each server address, %" PRIu64
+                  "%s: %" PRIu64 " new connections/s to each server address%s, %" PRIu64
                   " in all, where clients end first (%" PRIu64 " in a burst)",
-                  service->name, rate, rate * service->n_addresses, n_ports);
+                  service->name, rate, service->n_more_ways > 0 ? " from each source" : "",
+                  rate * (service->n_addresses + service->n_more_ways), n_ports);
     if (!is_fast)
         doctor_lift(finding,
                     "sysctl -w net.ipv4.tcp_tw_reuse=1%s (both ends must send "
-                    "timestamps); or more ports, or more addresses of servers",
+                    "timestamps); or more ports, or more addresses of servers, or of this machine "
+                    "(`source`)",
                     kernel->has_timestamps ? "" : " net.ipv4.tcp_timestamps=1");
+}
+
+/* Of those that find_ports() and find_rate() foretell, and of others of the same kind. */
+static void find_local(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    char text[ADDR_TEXT_MAX];
+    struct doctor_finding *finding;
+
+    if (facts->n_local[LOCAL_PORTS] > 0) {
+        finding = doctor_add(findings, DOCTOR_WARN, "connects",
+                             "%" PRIu64 " connects to servers found no local port",
+                             facts->n_local[LOCAL_PORTS]);
+        doctor_limits(finding, "those clients went to other servers, or were reset");
+        doctor_lift(finding, "more addresses of this machine in `source`, or sysctl -w "
+                             "net.ipv4.ip_local_port_range=\"1024 65535\"");
+    }
+    if (facts->missing_source) {
+        addr_format(facts->missing_source, text);
+        *strrchr(text, ':') = '\0';
+        finding = doctor_add(findings, DOCTOR_BAD, "source", "`source` %s is not here", text);
+        doctor_limits(finding, "connects from it; other sources are taken in its place");
+        doctor_lift(finding, "ip address add %s/32 dev lo, or an address of this machine", text);
+    }
 }
 
 /* --- who waits at a listener ---------------------------------------------------------------------
@@ -272,6 +298,7 @@ void doctor_find_network(const struct doctor_facts *facts, struct doctor_finding
         find_ports(facts, service, findings);
         find_rate(facts, service, findings);
     }
+    find_local(facts, findings);
     find_backlog(facts, findings);
     find_syn(facts, findings);
     find_migration(facts, findings);

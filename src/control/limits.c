@@ -7,8 +7,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "lb4/base/proc.h"
 #include "lb4/conf/model.h"
-#include "lb4/control/proc.h"
 
 enum {
     FDS_PROCESS = 3 + 1 + 1 + 2 + 1, /* standard streams, the log's eventfd, signalfd, control's

@@ -129,6 +129,24 @@ static void write_closed(const struct rows *rows, struct reply *reply)
     }
 }
 
+static void write_local(const struct rows *rows, struct reply *reply)
+{
+    const char *name = "lb4_connect_local_errors_total";
+
+    exposition_family(reply, name, "counter",
+                      "Connects to servers that failed for reasons of lb4's own machine.");
+    for (size_t i = 0; i < rows->n_services; i++) {
+        const struct row_service *row = &rows->services[i];
+
+        for (size_t k = 0; k < LOCAL_CAUSES; k++) {
+            char cause[64] = "";
+
+            exposition_label(cause, sizeof(cause), "cause", local_cause_word((enum local_cause)k));
+            exposition_sample(reply, name, row->labels, cause, row->stats.local.errors[k]);
+        }
+    }
+}
+
 static void write_waits(const struct rows *rows, struct reply *reply)
 {
     exposition_family(reply, "lb4_queue_ended_total", "counter",
@@ -391,6 +409,7 @@ static void write_rows(const struct rows *rows, struct reply *reply)
     write_refused(rows, reply);
     write_affinity(rows, reply);
     write_waits(rows, reply);
+    write_local(rows, reply);
     write_directions(rows, reply);
     write_services(rows, udp_families, N_FAMILIES(udp_families), true, reply);
     write_dropped(rows, reply);

@@ -39,6 +39,7 @@ static void add_stats(struct stats_service_sum *to, const struct stats_service_s
     stats_carry_waiting(&to->waiting, &from->waiting);
     stats_carry_refusal(&to->refused, &from->refused);
     stats_carry_affinity(&to->affinity, &from->affinity);
+    stats_carry_local(&to->local, &from->local);
 }
 
 /* --- services --------------------------------------------------------------------------------- */

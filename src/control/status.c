@@ -201,6 +201,14 @@ static void put_affinity(const struct service *service, const struct stats_affin
     close_with(reply, "},");
 }
 
+static void put_local(const struct stats_local_sum *local, struct reply *reply)
+{
+    reply_text(reply, "\"connect_local_errors\":{");
+    for (size_t i = 0; i < LOCAL_CAUSES; i++)
+        put_number(reply, local_cause_word((enum local_cause)i), local->errors[i]);
+    close_with(reply, "},");
+}
+
 static void put_service(const struct snapshot_from *from, const struct service *service,
                         struct reply *reply)
 {
@@ -223,6 +231,7 @@ static void put_service(const struct snapshot_from *from, const struct service *
     put_waiting(&snapshot.stats.waiting, reply);
     put_refused(&snapshot.stats.refused, reply);
     put_affinity(service, &snapshot.stats.affinity, reply);
+    put_local(&snapshot.stats.local, reply);
     put_udp(&snapshot.stats.udp, reply);
     put_servers(from, service, reply);
     reply_text(reply, "},");

@@ -74,13 +74,35 @@ static int talk_new(struct attempt *attempt, const struct addr *to)
     return 0;
 }
 
-/* "Cannot assign requested address" may also be that no port is left. */
-static int tell_source(struct attempt *attempt, int error)
+/* The source of the check counts in the place of the server's. NULL: as the kernel likes. */
+static const struct origin *choose_origin(const struct attempt *attempt, struct origin *room)
 {
-    const struct addr *source = &attempt->check->source;
+    if (attempt->check->source.sa.sa_family == AF_UNSPEC)
+        return attempt->origin;
+    *room = attempt->origin ? *attempt->origin : (struct origin){0};
+    room->n_sources = 1;
+    room->sources[0] = attempt->check->source;
+    return room;
+}
 
-    if (error == -EADDRNOTAVAIL && source->sa.sa_family != AF_UNSPEC && !sock_is_local(source))
-        attempt->reason = "the source address of its check is not this machine's";
+int attempt_socket(struct attempt *attempt, const struct addr *to, int *ret_fd)
+{
+    struct origin room;
+    const struct origin *origin = choose_origin(attempt, &room);
+    uint32_t turn = attempt->turn++;
+    enum origin_step step;
+    int error = attempt->check->is_udp ? origin_connect_udp(origin, turn, to, ret_fd, &step)
+                                       : origin_connect(origin, turn, to, ret_fd, &step);
+
+    if (!error)
+        return 0;
+    if (step == ORIGIN_SOURCE)
+        attempt->reason = origin == &room ? "the source address of its check is not this machine's"
+                                          : "no source address of it is this machine's";
+    else if (step == ORIGIN_MARK)
+        attempt->reason = "its mark needs CAP_NET_ADMIN or CAP_NET_RAW";
+    else if (step == ORIGIN_INTERFACE)
+        attempt->reason = "there is no such interface";
     return error;
 }
 
@@ -90,7 +112,7 @@ static int start_connect(struct attempt *attempt, struct loop *loop, const struc
     int error = talk_new(attempt, to);
 
     if (!error)
-        error = tell_source(attempt, sock_connect_from(&attempt->check->source, to, &fd));
+        error = attempt_socket(attempt, to, &fd);
     if (error)
         return error;
     attempt->state = ATTEMPT_CONNECTING;
@@ -103,7 +125,7 @@ static int start_asking(struct attempt *attempt, struct loop *loop, const struct
     int error;
 
     if (fd < 0)
-        return tell_source(attempt, fd);
+        return fd;
     attempt->state = ATTEMPT_ASKING;
     error = listen_to(attempt, loop, fd, LOOP_LEVEL);
     return error ? error : datagram_ask(attempt);

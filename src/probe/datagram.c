@@ -8,7 +8,6 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/base/sock.h"
-#include "lb4/base/sock_udp.h"
 #include "lb4/probe/announce.h"
 #include "lb4/probe/dialogue_dns.h"
 #include "lb4/probe/dialogue_send.h"
@@ -24,11 +23,12 @@ static uint8_t heard[65536];
 
 int datagram_open(struct attempt *attempt, const struct addr *to)
 {
-    int fd = sock_udp_connect_from(&attempt->check->source, to);
+    int fd = -1;
     int off = 0;
+    int error = attempt_socket(attempt, to, &fd);
 
-    if (fd < 0)
-        return fd;
+    if (error)
+        return error;
     if (attempt->is_local && sock_is_self_connected(fd)) {
         close(fd);
         return -ECONNREFUSED;

@@ -191,6 +191,8 @@ static void start(struct prober *prober, struct probe *probe)
     }
     if (prober->n_open == prober->max_open && !program_is(probe))
         prober_close_attempt(prober, probe_of(list_take_first(&prober->lingering)));
+    probe->attempt.origin =
+        origins_of(&service_plan(probe->service)->origins, probe->backend->index);
     if (program_is(probe))
         is_under_way = program_start(prober, probe, &outcome);
     else {

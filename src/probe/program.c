@@ -103,6 +103,20 @@ static void add_address(struct program_request *request, const struct addr *addr
         program_request_env(request, name_of_port, port);
 }
 
+/* Of several, the first of the family that is probed; or NULL. */
+static const struct addr *find_source(const struct probe *probe)
+{
+    const struct addr *source = &probe->attempt.check->source;
+    const struct origin *origin = probe->attempt.origin;
+
+    if (source->sa.sa_family != AF_UNSPEC)
+        return source;
+    for (uint32_t i = 0; origin && i < origin->n_sources; i++)
+        if (origin->sources[i].sa.sa_family == probe->addr.sa.sa_family)
+            return &origin->sources[i];
+    return NULL;
+}
+
 /* All of it fits: see PROGRAM_TEXT_MAX. */
 static void build(struct program_request *request, const struct probe *probe)
 {
@@ -114,8 +128,8 @@ static void build(struct program_request *request, const struct probe *probe)
     program_request_env(request, "LB4_SERVER", probe->backend->name);
     program_request_env(request, "LB4_STATE", state_word(probe));
     add_address(request, &probe->addr, "LB4_ADDRESS", "LB4_PORT");
-    if (check->source.sa.sa_family != AF_UNSPEC)
-        add_address(request, &check->source, "LB4_SOURCE", NULL);
+    if (find_source(probe))
+        add_address(request, find_source(probe), "LB4_SOURCE", NULL);
     request->timeout_ns = check->timeout_ns;
 }
 

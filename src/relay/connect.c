@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/relay/trouble.h"
 #include "lb4/shared/affinity.h"
 #include "lb4/shared/backend_write.h"
 
@@ -78,18 +79,39 @@ static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
     return pick_set_add(&conn->tried, index, SERVICE_BACKENDS_MAX);
 }
 
+/* The socket of a connect to the server held. Returns 0 or -errno. */
+static int open_connect(struct tcp_relay *relay, struct conn *conn, int *ret_fd)
+{
+    const struct service_plan *plan = service_plan(conn->service);
+    const struct origin *origin = origins_of(&plan->origins, conn->backend->index);
+    struct addr to = conn->backend->addr;
+    struct trouble trouble = {.to = &to, .origin = origin};
+    uint32_t turn = 0;
+
+    if (addr_port(&to) == 0)
+        addr_set_port(&to, conn->asked_port);
+    if (origin) {
+        turn = (uint32_t)stats_read(&server_stats(relay, conn)->turns);
+        stats_add(&server_stats(relay, conn)->turns, 1);
+    }
+    trouble.error = trouble_lasts(server_stats(relay, conn), &trouble, relay->loop->now_ns)
+                        ? -EADDRNOTAVAIL
+                        : origin_connect(origin, turn, &to, ret_fd, &trouble.step);
+    if (trouble.error)
+        trouble_note(service_stats(relay, conn), server_stats(relay, conn), conn->service, &trouble,
+                     relay->loop->now_ns);
+    return trouble.error;
+}
+
 /* Begin a connect to the server held. Returns 0 or -errno. */
 static int begin(struct tcp_relay *relay, struct conn *conn)
 {
-    struct addr to = conn->backend->addr;
     int fd;
     int error;
 
     conn->era = backend_era(conn->backend);
     conn->connected_ns = relay->loop->now_ns;
-    if (addr_port(&to) == 0)
-        addr_set_port(&to, conn->asked_port);
-    error = sock_connect(&to, &fd);
+    error = open_connect(relay, conn, &fd);
     if (error)
         return error;
     conn->server = (struct flow_side){0};

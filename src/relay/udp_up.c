@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "lb4/base/sock.h"
-#include "lb4/base/sock_udp.h"
 #include "lb4/relay/proxy_header.h"
+#include "lb4/relay/trouble.h"
 #include "lb4/shared/affinity.h"
 #include "lb4/shared/backend_write.h"
 #include "lb4/shared/choose.h"
@@ -41,14 +41,38 @@ static void blame(struct udp_relay *relay, const struct service *service, struct
         mailbox_post(relay->prober, MAILBOX_SUSPECT);
 }
 
-static int connect_to(const struct backend *backend, uint16_t asked_port)
+/* The socket, or -errno. */
+static int open_connect(struct udp_relay *relay, struct service *service,
+                        const struct backend *backend, const struct addr *to)
+{
+    const struct origin *origin = origins_of(&service_plan(service)->origins, backend->index);
+    struct trouble trouble = {.to = to, .origin = origin};
+    struct stats_server *stats = &relay->stats->servers[backend->stats_index];
+    uint32_t turn = 0;
+    int fd = -1;
+
+    if (origin) {
+        turn = (uint32_t)stats_read(&stats->turns);
+        stats_add(&stats->turns, 1);
+    }
+    trouble.error = trouble_lasts(stats, &trouble, relay->loop->now_ns)
+                        ? -EADDRNOTAVAIL
+                        : origin_connect_udp(origin, turn, to, &fd, &trouble.step);
+    if (trouble.error)
+        trouble_note(&relay->stats->services[service->index], stats, service, &trouble,
+                     relay->loop->now_ns);
+    return trouble.error ? trouble.error : fd;
+}
+
+static int connect_to(struct udp_relay *relay, struct service *service,
+                      const struct backend *backend, uint16_t asked_port)
 {
     struct addr to = backend->addr;
     int fd;
 
     if (addr_port(&to) == 0)
         addr_set_port(&to, asked_port);
-    fd = sock_udp_connect(&to);
+    fd = open_connect(relay, service, backend, &to);
     if (fd >= 0 && backend->is_local && sock_is_self_connected(fd)) {
         close(fd);
         return -ECONNREFUSED;
@@ -59,7 +83,7 @@ static int connect_to(const struct backend *backend, uint16_t asked_port)
 /* Returns 0 or -errno; on error the place on the server is given back. */
 static int bind_to(struct udp_relay *relay, struct udp_session *session, struct backend *backend)
 {
-    int fd = connect_to(backend, addr_port(&session->entry.key.asked));
+    int fd = connect_to(relay, session->service, backend, addr_port(&session->entry.key.asked));
     int error = fd < 0 ? fd : udp_session_bind(relay, session, backend, fd);
 
     if (!error)

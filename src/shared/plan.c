@@ -32,6 +32,7 @@ void plan_free(struct service_plan *plan)
     free(plan->sequence);
     maglev_fini(&plan->maglev);
     free(plan->serials);
+    origins_fini(&plan->origins);
     free(plan);
 }
 
@@ -99,6 +100,7 @@ struct service_plan *plan_new(const struct service_plan *model, const struct ser
     plan->n_sequence = 0;
     plan->maglev = (struct maglev){0};
     plan->serials = NULL;
+    plan->origins = (struct origins){0};
     plan->most_weight = 0;
     for (size_t i = 0; i < n; i++) {
         if (seats[i].backend->index >= plan->n_backends)
@@ -106,7 +108,7 @@ struct service_plan *plan_new(const struct service_plan *model, const struct ser
         if (seats[i].weight > plan->most_weight)
             plan->most_weight = seats[i].weight;
     }
-    if (tables_init(plan, seats, n) == 0)
+    if (tables_init(plan, seats, n) == 0 && origins_init(&plan->origins, seats, n) == 0)
         return plan;
     plan_free(plan);
     return NULL;

@@ -131,6 +131,7 @@ static int take_seat(struct service_table *table, struct service *service,
     seat->tier = conf_tier(server);
     seat->maxconn = server->maxconn;
     seat->send_proxy = server->send_proxy;
+    seat->origin = server->origin;
     if (seat->backend) {
         if (seat->backend->conf_weight == server->weight)
             seat->weight = backend_weight(seat->backend);
@@ -187,6 +188,9 @@ int service_prepare(struct service_table *table, struct service *service,
     error = guard_prepare(&service->guard, &model.guard, table->n_clients);
     if (!error)
         error = seats_init(table, ret, from);
+    error = seats_init(table, ret, from);
+    for (size_t i = 0; !error && i < ret->n_seats; i++)
+        ret->seats[i].source = from->source;
     if (!error) {
         model.check = ret->check = next_check(service, from);
         model.n_backends = count_old_places(service);
@@ -232,6 +236,7 @@ int service_prepare_weight(struct service *service, const struct backend *backen
                                   .conf_weight = seated->conf_weight,
                                   .maxconn = backend_limit(seated),
                                   .send_proxy = (uint8_t)backend_send_proxy(seated),
+                                  .origin = origins_of(&plan->origins, seated->index),
                                   .tier = backend_standing(seated) & PICK_TIER_MASK};
     }
     ret->plan = plan_new(plan, ret->seats, ret->n_seats);

@@ -111,6 +111,7 @@ void stats_sum_service(const struct stats_block *blocks, size_t n_blocks, size_t
         stats_add_waiting(&blocks[i].services[index].waiting, &ret->waiting);
         stats_add_refusal(&blocks[i].services[index].refused, &ret->refused);
         stats_add_affinity(&blocks[i].services[index].affinity, &ret->affinity);
+        stats_add_local(&blocks[i].services[index].local, &ret->local);
     }
 }
 

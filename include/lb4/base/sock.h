@@ -55,6 +55,11 @@ int sock_connect(const struct addr *to, int *ret_fd);
  * address is not this machine's, or of another family than `to`. */
 int sock_connect_from(const struct addr *source, const struct addr *to, int *ret_fd);
 
+/* The two halves of a connect, for what belongs between them: a TCP socket, and the call on it.
+ * sock_start() returns 0 or -errno, and leaves the socket to its caller. */
+int sock_open(int family);
+int sock_start(int fd, const struct addr *to);
+
 /* Bind as said there, before a connect; for UDP, too. Returns 0 or -errno. */
 int sock_bind_source(int fd, const struct addr *source, const struct addr *to);
 

@@ -39,6 +39,9 @@ int sock_udp_adopt(int fd, int buffer_bytes);
 int sock_udp_connect(const struct addr *to);
 /* From an address of ours, as sock_connect_from(). */
 int sock_udp_connect_from(const struct addr *source, const struct addr *to);
+/* Its two halves, as sock_open() and sock_start(). */
+int sock_udp_open(int family);
+int sock_udp_start(int fd, const struct addr *to);
 
 /* Datagrams that the kernel had to drop at this socket since its birth, above all for want of
  * buffer; wraps at 2^32. One system call (SO_MEMINFO). The same number as SO_RXQ_OVFL tells with

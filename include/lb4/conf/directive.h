@@ -106,6 +106,8 @@ void directive_access_log(struct reader *reader, const struct lex_line *line);
 /* directive_access.c: */
 void directive_access(struct reader *reader, const struct lex_line *line);
 void directive_refuse(struct reader *reader, const struct lex_line *line);
+/* directive_origin.c: */
+void directive_source(struct reader *reader, const struct lex_line *line);
 /* directive_names.c: */
 void directive_resolve(struct reader *reader, const struct lex_line *line);
 

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lb4/base/origin.h"
 #include "lb4/conf/directive.h"
 
 /* directive_check_kind.c: what belongs to check->kind, from word 2 on; *ret_next is the first word
@@ -31,5 +32,13 @@ bool directive_read_srv(struct reader *reader, const struct lex_line *line,
 size_t directive_find_accept_proxy(const struct lex_line *line);
 bool directive_accept_proxy(struct reader *reader, const struct lex_line *line, size_t first,
                             struct conf_listen *listen);
+/* directive_origin.c: "10.0.0.9,10.0.0.10" in word `i`; the name of an interface there. */
+bool directive_read_sources(struct reader *reader, const struct lex_line *line, size_t i,
+                            struct origin *ret);
+bool directive_read_interface(struct reader *reader, const struct lex_line *line, size_t i,
+                              char ret[static IF_NAMESIZE]);
+/* A copy of it, the conf's own; NULL for one that says nothing. */
+bool directive_store_origin(struct reader *reader, const struct lex_line *line,
+                            const struct origin *origin, const struct origin **ret);
 
 #endif

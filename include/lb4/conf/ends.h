@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "lb4/base/addr.h"
+#include "lb4/base/origin.h"
 #include "lb4/base/prefix.h"
 #include "lb4/conf/bounds.h"
 #include "lb4/conf/policy.h"
@@ -43,8 +44,9 @@ struct conf_server {
     uint32_t weight;   /* 1..CONF_WEIGHT_MAX, default 1 */
     uint32_t priority; /* 1..CONF_PRIORITY_MAX, default 1; serves when none before it is up */
     uint32_t maxconn;  /* connections that it gets at once, 1..CONF_MAXCONN_MAX; 0 = no limit */
-    uint8_t send_proxy; /* version of the PROXY header that it gets: 1, 2; 0 = none */
-    bool is_backup;     /* serves when no other server is up */
+    uint8_t send_proxy;          /* version of the PROXY header that it gets: 1, 2; 0 = none */
+    bool is_backup;              /* serves when no other server is up */
+    const struct origin *origin; /* what its line says of it; the conf's own; NULL = nothing */
 };
 
 #endif

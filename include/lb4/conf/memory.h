@@ -27,6 +27,9 @@ void conf_free_servers(struct conf_service *service);
 void conf_free_written(struct conf_service *service);
 
 /* Keep a copy of a file's name for places; NULL: no memory. */
+/* A copy that lives as long as the conf. */
+const struct origin *conf_add_origin(struct conf *conf, const struct origin *origin);
+
 const char *conf_add_file(struct conf *conf, const char *name);
 
 #endif

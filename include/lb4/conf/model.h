@@ -29,7 +29,8 @@ struct conf_service {
     struct conf_server *written; /* once names have addresses (control/names.h): the servers as the
                                     file has them, for those that have names; NULL = as `servers` */
     size_t n_written;
-    uint64_t resolve_ms; /* between look-ups of a name; CONF_RESOLVE_OFF; default 30 s */
+    uint64_t resolve_ms;         /* between look-ups of a name; CONF_RESOLVE_OFF; default 30 s */
+    const struct origin *source; /* of servers that name none; the conf's own; NULL = none */
     enum conf_balance balance;
     struct conf_check check;
     struct conf_place check_place; /* of the kind of check, where one was written */
@@ -94,6 +95,8 @@ struct conf {
     struct conf_place http_place;
     struct conf_service *services;
     size_t n_services;
+    struct origin **origins; /* what services and servers point to */
+    size_t n_origins;
     char **files; /* names of the files read, for conf_place; NULL-terminated */
 };
 

@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lb4/base/proc.h"
 #include "lb4/control/limits.h"
 #include "lb4/control/name_report.h"
-#include "lb4/control/proc.h"
 #include "lb4/control/snapshot.h"
 
 /* Linux, Documentation/networking/ip-sysctl.rst, nf_conntrack-sysctl.rst;
@@ -42,6 +42,7 @@ struct doctor_service {
     size_t n_usable;
     size_t n_lost;       /* not usable, and no operator wished it */
     size_t n_addresses;  /* of servers, with their ports */
+    size_t n_more_ways;  /* to them, as they have several sources: beyond one each */
     bool is_near;        /* all of them are on loopback */
     bool lets_nobody_in; /* allow and deny do not */
     bool takes_headers;  /* a TCP listener has accept-proxy */
@@ -55,6 +56,7 @@ struct doctor_facts {
     size_t n_workers;
     size_t n_probed;    /* servers that are probed, each by a socket */
     size_t n_addresses; /* distinct ones of servers of services that listen on TCP */
+    size_t n_more_ways; /* to those, as above */
     bool is_near;       /* all of those are on loopback */
     bool has_udp;
     bool wants_splice;
@@ -64,8 +66,10 @@ struct doctor_facts {
     uint64_t n_dropped_kernel; /* datagrams, see udp_drop */
     uint64_t n_dropped_full;
     uint64_t n_dropped_limit;
-    uint64_t n_log_dropped; /* lines of the log */
-    bool has_reload_failed; /* the last one */
+    uint64_t n_local[LOCAL_CAUSES];    /* connects that failed for reasons of our own */
+    const struct addr *missing_source; /* that the configuration names, and is not here; or NULL */
+    uint64_t n_log_dropped;            /* lines of the log */
+    bool has_reload_failed;            /* the last one */
     const char *stale_list; /* a file of networks that was written to since it was read, or NULL */
     const char *lost_list;  /* one that cannot be read (any more), or NULL */
     struct name_census names;

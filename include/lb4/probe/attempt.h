@@ -44,6 +44,9 @@ struct attempt {
     struct talk *talk;                 /* of a conversation, until its verdict; else NULL */
     const char *reason;  /* of a failure, a constant or reason_text; NULL = `error` says it all */
     const char *waiting; /* of ETIMEDOUT, a constant: for what, behind "timed out after 1s" */
+    const struct origin *origin; /* from where, unless the check has a source; as long as the start
+                                    lasts, NULL = as the kernel likes */
+    uint32_t turn;               /* of its sources */
     enum attempt_state state;
     int error;          /* errno of a failed one; ETIMEDOUT for one that was given up; EBADMSG for
                            a wrong answer; 0 = none */
@@ -95,5 +98,9 @@ enum health_outcome attempt_give_up(struct attempt *attempt);
 
 /* End it in any state, without an outcome. */
 void attempt_close(struct attempt *attempt);
+
+/* For probe/datagram.h: a socket that is connected, or on which connect(2) was called. Returns 0 or
+ * -errno, told in `reason` where there is more to say. */
+int attempt_socket(struct attempt *attempt, const struct addr *to, int *ret_fd);
 
 #endif

@@ -13,6 +13,7 @@
 #include "lb4/shared/backend.h"
 #include "lb4/shared/guard.h"
 #include "lb4/shared/maglev.h"
+#include "lb4/shared/origins.h"
 
 /* How the servers are probed; for the prober. Constant; outlives the plans that point to it. */
 struct service_check {
@@ -54,6 +55,7 @@ struct service_plan {
     uint16_t *sequence;   /* of round robin and random: places; NULL for other policies */
     size_t n_sequence;
     struct maglev maglev; /* of source: places; empty for other policies */
+    struct origins origins;
     enum conf_balance balance;
     uint32_t tries; /* servers that may time out on one client */
     uint64_t connect_ns;
@@ -85,12 +87,14 @@ struct service_plan {
 /* One server of a plan. */
 struct service_seat {
     struct backend *backend;
-    uint32_t maxconn;     /* 0 = no limit */
-    uint32_t weight;      /* that is to count */
-    uint32_t conf_weight; /* what the configuration says */
-    uint32_t wish;        /* of one that is added: PICK_DRAIN, PICK_MAINT */
-    uint8_t send_proxy;   /* see struct backend */
-    uint32_t tier;        /* PICK_TIER_MASK: its priority, PICK_BACKUP */
+    uint32_t maxconn;            /* 0 = no limit */
+    uint32_t weight;             /* that is to count */
+    uint32_t conf_weight;        /* what the configuration says */
+    uint32_t wish;               /* of one that is added: PICK_DRAIN, PICK_MAINT */
+    uint8_t send_proxy;          /* see struct backend */
+    uint32_t tier;               /* PICK_TIER_MASK: its priority, PICK_BACKUP */
+    const struct origin *origin; /* its own, or NULL; and of the service. Used by plan_new() */
+    const struct origin *source;
 };
 
 /* A plan like `model`, but for these servers, with the tables of its policy; it looks at as many

@@ -19,6 +19,7 @@
 #include "lb4/conf/model.h"
 #include "lb4/shared/backend.h"
 #include "lb4/shared/guard.h"
+#include "lb4/shared/local_trouble.h"
 #include "lb4/shared/plan.h"
 #include "lb4/shared/refusal.h"
 #include "lb4/shared/refusal_note.h"
@@ -51,6 +52,9 @@ struct service {
     struct guard guard;                    /* of those who come in */
     _Atomic bool is_deserted;              /* is_gone, for workers; release, acquire */
     struct refusal_note refused[REFUSALS]; /* for the log */
+    struct waiting waiting;                /* clients that do */
+    struct local_say local_say;
+    _Atomic bool is_deserted; /* is_gone, for workers; release, acquire */
 
     /* Control's own. */
     size_t n_places;    /* that were ever taken */

@@ -12,6 +12,7 @@
 
 #include "lb4/shared/counter.h"
 #include "lb4/shared/histogram.h"
+#include "lb4/shared/local_trouble.h"
 #include "lb4/shared/refusal.h"
 #include "lb4/shared/stats_affinity.h"
 #include "lb4/shared/stats_udp.h"
@@ -52,11 +53,14 @@ struct stats_service {
     struct stats_waiting waiting;
     struct stats_refusal refused;
     struct stats_affinity affinity;
+    struct stats_local local;
 };
 
 struct stats_server {
     stats_counter connections; /* connects that succeeded */
     stats_counter connect_failures;
+    stats_counter turns;         /* connects begun from an origin: which of its sources is next */
+    stats_counter portless_ns;   /* no count: when a connect to it found no local port last */
     struct histogram connect_ns; /* of connects that succeeded, from connect(2) on */
 };
 
@@ -94,6 +98,7 @@ struct stats_service_sum {
     struct stats_waiting_sum waiting;
     struct stats_refusal_sum refused;
     struct stats_affinity_sum affinity;
+    struct stats_local_sum local;
 };
 
 struct stats_server_sum {

@@ -46,7 +46,7 @@ static void test_ceiling_by_ports(void **state)
     assert_int_equal(ceiling().n_connections, 28200);
     assert_string_equal(ceiling().limit, "28200 local ports to each of 1 server address");
     facts.kernel.ports = (struct proc_ports){1024, 65535, 0};
-    assert_string_equal(ceiling().lift, "more addresses of servers");
+    assert_string_equal(ceiling().lift, "more addresses of servers, or of this machine (`source`)");
     facts.n_addresses = 0; /* UDP alone */
     assert_int_equal(ceiling().n_connections, 100000);
 }

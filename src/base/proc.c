@@ -1,4 +1,4 @@
-#include "lb4/control/proc.h"
+#include "lb4/base/proc.h"
 
 #include <fcntl.h>
 #include <stdbool.h>

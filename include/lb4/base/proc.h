@@ -1,6 +1,6 @@
 /* Numbers that the kernel tells in /proc/sys: the one reader of them. Thread: any. */
-#ifndef LB4_CONTROL_PROC_H
-#define LB4_CONTROL_PROC_H
+#ifndef LB4_BASE_PROC_H
+#define LB4_BASE_PROC_H
 
 #include <stddef.h>
 #include <stdint.h>
