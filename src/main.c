@@ -7,9 +7,11 @@
 #include "lb4/conf/flags.h"
 #include "lb4/conf/help.h"
 #include "lb4/conf/memory.h"
+#include "lb4/conf/origins.h"
 #include "lb4/conf/print.h"
 #include "lb4/control/lifecycle.h"
 #include "lb4/control/names.h"
+#include "lb4/control/privileges.h"
 
 #ifndef LB4_VERSION
 #define LB4_VERSION "0.1.0"
@@ -67,6 +69,8 @@ static int act(const struct flags *flags, struct conf *conf)
 {
     switch (flags->action) {
     case FLAGS_RUN:
+        if (conf_has_marks(conf))
+            privileges_keep_mark();
         return run(flags, conf);
     case FLAGS_CHECK:
         printf("%s: configuration is valid\n", config_name(flags));

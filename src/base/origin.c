@@ -7,6 +7,7 @@
 
 #include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
+#include "lb4/base/sock_options.h"
 #include "lb4/base/sock_udp.h"
 
 #ifndef IP_LOCAL_PORT_RANGE /* Linux 6.3 */
@@ -36,16 +37,14 @@ static void widen_search(int fd)
 
 static int prepare(int fd, const struct origin *origin, enum origin_step *ret_step)
 {
-    size_t n = strlen(origin->interface);
+    int error;
 
     *ret_step = ORIGIN_INTERFACE;
-    if (n > 0 && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, origin->interface, (socklen_t)n) < 0)
-        return -errno;
+    error = sock_attach(fd, origin->interface, 0);
+    if (error)
+        return error;
     *ret_step = ORIGIN_MARK;
-    if (origin->mark != 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_MARK, &origin->mark, sizeof(origin->mark)) < 0)
-        return -errno;
-    return 0;
+    return sock_attach(fd, NULL, origin->mark);
 }
 
 /* `source` NULL: as the kernel likes. */

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 
 #include "lb4/base/scope.h"
+#include "lb4/base/sock_options.h"
 
 static int open_tcp(int family)
 {
@@ -31,6 +32,8 @@ static int set_bind_options(int fd, const struct addr *at,
 
     if (rc == 0 && at->sa.sa_family == AF_INET6)
         rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !options->dual_stack);
+    if (rc == 0)
+        rc = sock_attach(fd, options->interface, options->mark);
     return rc;
 }
 
@@ -61,6 +64,8 @@ int sock_listen(const struct addr *at, const struct sock_listen_options *options
     /* The kernel lowers the backlog to somaxconn itself, listen(2). */
     if (bind(fd, &at->sa, addr_length(at)) < 0 || listen(fd, INT_MAX) < 0)
         return -errno;
+    if (options->fastopen > 0 || options->defer_s > 0)
+        sock_tune_listener(fd, options->fastopen, options->defer_s);
     return take_fd(&fd);
 }
 

@@ -6,6 +6,7 @@
 
 #include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
+#include "lb4/base/sock_options.h"
 
 static int open_udp(int family)
 {
@@ -77,6 +78,8 @@ static int set_bind_options(int fd, const struct addr *at, const struct sock_udp
         rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !options->dual_stack);
     if (rc == 0 && options->reuse_port)
         rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (rc == 0)
+        rc = sock_attach(fd, options->interface, options->mark);
     return rc;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lb4/conf/access.h"
+#include "lb4/conf/listen_words.h"
 #include "lb4/conf/listeners.h"
 #include "lb4/conf/origins.h"
 #include "lb4/conf/proxies.h"
@@ -367,6 +368,7 @@ static void check_services(const struct conf *conf, const struct listeners table
         warn_one_port_probed(&conf->services[i], report);
         warn_source(&conf->services[i], report);
         check_servers(&conf->services[i], tables, &own, report);
+        conf_check_listen_words(&conf->services[i], report);
         conf_check_origins(&conf->services[i], report);
     }
     if (own.list)

@@ -1,4 +1,4 @@
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +13,8 @@ static const struct directive directives[] = {
      "server NAME HOST[:PORT]|srv:RECORD [weight 1..256] [priority 1..16] [maxconn 1..10000000] "
      "[backup] [send-proxy v1|v2] [source IP[,IP]] [interface NAME] [mark 1..4294967295]"},
     {"listen", NULL, SECTION_SERVICE, 2, LEX_WORDS_MAX - 1, true, false, directive_listen,
-     "listen tcp|udp|both ADDRESS [accept-proxy from CIDR [CIDR...]]"},
+     "listen tcp|udp|both ADDRESS [interface NAME] [v6only] [fastopen 1..65535] [defer-accept "
+     "1s..1h] [mark 1..4294967295] [accept-proxy from CIDR [CIDR...]]"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
      "balance leastconn|roundrobin|source|random"},
     {"check", NULL, SECTION_SERVICE, 1, 32, false, true, directive_check,

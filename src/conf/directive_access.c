@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lb4/conf/access.h"
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/prefix_list.h"
 #include "lb4/conf/value.h"
 

@@ -1,5 +1,5 @@
 /* `affinity`: a client's next connection goes where its last one went. */
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/value.h"
 
 enum { CHOICE_SOURCE, CHOICE_OFF };

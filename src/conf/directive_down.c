@@ -1,7 +1,7 @@
 /* What becomes of clients and connections when servers go down and come back. */
 #include <string.h>
 
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/value.h"
 
 enum { HOLD_MAX_DEFAULT = 1000, EVICT_FOR_DEFAULT_MS = 30000 };

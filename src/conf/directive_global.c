@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/value.h"
 
 static const char *const on_off[] = {"on", "off", NULL};

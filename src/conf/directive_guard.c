@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "lb4/base/number.h"
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/value.h"
 
 static const struct value_range count_range = {1, CONF_MAXCONN_MAX};

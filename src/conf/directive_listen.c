@@ -11,15 +11,6 @@ static void report_memory(struct reader *reader, const struct lex_line *line)
     reader_error(reader, line, 0, "out of memory");
 }
 
-/* Nothing stands between the address and "accept-proxy". */
-static bool judge_options(struct reader *reader, const struct lex_line *line, size_t end)
-{
-    static const char *const words[] = {"accept-proxy", NULL};
-    size_t choice;
-
-    return end == 3 || value_choice(reader, line, 3, words, &choice);
-}
-
 static bool judge_listen_addr(struct reader *reader, const struct lex_line *line,
                               const struct endpoint *at)
 {
@@ -38,8 +29,7 @@ static bool judge_listen_addr(struct reader *reader, const struct lex_line *line
 }
 
 static void store_listen(struct reader *reader, const struct lex_line *line,
-                         enum conf_transport transport, const struct endpoint *at,
-                         struct conf_listen *parts)
+                         struct conf_listen *read)
 {
     struct conf_service *service = reader_service(reader);
     struct conf_listen *listen;
@@ -53,28 +43,29 @@ static void store_listen(struct reader *reader, const struct lex_line *line,
         report_memory(reader, line);
         return;
     }
-    *listen = *parts;
-    *parts = (struct conf_listen){0};
-    listen->place = reader_place(reader, line, 2);
-    listen->transport = transport;
-    listen->addr = at->addr;
-    listen->last_port = at->last_port;
-    listen->is_any = at->kind == ENDPOINT_ANY;
+    *listen = *read;
+    *read = (struct conf_listen){0};
 }
 
 void directive_listen(struct reader *reader, const struct lex_line *line)
 {
     static const char *const words[] = {"tcp", "udp", "both", NULL};
     static const enum conf_transport transports[] = {CONF_TCP, CONF_UDP, CONF_TCP_AND_UDP};
+    struct conf_listen listen = {.place = reader_place(reader, line, 2)};
     size_t proxy = directive_find_accept_proxy(line);
-    struct conf_listen parts = {0};
     struct endpoint at;
     size_t choice;
 
-    if (value_choice(reader, line, 1, words, &choice) &&
-        value_endpoint(reader, line, 2, listen_forms, &at) &&
-        judge_listen_addr(reader, line, &at) && judge_options(reader, line, proxy) &&
-        directive_accept_proxy(reader, line, proxy, &parts))
-        store_listen(reader, line, transports[choice], &at, &parts);
-    conf_proxies_free(&parts);
+    if (!value_choice(reader, line, 1, words, &choice) ||
+        !value_endpoint(reader, line, 2, listen_forms, &at) ||
+        !judge_listen_addr(reader, line, &at))
+        return;
+    listen.transport = transports[choice];
+    listen.addr = at.addr;
+    listen.last_port = at.last_port;
+    listen.is_any = at.kind == ENDPOINT_ANY;
+    if (directive_read_listen_words(reader, line, proxy, &listen) &&
+        directive_accept_proxy(reader, line, proxy, &listen))
+        store_listen(reader, line, &listen);
+    conf_proxies_free(&listen);
 }

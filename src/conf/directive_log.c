@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "lb4/base/log_sink.h"
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/value.h"
 
 static bool takes_no_more(struct reader *reader, const struct lex_line *line)

@@ -1,6 +1,6 @@
 /* Who waits for a place on a server: `queue`. Whether a server has a limit shows at the end of the
  * service (conf/check.c). */
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/value.h"
 
 void directive_queue(struct reader *reader, const struct lex_line *line)

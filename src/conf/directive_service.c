@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/value.h"
 
 void directive_balance(struct reader *reader, const struct lex_line *line)

@@ -1,7 +1,7 @@
 /* Words of a service that listens on UDP. Whether it does shows at the end of its block. */
 #include <assert.h>
 
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 #include "lb4/conf/value.h"
 
 void reader_claim_udp(struct reader *reader, const struct lex_line *line, const char *word)

@@ -4,11 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Clients of another interface are others. */
+static int compare_place(const struct listen_entry *a, const struct listen_entry *b)
+{
+    int order = addr_compare_host(&a->host, &b->host);
+
+    return order != 0 ? order : strcmp(a->interface, b->interface);
+}
+
 static int compare_entries(const void *left, const void *right)
 {
     const struct listen_entry *a = left;
     const struct listen_entry *b = right;
-    int order = addr_compare_host(&a->host, &b->host);
+    int order = compare_place(a, b);
 
     if (order != 0)
         return order;
@@ -23,6 +31,7 @@ static void add_entry(struct listeners *listeners, const struct conf_listen *lis
         .host = listen->addr,
         .first_port = addr_port(&listen->addr),
         .last_port = listen->last_port,
+        .interface = listen->words.interface,
         .listen = listen,
     };
     if (listen->is_any)
@@ -86,8 +95,7 @@ static void merge_overlaps(struct listeners *listeners, struct conf_report *repo
     for (size_t i = 1; i < n; i++) {
         const struct listen_entry *next = &listeners->entries[i];
 
-        if (addr_compare_host(&last->host, &next->host) != 0 ||
-            next->first_port > last->last_port) {
+        if (compare_place(last, next) != 0 || next->first_port > last->last_port) {
             *++last = *next;
             continue;
         }
@@ -127,10 +135,12 @@ void listeners_fini(struct listeners *listeners)
     listeners->n_entries = 0;
 }
 
-const struct conf_listen *listeners_find(const struct listeners *listeners, const struct addr *host,
-                                         uint16_t first_port, uint16_t last_port)
+static const struct conf_listen *find_on(const struct listeners *listeners, const struct addr *host,
+                                         const char *interface, uint16_t first_port,
+                                         uint16_t last_port)
 {
-    const struct listen_entry wanted = {.host = *host, .first_port = last_port};
+    const struct listen_entry wanted = {
+        .host = *host, .first_port = last_port, .interface = interface};
     const struct listen_entry *found;
     size_t low = 0;
     size_t high = listeners->n_entries;
@@ -147,7 +157,15 @@ const struct conf_listen *listeners_find(const struct listeners *listeners, cons
     if (low == 0)
         return NULL;
     found = &listeners->entries[low - 1];
-    if (addr_compare_host(&found->host, host) != 0 || found->last_port < first_port)
+    if (compare_place(found, &wanted) != 0 || found->last_port < first_port)
         return NULL;
     return found->listen;
+}
+
+const struct conf_listen *listeners_find(const struct listeners *listeners, const struct addr *host,
+                                         uint16_t first_port, uint16_t last_port)
+{
+    const struct conf_listen *found = find_on(listeners, host, "", first_port, last_port);
+
+    return found ? found : find_on(listeners, host, "lo", first_port, last_port);
 }

@@ -55,6 +55,14 @@ void conf_check_origins(const struct conf_service *service, struct conf_report *
         check_server(service, &service->servers[i], report);
 }
 
+bool conf_has_marks(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->n_origins; i++)
+        if (conf->origins[i]->mark != 0)
+            return true;
+    return false;
+}
+
 const char *conf_format_origin(const struct origin *origin, char text[static CONF_ORIGIN_TEXT_MAX])
 {
     char source[ADDR_TEXT_MAX];

@@ -6,6 +6,7 @@
 #include "lb4/base/number.h"
 #include "lb4/conf/access.h"
 #include "lb4/conf/check.h"
+#include "lb4/conf/listen_words.h"
 #include "lb4/conf/origins.h"
 #include "lb4/conf/proxies.h"
 #include "lb4/conf/written.h"
@@ -413,9 +414,11 @@ static void print_service(const struct conf_service *service, FILE *stream)
     fprintf(stream, "service %s {\n", service->name);
     for (size_t i = 0; i < service->n_listens; i++) {
         char text[CONF_LISTEN_TEXT_MAX];
+        char words[CONF_LISTEN_WORDS_MAX];
 
-        fprintf(stream, "    listen %s %s", conf_transport_word(service->listens[i].transport),
-                conf_format_listen(&service->listens[i], text));
+        fprintf(stream, "    listen %s %s%s", conf_transport_word(service->listens[i].transport),
+                conf_format_listen(&service->listens[i], text),
+                conf_format_listen_words(&service->listens[i], words));
         conf_proxies_print(&service->listens[i], stream);
         fputs("\n", stream);
     }

@@ -25,6 +25,9 @@ struct caps {
 
 static const uint64_t CAPS_KEPT = 1ull << CAP_NET_BIND_SERVICE;
 
+/* Kept, and effective, where servers have marks. */
+static uint64_t caps_for_marks;
+
 static int fail(int error, char reterr[static PRIVILEGES_ERROR_MAX], const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -178,13 +181,19 @@ static int get_caps(struct caps *ret)
     return 0;
 }
 
+void privileges_keep_mark(void)
+{
+    caps_for_marks = 1ull << CAP_NET_RAW;
+}
+
 /* Leave `permitted` and nothing else. The kernel takes out of the ambient set what is not both
  * permitted and inheritable, capabilities(7), so that set is empty afterwards too. */
 static int set_permitted(uint64_t permitted)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
-        {.permitted = (uint32_t)permitted}, {.permitted = (uint32_t)(permitted >> 32)}};
+        {.permitted = (uint32_t)permitted, .effective = (uint32_t)(permitted & caps_for_marks)},
+        {.permitted = (uint32_t)(permitted >> 32)}};
 
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
@@ -196,12 +205,13 @@ void privileges_raise_bind(bool is_raised)
     struct caps caps = {0};
 
     /* Others than that one: nothing was given up yet. */
-    if (get_caps(&caps) < 0 || caps.permitted & ~CAPS_KEPT)
+    if (get_caps(&caps) < 0 || caps.permitted & ~(CAPS_KEPT | caps_for_marks))
         return;
     data[0].permitted = (uint32_t)caps.permitted;
     data[1].permitted = (uint32_t)(caps.permitted >> 32);
+    data[0].effective = (uint32_t)(caps.permitted & caps_for_marks);
     if (is_raised)
-        data[0].effective = (uint32_t)(caps.permitted & CAPS_KEPT);
+        data[0].effective |= (uint32_t)(caps.permitted & CAPS_KEPT);
     /* What is refused here shows at the bind. */
     syscall(SYS_capset, &header, data);
 }
@@ -218,6 +228,14 @@ int privileges_thread_none(void)
     return set_permitted(0);
 }
 
+int privileges_thread_connects(void)
+{
+    struct caps caps = {0};
+    int rc = get_caps(&caps);
+
+    return rc < 0 ? rc : set_permitted(caps.permitted & caps_for_marks);
+}
+
 static int limit_caps(char reterr[static PRIVILEGES_ERROR_MAX])
 {
     struct caps caps = {0};
@@ -225,14 +243,15 @@ static int limit_caps(char reterr[static PRIVILEGES_ERROR_MAX])
     int rc = get_caps(&caps);
 
     if (rc == 0) {
-        kept = caps.permitted & CAPS_KEPT;
+        kept = caps.permitted & (CAPS_KEPT | caps_for_marks);
         rc = set_permitted(kept);
     }
     if (rc == 0)
         rc = get_caps(&caps);
     if (rc < 0)
         return fail(-rc, reterr, "cannot give up capabilities: %s", strerror(-rc));
-    if (caps.permitted != kept || caps.effective != 0 || caps.inheritable != 0 ||
+    if (caps.permitted != kept || caps.effective != (kept & caps_for_marks) ||
+        caps.inheritable != 0 ||
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_BIND_SERVICE, 0, 0) == 1)
         return fail(EPERM, reterr, "capabilities were given up but are still there");
     return 0;

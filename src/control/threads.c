@@ -29,7 +29,7 @@ size_t threads_choose_workers(uint32_t wanted)
 static void introduce(const char *name)
 {
     log_register_thread(name);
-    if (privileges_thread_none())
+    if (privileges_thread_connects())
         log_warn("the capabilities of this thread stay as they were");
 }
 

@@ -188,7 +188,6 @@ int service_prepare(struct service_table *table, struct service *service,
     error = guard_prepare(&service->guard, &model.guard, table->n_clients);
     if (!error)
         error = seats_init(table, ret, from);
-    error = seats_init(table, ret, from);
     for (size_t i = 0; !error && i < ret->n_seats; i++)
         ret->seats[i].source = from->source;
     if (!error) {

@@ -4,6 +4,7 @@
 
 #include "lb4/base/log.h"
 #include "lb4/base/sock.h"
+#include "lb4/base/sock_options.h"
 
 enum { WORKER_ACCEPTS_MAX = 64 }; /* of one listener in one event; chosen */
 
@@ -208,6 +209,10 @@ void accept_take_step(struct worker *worker, const struct listener_step *step)
             accept_pause(worker, listener, RETRY_RESOURCES_NS);
         break;
     case LISTENER_STEP_MOVE:
+        listener->service = step->service;
+        if (listener->source.fd >= 0)
+            sock_tune_listener(listener->source.fd, step->fastopen, step->defer_s);
+        break;
     case LISTENER_STEP_STAY:
         listener->service = step->service;
         listener->accept_proxy = step->accept_proxy;

@@ -10,6 +10,7 @@
 #include "lb4/base/prefix_map.h"
 #include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
+#include "lb4/base/sock_options.h"
 #include "lb4/base/sock_udp.h"
 #include "lb4/shared/reserve.h"
 
@@ -66,6 +67,7 @@ static void add_service(struct listener *list, size_t *n, const struct conf_serv
             continue;
         first.addr = listen->addr;
         first.accept_proxy = listen->accept_proxy;
+        first.words = listen->words;
         first.is_dual_stack = listen->is_any && has_ipv6;
         if (listen->is_any && !has_ipv6)
             addr_any(AF_INET, addr_port(&listen->addr), &first.addr);
@@ -123,6 +125,11 @@ static int failed(const struct listener *listener, int error,
         hint = " (more sockets were passed for it than there are workers)";
     else if (error == -EADDRNOTAVAIL)
         hint = " (no interface of this machine has the address)";
+    else if (error == -ENODEV)
+        hint = " (there is no interface of this name; see ip link)";
+    else if (error == -EPERM)
+        hint = listener->words.mark ? " (mark needs CAP_NET_ADMIN or CAP_NET_RAW: start as root)"
+                                    : " (interface needs Linux 5.7, or CAP_NET_RAW)";
     snprintf(reterr, LISTENER_ERROR_MAX, "cannot listen on %s%s of service %s: %s%s",
              is_udp ? "udp " : "", addr_format(&listener->addr, text), listener->service->name,
              strerror(-error), hint);
@@ -132,10 +139,16 @@ static int failed(const struct listener *listener, int error,
 static int bind_one(const struct listener *listener, bool reuse_port)
 {
     const struct sock_listen_options tcp = {.reuse_port = reuse_port,
-                                            .dual_stack = listener->is_dual_stack};
+                                            .dual_stack = listener->is_dual_stack,
+                                            .interface = listener->words.interface,
+                                            .mark = listener->words.mark,
+                                            .fastopen = listener->words.fastopen,
+                                            .defer_s = listener->words.defer_s};
     const struct sock_udp_options udp = {.reuse_port = reuse_port,
                                          .dual_stack = listener->is_dual_stack,
-                                         .buffer_bytes = UDP_BUFFER_BYTES};
+                                         .buffer_bytes = UDP_BUFFER_BYTES,
+                                         .interface = listener->words.interface,
+                                         .mark = listener->words.mark};
 
     if (listener->transport == CONF_UDP)
         return sock_udp_listen(&listener->addr, &udp);
@@ -150,7 +163,10 @@ static int adopt_one(struct listener_table *table, size_t index, size_t worker, 
 
     listener->is_inherited = true;
     table->fds[index * table->n_workers + worker] = fd;
-    return listener->transport == CONF_UDP ? sock_udp_adopt(fd, UDP_BUFFER_BYTES) : sock_adopt(fd);
+    if (listener->transport == CONF_UDP)
+        return sock_udp_adopt(fd, UDP_BUFFER_BYTES);
+    sock_tune_listener(fd, listener->words.fastopen, listener->words.defer_s);
+    return sock_adopt(fd);
 }
 
 /* Owners of different listeners are different workers, as far as there are enough. */
@@ -182,7 +198,9 @@ static int adopt_listener(struct listener_table *table, size_t index,
 
 static int probe_one(const struct listener *listener)
 {
-    const struct sock_listen_options options = {.dual_stack = listener->is_dual_stack};
+    const struct sock_listen_options options = {.dual_stack = listener->is_dual_stack,
+                                                .interface = listener->words.interface,
+                                                .mark = listener->words.mark};
     int fd;
 
     if (listener->transport == CONF_TCP)

@@ -19,7 +19,17 @@ static int compare_listeners(const struct listener *a, const struct listener *b)
         return a->transport < b->transport ? -1 : 1;
     if (a->is_dual_stack != b->is_dual_stack)
         return a->is_dual_stack ? 1 : -1;
+    if (strcmp(a->words.interface, b->words.interface) != 0)
+        return strcmp(a->words.interface, b->words.interface);
+    if (a->words.mark != b->words.mark)
+        return a->words.mark < b->words.mark ? -1 : 1;
     return addr_compare(&a->addr, &b->addr);
+}
+
+/* What a socket that listens can follow. */
+static bool is_tuned_alike(const struct listener *a, const struct listener *b)
+{
+    return a->words.fastopen == b->words.fastopen && a->words.defer_s == b->words.defer_s;
 }
 
 static int compare_entries(const void *left, const void *right)
@@ -67,12 +77,15 @@ static struct entry *wanted_find(const struct wanted *wanted, const struct liste
 static void add_step(struct listener_change *change, enum listener_verb verb, size_t listener,
                      const struct listener *wanted)
 {
-    change->steps[change->n_steps++] = (struct listener_step){
-        .verb = verb,
-        .listener = (uint32_t)listener,
-        .service = wanted ? wanted->service : NULL,
-        .accept_proxy = wanted ? prefix_map_hold(wanted->accept_proxy) : NULL,
-    };
+    struct listener_step *step = &change->steps[change->n_steps++];
+
+    *step = (struct listener_step){.verb = verb, .listener = (uint32_t)listener};
+    if (!wanted)
+        return;
+    step->service = wanted->service;
+    step->accept_proxy = prefix_map_hold(wanted->accept_proxy);
+    step->fastopen = wanted->words.fastopen;
+    step->defer_s = wanted->words.defer_s;
 }
 
 static void release_steps(struct listener_change *change)
@@ -87,7 +100,8 @@ static void release_steps(struct listener_change *change)
 
 static bool is_moved(const struct listener *before, const struct listener *after)
 {
-    return before->service != after->service || before->accept_proxy != after->accept_proxy;
+    return before->service != after->service || before->accept_proxy != after->accept_proxy ||
+           !is_tuned_alike(before, after);
 }
 
 /* What becomes of those that are there. */
@@ -225,8 +239,12 @@ void listener_change_commit(struct listener_change *change, uint64_t leave_by_ns
         struct listener *listener = &change->table->listeners[step->listener];
 
         switch (step->verb) {
-        case LISTENER_STEP_OPEN:
         case LISTENER_STEP_MOVE:
+            listener->words.fastopen = step->fastopen;
+            listener->words.defer_s = step->defer_s;
+            listener->service = step->service;
+            break;
+        case LISTENER_STEP_OPEN:
         case LISTENER_STEP_STAY:
             commit_step(listener, step);
             break;

@@ -271,6 +271,21 @@ BAD = {
     "affinity of no time": (in_service("affinity source 0s"), "4:21", "outside 1ms..365d"),
     "affinity of a prefix": (in_service("affinity source 1s prefix6 129"), "4:32", "outside 1..128"),
     "affinity twice": (in_service("affinity off\naffinity source 1s"), "5:1", "given twice"),
+    "fastopen beyond": (in_service("listen tcp :80 fastopen 65536"), "4:29", "outside 1..65535"),
+    "defer-accept of a part of a second": (in_service("listen tcp :80 defer-accept 1500ms"),
+                                           "4:20", "whole seconds in 1s..1h"),
+    "defer-accept of UDP": (in_service("listen udp :80 defer-accept 1s"), "4:20", "are of TCP"),
+    "v6only of IPv4": (in_service("listen tcp 10.0.0.1:80 v6only"), "4:28", "of IPv6 addresses"),
+    "interface with a slash": (in_service("listen tcp :80 interface a/b"), "4:30", "1..15 bytes"),
+    "mark 0": (in_service("listen tcp :80 mark 0"), "4:25", "outside 1..4294967295"),
+    "source of a name": (in_service("source db.example"), "4:12", "accepted: 10.0.0.9"),
+    "source twice the same": (in_service("source 10.0.0.9,10.0.0.9"), "4:12", "given twice"),
+    "seventeen sources": (in_service("source " + ",".join(f"10.0.0.{i}" for i in range(17))),
+                          "4:12", "up to 16"),
+    "source of the other family": (in_service("source 2001:db8::9"), "3:12",
+                                   "source: 2001:db8::9 is IPv6, and 198.51.100.1 is IPv4"),
+    "mark of a server": (in_service("server two 198.51.100.2:80 mark 4294967296"), "4:37",
+                         "outside 1..4294967295"),
     "two services in a circle": (GOOD_SERVICE.replace("198.51.100.1:80", "127.0.0.1:7001") +
                                  "service b {\n listen tcp :7001\n server x 198.51.100.1:1\n}\n",
                                  "3:12", "our own listener"),
@@ -282,6 +297,11 @@ NOT_IN_THIS_VERSION = (
 )
 
 GOOD = {
+    "sockets": in_service("listen both :80 interface eth0 mark 7\n"
+                          "    listen tcp :81 v6only fastopen 16 defer-accept 5s\n"
+                          "    source 10.0.0.9,10.0.0.10,2001:db8::9\n"
+                          "    server two [2001:db8::1]:80 backup source 2001:db8::8 interface eth0"
+                          " mark 9"),
     "program": at_top("user lb4") + in_service("check exec /bin/true interval 9s").replace(
         "web", "two").replace("7000", "7001"),
     "smallest": GOOD_SERVICE,

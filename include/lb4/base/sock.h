@@ -15,6 +15,10 @@ struct sock_listen_options {
     bool reuse_port; /* SO_REUSEPORT: one of several sockets of this address */
     bool dual_stack; /* an IPv6 wildcard that takes IPv4 too (IPV6_V6ONLY off); else IPv6 sockets
                         are V6ONLY */
+    const char *interface; /* SO_BINDTODEVICE; NULL or "" = any */
+    uint32_t mark;         /* SO_MARK; 0 = none */
+    uint32_t fastopen;     /* TCP_FASTOPEN: handshakes with data that wait; 0 = off */
+    uint32_t defer_s;      /* TCP_DEFER_ACCEPT, seconds; 0 = off */
 };
 
 /* A listening TCP socket with SO_REUSEADDR, and with TCP_NODELAY and keepalive 60/10/3 set so that

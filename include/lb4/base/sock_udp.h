@@ -20,6 +20,8 @@ struct sock_udp_options {
                          are V6ONLY */
     int buffer_bytes; /* SO_RCVBUF and SO_SNDBUF, the kernel doubles it (socket(7)); more than
                          rmem_max and wmem_max only with CAP_NET_ADMIN; 0 = leave them alone */
+    const char *interface; /* as sock_listen_options has them */
+    uint32_t mark;
 };
 
 /* A bound UDP socket that takes joined datagrams (UDP_GRO, udp(7)) and, when bound to a wildcard,

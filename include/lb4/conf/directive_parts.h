@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #include "lb4/base/origin.h"
-#include "lb4/conf/directive.h"
+#include "lb4/conf/handlers.h"
 
 /* directive_check_kind.c: what belongs to check->kind, from word 2 on; *ret_next is the first word
  * behind it. Texts that were stored are the caller's to free, also on false. */
@@ -32,6 +32,10 @@ bool directive_read_srv(struct reader *reader, const struct lex_line *line,
 size_t directive_find_accept_proxy(const struct lex_line *line);
 bool directive_accept_proxy(struct reader *reader, const struct lex_line *line, size_t first,
                             struct conf_listen *listen);
+/* directive_listen_words.c: the words from 3 to before `end`. */
+bool directive_read_listen_words(struct reader *reader, const struct lex_line *line, size_t end,
+                                 struct conf_listen *listen);
+
 /* directive_origin.c: "10.0.0.9,10.0.0.10" in word `i`; the name of an interface there. */
 bool directive_read_sources(struct reader *reader, const struct lex_line *line, size_t i,
                             struct origin *ret);

@@ -22,15 +22,25 @@ struct conf_place {
 
 struct prefix_map;
 
+/* What stands behind a listener's address. */
+struct conf_listen_words {
+    char interface[IF_NAMESIZE]; /* clients of it alone; "" = of any */
+    bool is_v6only;              /* was written; addr is IPv6, and !is_any */
+    uint32_t fastopen;           /* TCP_FASTOPEN, 0..CONF_FASTOPEN_MAX; 0 = off */
+    uint32_t defer_s;            /* TCP_DEFER_ACCEPT, 0..CONF_DEFER_MAX_S; 0 = off */
+    uint32_t mark;               /* SO_MARK; 0 = none */
+};
+
 /* Where to listen. */
 struct conf_listen {
     struct conf_place place;
     enum conf_transport transport;
-    struct addr addr;       /* the first port of a range is in it */
-    uint16_t last_port;     /* the same as addr_port(&addr) for a single port */
-    bool is_any;            /* ":port": all addresses, IPv4 and IPv6; addr is then [::]:port */
-    struct prefix *proxies; /* accept-proxy from: as written; the conf's own */
-    size_t n_proxies;       /* 0 = clients come without a PROXY header */
+    struct addr addr;   /* the first port of a range is in it */
+    uint16_t last_port; /* the same as addr_port(&addr) for a single port */
+    bool is_any;        /* ":port": all addresses, IPv4 and IPv6; addr is then [::]:port */
+    struct conf_listen_words words;
+    struct prefix *proxies;          /* accept-proxy from: as written; the conf's own */
+    size_t n_proxies;                /* 0 = clients come without a PROXY header */
     struct prefix_map *accept_proxy; /* these networks, for look-ups; NULL = none */
 };
 

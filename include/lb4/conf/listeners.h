@@ -17,12 +17,13 @@ struct listen_entry {
     struct addr host; /* port 0 */
     uint16_t first_port;
     uint16_t last_port;
+    const char *interface; /* "" = any */
     const struct conf_listen *listen;
 };
 
 struct listeners {
     enum conf_transport transport;
-    struct listen_entry *entries; /* by host, then first_port; no overlaps within a host */
+    struct listen_entry *entries; /* by host, interface, first_port; no overlaps within those */
     size_t n_entries;
 };
 
@@ -33,8 +34,9 @@ int listeners_init(struct listeners *listeners, const struct conf *conf,
                    enum conf_transport transport, struct conf_report *report);
 void listeners_fini(struct listeners *listeners);
 
-/* The listener on exactly this host (whose port is ignored) that has a port in first..last, or
- * NULL. */
+/* For what comes from this machine, by its loopback whatever the address: those of other interfaces
+ * are not reached. The listener on exactly this host (whose port is ignored) that has a port in
+ * first..last, or NULL. */
 const struct conf_listen *listeners_find(const struct listeners *listeners, const struct addr *host,
                                          uint16_t first_port, uint16_t last_port);
 

@@ -21,6 +21,9 @@ void conf_origin(const struct origin *service_source, const struct origin *own, 
 /* Is one of the sources of the server's family? A name may have addresses of any. */
 void conf_check_origins(const struct conf_service *service, struct conf_report *report);
 
+/* Has a server a mark? */
+bool conf_has_marks(const struct conf *conf);
+
 /* As in the file, a blank before each word; "" for NULL. Returns `text`. */
 const char *conf_format_origin(const struct origin *origin, char text[static CONF_ORIGIN_TEXT_MAX]);
 

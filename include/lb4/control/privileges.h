@@ -31,9 +31,15 @@ int privileges_resolve(const char *user, const char *group, struct privileges_id
  * with no other thread in the process. Source: capabilities(7), credentials(7), prctl(2). */
 int privileges_drop(const struct privileges_ids *ids, char reterr[static PRIVILEGES_ERROR_MAX]);
 
+/* Before the drop: some server has a `mark`, which every connect to it needs CAP_NET_RAW for
+ * (socket(7); Linux 5.17). If it is there it stays, and is effective in threads that connect. */
+void privileges_keep_mark(void);
+
 /* Give up all capabilities of the calling thread. Returns 0 or -errno of capset(2). Thread: any, at
  * its start. */
 int privileges_thread_none(void);
+/* All but what privileges_keep_mark() has kept: for threads that connect to servers. */
+int privileges_thread_connects(void);
 
 /* For a bind at reload: CAP_NET_BIND_SERVICE, if it was kept, becomes effective in the calling
  * thread, or ceases to be. Thread: control. */

@@ -52,9 +52,7 @@ struct service {
     struct guard guard;                    /* of those who come in */
     _Atomic bool is_deserted;              /* is_gone, for workers; release, acquire */
     struct refusal_note refused[REFUSALS]; /* for the log */
-    struct waiting waiting;                /* clients that do */
     struct local_say local_say;
-    _Atomic bool is_deserted; /* is_gone, for workers; release, acquire */
 
     /* Control's own. */
     size_t n_places;    /* that were ever taken */

@@ -15,6 +15,7 @@
 #include "lb4/shared/local_trouble.h"
 #include "lb4/shared/refusal.h"
 #include "lb4/shared/stats_affinity.h"
+#include "lb4/shared/stats_checks.h"
 #include "lb4/shared/stats_udp.h"
 #include "lb4/shared/stats_waiting.h"
 #include "lb4/shared/stats_worker.h"
@@ -62,13 +63,6 @@ struct stats_server {
     stats_counter turns;         /* connects begun from an origin: which of its sources is next */
     stats_counter portless_ns;   /* no count: when a connect to it found no local port last */
     struct histogram connect_ns; /* of connects that succeeded, from connect(2) on */
-};
-
-/* Probes of one server, written by the prober alone. */
-struct stats_checks {
-    stats_counter ok;
-    stats_counter failed;
-    stats_counter unknown; /* our own trouble: no descriptor, no port */
 };
 
 /* The counters of one worker. */

@@ -41,10 +41,11 @@ struct listener {
     struct service *service;
     struct prefix_map *accept_proxy; /* who is believed in PROXY headers; NULL: nobody sends them.
                                         The table holds it, a list does not */
-    bool is_dual_stack;              /* [::]: takes IPv4 too */
-    bool is_inherited;               /* its sockets were passed to us */
-    bool shares_port;                /* others of the same list have the port on other addresses */
-    bool meets_ours; /* a listener that was there before has the port on another address */
+    struct conf_listen_words words;
+    bool is_dual_stack; /* [::]: takes IPv4 too */
+    bool is_inherited;  /* its sockets were passed to us */
+    bool shares_port;   /* others of the same list have the port on other addresses */
+    bool meets_ours;    /* a listener that was there before has the port on another address */
     enum listener_state state;
     uint64_t leave_by_ns; /* LEAVING: then it is closed */
 };

@@ -185,7 +185,7 @@ static void test_refused_in_service(void **state)
         {"listen tcp :80 accept-proxy from", "4:17", "accept-proxy from CIDR"},
         {"listen tcp :80 accept-proxy to 10.0.0.0/8", "4:30", "one of: from"},
         {"listen tcp :80 accept-proxy", "4:17", "accept-proxy from CIDR"},
-        {"listen tcp :80 accept from x", "4:17", "one of: accept-proxy"},
+        {"listen tcp :80 accept from x", "4:17", "unknown word 'accept', accepted here: interface"},
         {"server one 10.0.0.2:80", "4:9", "server 'one' is defined already, at t:3:9"},
         {"server two", "4:2",
          "server NAME HOST[:PORT]|srv:RECORD [weight 1..256] [priority 1..16] "
