@@ -209,13 +209,11 @@ void accept_take_step(struct worker *worker, const struct listener_step *step)
             accept_pause(worker, listener, RETRY_RESOURCES_NS);
         break;
     case LISTENER_STEP_MOVE:
-        listener->service = step->service;
-        if (listener->source.fd >= 0)
-            sock_tune_listener(listener->source.fd, step->fastopen, step->defer_s);
-        break;
     case LISTENER_STEP_STAY:
         listener->service = step->service;
         listener->accept_proxy = step->accept_proxy;
+        if (step->is_to_tune && listener->source.fd >= 0)
+            sock_tune_listener(listener->source.fd, step->fastopen, step->defer_s);
         break;
     case LISTENER_STEP_LEAVE:
     case LISTENER_STEP_CLOSE:

@@ -104,6 +104,14 @@ static bool is_moved(const struct listener *before, const struct listener *after
            !is_tuned_alike(before, after);
 }
 
+static void add_move(struct listener_change *change, size_t i, const struct listener *wanted)
+{
+    bool is_alike = is_tuned_alike(&change->table->listeners[i], wanted);
+
+    add_step(change, LISTENER_STEP_MOVE, i, wanted);
+    change->steps[change->n_steps - 1].is_to_tune = !is_alike;
+}
+
 /* What becomes of those that are there. */
 static void compare_with(struct listener_change *change, const struct wanted *wanted)
 {
@@ -121,7 +129,7 @@ static void compare_with(struct listener_change *change, const struct wanted *wa
         else if (entry && listener->state == LISTENER_LEAVING)
             add_step(change, LISTENER_STEP_STAY, i, entry->listener);
         else if (entry && is_moved(listener, entry->listener))
-            add_step(change, LISTENER_STEP_MOVE, i, entry->listener);
+            add_move(change, i, entry->listener);
     }
 }
 
@@ -228,6 +236,8 @@ static void commit_step(struct listener *listener, struct listener_step *step)
 {
     listener->service = step->service;
     listener->state = LISTENER_OPEN;
+    listener->words.fastopen = step->fastopen;
+    listener->words.defer_s = step->defer_s;
     step->former = listener->accept_proxy;
     listener->accept_proxy = prefix_map_hold(step->accept_proxy);
 }
@@ -239,12 +249,8 @@ void listener_change_commit(struct listener_change *change, uint64_t leave_by_ns
         struct listener *listener = &change->table->listeners[step->listener];
 
         switch (step->verb) {
-        case LISTENER_STEP_MOVE:
-            listener->words.fastopen = step->fastopen;
-            listener->words.defer_s = step->defer_s;
-            listener->service = step->service;
-            break;
         case LISTENER_STEP_OPEN:
+        case LISTENER_STEP_MOVE:
         case LISTENER_STEP_STAY:
             commit_step(listener, step);
             break;

@@ -27,8 +27,10 @@ struct listener_step {
     struct service *service;         /* OPEN, MOVE, STAY */
     struct prefix_map *accept_proxy; /* likewise, as of struct listener; held */
     struct prefix_map *former;       /* after the commit: what it replaces; held */
-    uint32_t fastopen;               /* MOVE, of TCP; see sock_tune_listener() */
+    uint32_t fastopen;               /* likewise; see sock_tune_listener() */
     uint32_t defer_s;
+    bool is_to_tune; /* MOVE: these two are other than they were; sockets that were passed to us
+                        keep what they came with until then */
 };
 
 struct listener_change {
