@@ -181,6 +181,15 @@ def test_one_client_looks_at_an_unprobed_suspect(start_lb4, policy):
     assert 0.3 <= share <= 0.7
 
 
+def is_served_from(port):
+    with contextlib.suppress(ConnectionError):
+        with servers.connect(LISTEN, source=("127.0.0.1", port)) as client:
+            servers.ask(client)
+            servers.reset(client)
+            return True
+    return False
+
+
 def test_no_local_port_left_is_survived(start_lb4, server):
     """20 ephemeral ports, 25 clients: 20 are served, 5 reset, and later ones are served again."""
     lb4 = start(start_lb4, [server.address])
@@ -197,9 +206,9 @@ def test_no_local_port_left_is_survived(start_lb4, server):
             servers.reset(client)
         assert len(served) == 20
         lb4.wait_n_closed("web", 25)
-        # Ports may rest in TIME_WAIT, but a reset leaves none.
-        with servers.connect(LISTEN, source=("127.0.0.1", own_ports + 40)) as client:
-            servers.ask(client)
+        # Ports may rest in TIME_WAIT, but a reset leaves none. Within 100 ms of a search that found
+        # none, none is searched.
+        servers.wait_until(lambda: is_served_from(own_ports + 40), what="a port, and a client served")
 
 
 @needs_nft

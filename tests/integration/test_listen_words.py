@@ -124,15 +124,8 @@ def test_tuning_follows_a_reload(start_lb4, desk):
             assert server.n_accepted == before + 1
         reload(lb4, desk, service([f"tcp {listen}"], server.address))
         with servers.connect(listen):
-            wait_until(lambda: server.n_accepted == before + 2)
+            servers.wait_until(lambda: server.n_accepted == before + 2)
         assert {re.search(r"ino:(\d+)", line)[1] for line in listening(port)} == inodes
-
-
-def wait_until(condition, limit_s=10):
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_interface_follows_a_reload(start_lb4, desk):
