@@ -18,9 +18,12 @@
 typedef int open_fn(int family);
 typedef int finish_fn(int fd, const struct addr *to);
 
+/* A connect: with which functions, from where, to where. */
 struct way {
     open_fn *open;
     finish_fn *finish;
+    const struct origin *origin;
+    const struct addr *to;
 };
 
 /* connect(2) looks for a port among the even ones, then among the odd ones, so that with half of
@@ -48,27 +51,27 @@ static int prepare(int fd, const struct origin *origin, enum origin_step *ret_st
 }
 
 /* `source` NULL: as the kernel likes. */
-static int try_one(const struct way *way, const struct origin *origin, const struct addr *source,
-                   const struct addr *to, int *ret_fd, enum origin_step *ret_step)
+static int try_one(const struct way *way, const struct addr *source, int *ret_fd,
+                   enum origin_step *ret_step)
 {
     scope_close int fd = -1;
     int error;
 
     *ret_step = ORIGIN_SOCKET;
-    fd = way->open(to->sa.sa_family);
+    fd = way->open(way->to->sa.sa_family);
     if (fd < 0)
         return fd;
-    error = prepare(fd, origin, ret_step);
+    error = prepare(fd, way->origin, ret_step);
     if (error)
         return error;
     if (source)
         widen_search(fd);
     *ret_step = ORIGIN_SOURCE;
-    error = sock_bind_source(fd, source, to);
+    error = sock_bind_source(fd, source, way->to);
     if (error)
         return error;
     *ret_step = ORIGIN_CONNECT;
-    error = way->finish(fd, to);
+    error = way->finish(fd, way->to);
     if (error)
         return error;
     *ret_fd = take_fd(&fd);
@@ -81,9 +84,9 @@ static bool is_used_up(int error)
 }
 
 /* That a source has no port left says more than that another is not this machine's. */
-static int try_all(const struct way *way, const struct origin *origin, uint32_t turn,
-                   const struct addr *to, int *ret_fd, enum origin_step *ret_step)
+static int try_all(const struct way *way, uint32_t turn, int *ret_fd, enum origin_step *ret_step)
 {
+    const struct origin *origin = way->origin;
     int error = -EADDRNOTAVAIL;
     enum origin_step step;
 
@@ -92,9 +95,9 @@ static int try_all(const struct way *way, const struct origin *origin, uint32_t 
         const struct addr *source = &origin->sources[(turn + i) % origin->n_sources];
         int rc;
 
-        if (source->sa.sa_family != to->sa.sa_family)
+        if (source->sa.sa_family != way->to->sa.sa_family)
             continue;
-        rc = try_one(way, origin, source, to, ret_fd, &step);
+        rc = try_one(way, source, ret_fd, &step);
         if (rc != 0 && is_used_up(rc) && *ret_step == ORIGIN_CONNECT)
             continue;
         *ret_step = step;
@@ -105,33 +108,32 @@ static int try_all(const struct way *way, const struct origin *origin, uint32_t 
     return error;
 }
 
-static int connect_from(const struct way *way, const struct origin *origin, uint32_t turn,
-                        const struct addr *to, int *ret_fd, enum origin_step *ret_step)
+static int connect_from(const struct way *way, uint32_t turn, int *ret_fd,
+                        enum origin_step *ret_step)
 {
-    if (origin->n_sources > 0)
-        return try_all(way, origin, turn, to, ret_fd, ret_step);
-    return try_one(way, origin, NULL, to, ret_fd, ret_step);
+    if (way->origin->n_sources > 0)
+        return try_all(way, turn, ret_fd, ret_step);
+    return try_one(way, NULL, ret_fd, ret_step);
 }
 
 int origin_connect(const struct origin *origin, uint32_t turn, const struct addr *to, int *ret_fd,
                    enum origin_step *ret_step)
 {
-    static const struct way tcp = {.open = sock_open, .finish = sock_start};
+    const struct way tcp = {sock_open, sock_start, origin, to};
 
     *ret_step = ORIGIN_CONNECT;
-    return origin ? connect_from(&tcp, origin, turn, to, ret_fd, ret_step)
-                  : sock_connect(to, ret_fd);
+    return origin ? connect_from(&tcp, turn, ret_fd, ret_step) : sock_connect(to, ret_fd);
 }
 
 int origin_connect_udp(const struct origin *origin, uint32_t turn, const struct addr *to,
                        int *ret_fd, enum origin_step *ret_step)
 {
-    static const struct way udp = {.open = sock_udp_open, .finish = sock_udp_start};
+    const struct way udp = {sock_udp_open, sock_udp_start, origin, to};
     int fd;
 
     *ret_step = ORIGIN_CONNECT;
     if (origin)
-        return connect_from(&udp, origin, turn, to, ret_fd, ret_step);
+        return connect_from(&udp, turn, ret_fd, ret_step);
     fd = sock_udp_connect(to);
     if (fd < 0)
         return fd;

@@ -46,7 +46,7 @@ static bool read_rate(struct reader *reader, const struct lex_line *line, size_t
 
     if (slash && slash[1] && !slash[2] && (size_t)(slash - line->words[i].text) < sizeof(digits))
         memcpy(digits, line->words[i].text, (size_t)(slash - line->words[i].text));
-    if (number_parse(digits, rate_range.min, rate_range.max, &n) == 0) {
+    if (slash && number_parse(digits, rate_range.min, rate_range.max, &n) == 0) {
         for (size_t k = 0; k < CONF_RATE_UNITS; k++) {
             if (conf_rate_units[k].letter != slash[1])
                 continue;

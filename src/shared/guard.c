@@ -99,13 +99,16 @@ static enum refusal pay(const struct guard_plan *plan, struct guard *guard, bool
     return rate_take(&plan->rate, &guard->arrivals, now_ns, 1) > 0 ? REFUSAL_NONE : REFUSAL_RATE;
 }
 
-static enum refusal ask(const struct guard_plan *plan, struct service *service,
-                        const struct addr *client, bool is_session, uint64_t now_ns,
-                        struct guard_places *ret)
+enum refusal guard_ask(struct service *service, const struct addr *client, bool is_session,
+                       uint64_t now_ns, struct guard_places *ret)
 {
+    const struct guard_plan *plan = plan_of(service);
     struct guard *guard = &service->guard;
     enum refusal refusal = REFUSAL_NONE;
 
+    *ret = (struct guard_places){0};
+    if (!plan->is_on)
+        return REFUSAL_NONE;
     if (plan->has_sources) {
         struct source_key key = key_of(plan, client);
 
@@ -119,15 +122,6 @@ static enum refusal ask(const struct guard_plan *plan, struct service *service,
     if (refusal != REFUSAL_NONE)
         guard_leave(service, ret);
     return refusal;
-}
-
-enum refusal guard_ask(struct service *service, const struct addr *client, bool is_session,
-                       uint64_t now_ns, struct guard_places *ret)
-{
-    const struct guard_plan *plan = plan_of(service);
-
-    *ret = (struct guard_places){0};
-    return plan->is_on ? ask(plan, service, client, is_session, now_ns, ret) : REFUSAL_NONE;
 }
 
 void guard_leave(struct service *service, struct guard_places *places)

@@ -4,7 +4,6 @@ import pathlib
 import re
 import socket
 import subprocess
-import time
 
 import pytest
 

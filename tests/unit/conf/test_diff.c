@@ -132,31 +132,6 @@ static void test_lines(void **state)
         check(cases[i].before, cases[i].after, cases[i].expected);
 }
 
-/* There and back are as many lines, with the signs turned round. */
-static void test_many_servers(void **state)
-{
-    enum { N = 300, TEXT_MAX = 64 * N };
-    static char texts[2][TEXT_MAX];
-    size_t at[2] = {0};
-    long there;
-    long back;
-
-    (void)state;
-    for (size_t k = 0; k < 2; k++) {
-        at[k] += (size_t)snprintf(texts[k], TEXT_MAX, "service a {\n listen tcp :1080\n");
-        for (unsigned i = 0; i < N; i++)
-            if (k == 0 ? i % 3 : i % 5) /* 200 and 240; 160 in both */
-                at[k] += (size_t)snprintf(texts[k] + at[k], TEXT_MAX - at[k],
-                                          " server n%u 10.0.%u.1:80 weight %u\n", i, i % 250,
-                                          i % 7 == 0 && k ? 2 : 1);
-        snprintf(texts[k] + at[k], TEXT_MAX - at[k], "}\n");
-    }
-    free(diff_of(texts[0], texts[1], &there));
-    free(diff_of(texts[1], texts[0], &back));
-    assert_int_equal(there, back);
-    assert_true(there > 40 + 80 && there < 40 + 80 + 40);
-}
-
 static void test_one_service(void **state)
 {
     struct conf before;
@@ -175,48 +150,11 @@ static void test_one_service(void **state)
     fclose(nowhere);
 }
 
-/* Of a service that was looked up, a name without an address beside others that have theirs. */
-static void test_name_without_address(void **state)
-{
-    static const char *const options[] = {"weight 2", "priority 2", "maxconn 7", "backup"};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-        FILE *nowhere = fopen("/dev/null", "we");
-        struct conf confs[2];
-        char text[256];
-
-        snprintf(text, sizeof(text),
-                 SERVICE("queue 9 timeout 5s\nserver s3 10.0.0.3:80 maxconn 5\n"
-                         "server d d.example:5 %s"),
-                 options[i]);
-        conf_text_accept(SERVICE("queue 9 timeout 5s\nserver s3 10.0.0.3:80 maxconn 5\n"
-                                 "server d d.example:5"),
-                         &confs[0]);
-        conf_text_accept(text, &confs[1]);
-        for (size_t k = 0; k < 2; k++) {
-            struct conf_service *service = &confs[k].services[0];
-
-            service->written = service->servers;
-            service->n_written = service->n_servers;
-            service->servers = calloc(3, sizeof(*service->servers));
-            service->n_servers = 3;
-            memcpy(service->servers, service->written, 3 * sizeof(*service->servers));
-        }
-        assert_int_equal(conf_diff(&confs[0], &confs[1], nowhere), 1);
-        conf_free(&confs[0]);
-        conf_free(&confs[1]);
-        fclose(nowhere);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_many_servers),
         cmocka_unit_test(test_one_service),
-        cmocka_unit_test(test_name_without_address),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,12 +110,9 @@ static void test_a_long_list_is_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_FACTS(test_healthy),
-        ON_FACTS(test_troubles),
-        ON_FACTS(test_who_may_come_in),
-        ON_FACTS(test_what_clients_meet_when_all_are_down),
-        ON_FACTS(test_no_headers),
-        ON_FACTS(test_a_long_list_is_cut),
+        ON_FACTS(test_healthy),         ON_FACTS(test_troubles),
+        ON_FACTS(test_who_may_come_in), ON_FACTS(test_what_clients_meet_when_all_are_down),
+        ON_FACTS(test_no_headers),      ON_FACTS(test_a_long_list_is_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
