@@ -8,6 +8,7 @@
 #include "lb4/base/log.h"
 #include "lb4/base/prefix_map.h"
 #include "lb4/base/sock.h"
+#include "lb4/relay/admit.h"
 #include "lb4/relay/proxy_header.h"
 #include "lb4/relay/refuse.h"
 #include "lb4/relay/tcp_relay.h"
@@ -25,10 +26,16 @@ uint32_t greeting_places(uint32_t maxconn)
     return tenth > PLACES_LEAST ? tenth : PLACES_LEAST;
 }
 
+static void turn_away(struct tcp_relay *relay, struct conn *conn, enum refusal why)
+{
+    admit_note_refusal(conn->service, &conn->peer, why, relay->loop->now_ns);
+    refuse_conn(relay, conn, why);
+}
+
 void greeting_begin(struct tcp_relay *relay, struct conn *conn, const struct prefix_map *proxies)
 {
     if (!prefix_map_allows(proxies, &conn->peer)) {
-        refuse_conn(relay, conn, REFUSAL_PEER);
+        turn_away(relay, conn, REFUSAL_PEER);
         return;
     }
     if (!capacity_acquire(relay->headers)) {
@@ -49,7 +56,7 @@ void greeting_leave(struct tcp_relay *relay, struct conn *conn)
 static void refuse(struct tcp_relay *relay, struct conn *conn, enum refusal why)
 {
     greeting_leave(relay, conn);
-    refuse_conn(relay, conn, why);
+    turn_away(relay, conn, why);
 }
 
 /* The log says of each refused client that its header was wrong (relay/refuse.h), but not how. */

@@ -7,6 +7,7 @@
 #include "lb4/base/prefix_map.h"
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
+#include "lb4/relay/admit.h"
 #include "lb4/relay/udp_admit.h"
 #include "lb4/relay/udp_session.h"
 #include "lb4/relay/udp_unwrap.h"
@@ -207,6 +208,7 @@ static void refuse_wrapped(struct udp_relay *relay, const struct batch *batch,
 
     udp_count_drop(relay, service, why == REFUSAL_HEADER ? UDP_DROP_HEADER : UDP_DROP_DENIED,
                    udp_packet_count(packet));
+    admit_note_refusal(service, &packet->peer, why, relay->loop->now_ns);
     refuse_tell(relay->refuse, service, &packet->peer, why, relay->loop->now_ns);
 }
 

@@ -190,6 +190,42 @@ static void test_late(void **state)
     stand_close(&stand);
 }
 
+static void with_ban(struct conf_service *service)
+{
+    service->guard.ban = (struct conf_ban){.n_refused = 1, .within_ms = 60000, .for_ms = 60000};
+}
+
+/* One refusal for this is a ban. */
+static void check_banned(const char *proxies, const char *says, enum refusal why)
+{
+    const struct addr peer = sockets_loopback(1);
+    struct guard_outlook outlook;
+    struct stand stand;
+    int client_fd;
+
+    rig_adjust = with_ban;
+    stand_open(&stand, proxies, 0);
+    rig_adjust = NULL;
+    client_fd = rig_client(&stand.rig);
+    if (says)
+        say(client_fd, says, strlen(says));
+    turn_often(&stand);
+    rig_advance(&stand.rig, 3001);
+    assert_int_equal(refused(&stand, why), 1);
+    guard_foresee(stand.rig.services.services, &peer, stand.rig.loop.now_ns, &outlook);
+    assert_int_equal(outlook.refusal, REFUSAL_BANNED);
+    close(client_fd);
+    stand_close(&stand);
+}
+
+static void test_bans(void **state)
+{
+    (void)state;
+    check_banned("10.0.0.0/8", NULL, REFUSAL_PEER);
+    check_banned("127.0.0.1", "GET / HTTP/1.1\r\n\r\n", REFUSAL_HEADER);
+    check_banned("127.0.0.1", "PROXY", REFUSAL_HEADER_LATE);
+}
+
 static void test_full(void **state)
 {
     struct stand stand;
@@ -338,17 +374,12 @@ static void test_places(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_local_keeps_the_real_address),
-        cmocka_unit_test(test_stranger),
-        cmocka_unit_test(test_wrong),
-        cmocka_unit_test(test_late),
-        cmocka_unit_test(test_full),
-        cmocka_unit_test(test_leaves),
-        cmocka_unit_test(test_reset_all),
-        cmocka_unit_test(test_said),
-        cmocka_unit_test(test_spurned),
-        cmocka_unit_test(test_unsaid_is_not_dropped),
+        cmocka_unit_test(test_splits),    cmocka_unit_test(test_local_keeps_the_real_address),
+        cmocka_unit_test(test_stranger),  cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_late),      cmocka_unit_test(test_bans),
+        cmocka_unit_test(test_full),      cmocka_unit_test(test_leaves),
+        cmocka_unit_test(test_reset_all), cmocka_unit_test(test_said),
+        cmocka_unit_test(test_spurned),   cmocka_unit_test(test_unsaid_is_not_dropped),
         cmocka_unit_test(test_places),
     };
 

@@ -10,7 +10,7 @@ enum { N_HEADER = 28, LARGEST = 65507 - N_HEADER };
 
 static struct scene scene;
 static struct rig *const rig = &scene.rig;
-static const struct rig_options plain = {0};
+static const struct rig_options plain = {.ban_after = 2};
 
 /* --- to servers ------------------------------------------------------------------------------- */
 
@@ -314,6 +314,15 @@ static void test_local_is_the_peer(void **state)
     close_behind();
 }
 
+static void expect_banned(bool is_banned)
+{
+    const struct addr peer = local_addr(scene.client);
+    struct guard_outlook outlook;
+
+    guard_foresee(rig->services.services, &peer, rig->loop.now_ns, &outlook);
+    assert_int_equal(outlook.refusal, is_banned ? REFUSAL_BANNED : REFUSAL_NONE);
+}
+
 static void test_bad_headers(void **state)
 {
     (void)state;
@@ -325,6 +334,7 @@ static void test_bad_headers(void **state)
     assert_int_equal(rig_stats(rig).datagrams_in, 2);
     rig_check_dropped(rig, UDP_DROP_HEADER, 2);
     assert_int_equal(stats_read(&rig->stats.services[0].refused.clients[REFUSAL_HEADER]), 2);
+    expect_banned(true);
     close_behind();
 }
 
@@ -337,6 +347,10 @@ static void test_strange_peer(void **state)
     rig_hear_nothing(scene.servers[0]);
     rig_check_dropped(rig, UDP_DROP_DENIED, 1);
     assert_int_equal(stats_read(&rig->stats.services[0].refused.clients[REFUSAL_PEER]), 1);
+    expect_banned(false);
+    say_for(scene.client, "10.1.2.3", 1, 10, 1);
+    rig_settle(rig);
+    expect_banned(true);
     close_behind();
 }
 

@@ -21,6 +21,7 @@ struct rig_options {
     uint32_t responses; /* 0 = as many as come */
     bool is_one_way;
     bool keeps_on_down;
+    uint32_t ban_after; /* refusals in a minute; 0 = never */
 };
 
 struct rig {
@@ -62,6 +63,7 @@ static inline void rig_open(struct rig *rig, const struct addr *servers, size_t 
     };
     const struct conf conf = {.services = &service, .n_services = 1};
 
+    service.guard.ban = (struct conf_ban){options->ban_after, 60000, 60000};
     if (options->is_one_way)
         service.udp.responses = 0;
     for (size_t i = 0; i < n; i++) {
