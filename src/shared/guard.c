@@ -8,7 +8,8 @@
 #include "lb4/base/number.h"
 #include "lb4/shared/service.h"
 
-static const uint64_t TELL_NS = 1000 * 1000000ull; /* a line of one service's bans; chosen */
+/* Lines of one service's bans: ten at once, and ten a second; chosen. */
+static const struct rate tell_rate = {100 * 1000000ull, 1000 * 1000000ull};
 
 struct guard_plan guard_plan_from(const struct conf_guard *conf)
 {
@@ -191,41 +192,50 @@ static bool counts(enum refusal refusal)
     return false;
 }
 
-/* One line a second; the next one tells of those that had none. */
-static void tell(struct service *service, const struct guard_plan *plan,
-                 const struct source_key *key, enum refusal refusal, uint64_t now_ns)
+/* At a bounded rate; the next line tells of those that had none. */
+static void tell(struct service *service, const struct addr *client, const struct source_key *key,
+                 enum refusal refusal, uint64_t now_ns)
 {
-    static const struct log_key keys[] = {{"service", LOG_TEXT},
-                                          {"source", LOG_TEXT},
-                                          {"reason", LOG_TEXT},
-                                          {"for_ms", LOG_MS},
-                                          {"more", LOG_NUMBER}};
+    static const struct log_key keys[] = {
+        {"service", LOG_TEXT}, {"client", LOG_ADDR},    {"source", LOG_TEXT},  {"reason", LOG_TEXT},
+        {"for_ms", LOG_MS},    {"refused", LOG_NUMBER}, {"untold", LOG_NUMBER}};
     static const struct log_form form = {"ban", keys, sizeof(keys) / sizeof(keys[0])};
+    const struct guard_plan *plan = plan_of(service);
     struct guard *guard = &service->guard;
-    uint64_t told_ns = atomic_load_explicit(&guard->told_ns, memory_order_relaxed);
+    char host[ADDR_TEXT_MAX];
     char source[SOURCE_TEXT_MAX];
     char text[NUMBER_TEXT_MAX];
-    uint32_t n_more;
+    uint32_t n_untold;
 
-    if ((told_ns > 0 && now_ns - told_ns < TELL_NS) ||
-        !atomic_compare_exchange_strong_explicit(&guard->told_ns, &told_ns, now_ns,
-                                                 memory_order_relaxed, memory_order_relaxed)) {
+    if (rate_take(&tell_rate, &guard->told, now_ns, 1) == 0) {
         atomic_fetch_add_explicit(&guard->n_untold, 1, memory_order_relaxed);
         return;
     }
-    n_more = atomic_exchange_explicit(&guard->n_untold, 0, memory_order_relaxed);
+    n_untold = atomic_exchange_explicit(&guard->n_untold, 0, memory_order_relaxed);
     source_format(key, source);
     log_told(LOG_LEVEL_WARN, &form,
              (const union log_value[]){{.text = service->name},
+                                       {.addr = client},
                                        {.text = source},
                                        {.text = refusal_word(refusal)},
                                        {.number = plan->ban_for_ns},
-                                       {.number = n_more}},
-             "service %s: %s is banned for %s, refused %" PRIu32 " times, the last time: %s; bans "
-             "before it that were not told of: %" PRIu32,
-             service->name, source,
+                                       {.number = plan->ban_after},
+                                       {.number = n_untold}},
+             "banned client %s of %s: source %s for %s, refused %" PRIu32
+             " times, the last time: %s; bans before it that were not told of: %" PRIu32,
+             addr_format(client, host), service->name, source,
              number_format_duration(plan->ban_for_ns / CLOCK_NS_PER_MS, text), plan->ban_after,
-             refusal_word(refusal), n_more);
+             refusal_word(refusal), n_untold);
+}
+
+/* After the ban the count begins anew. */
+static void ban(struct guard *guard, const struct guard_plan *plan, struct source_entry *source,
+                enum refusal refusal, uint64_t now_ns)
+{
+    source_pardon(source, now_ns);
+    sources_ban(guard->sources, source, now_ns + plan->ban_for_ns);
+    source_blame(source, plan->ban_after, refusal);
+    atomic_fetch_add_explicit(&guard->n_bans, 1, memory_order_relaxed);
 }
 
 void guard_note_refusal(struct service *service, const struct addr *client, enum refusal refusal,
@@ -242,9 +252,8 @@ void guard_note_refusal(struct service *service, const struct addr *client, enum
     source = sources_enter(sources, &key, now_ns);
     if (!source_is_shared(sources, source) && !source_is_banned(source, now_ns) &&
         source_note_refusal(source, now_ns, plan->ban_within_ns) >= plan->ban_after) {
-        source_pardon(source, now_ns); /* after the ban, the count begins anew */
-        sources_ban(sources, source, now_ns + plan->ban_for_ns);
-        tell(service, plan, &key, refusal, now_ns);
+        ban(&service->guard, plan, source, refusal, now_ns);
+        tell(service, client, &key, refusal, now_ns);
     }
     source_unpin(source);
 }
@@ -264,6 +273,11 @@ bool guard_pardon(struct service *service, const struct addr *client, uint64_t n
     return was_banned;
 }
 
+size_t guard_pardon_all(struct service *service, uint64_t now_ns)
+{
+    return plan_of(service)->has_sources ? sources_pardon_all(service->guard.sources, now_ns) : 0;
+}
+
 /* --- control ---------------------------------------------------------------------------------- */
 
 int guard_prepare(struct guard *guard, const struct guard_plan *plan, uint64_t n_clients)
@@ -273,14 +287,15 @@ int guard_prepare(struct guard *guard, const struct guard_plan *plan, uint64_t n
     return plan->has_sources && !guard->sources ? -ENOMEM : 0;
 }
 
-void guard_adopt(struct guard *guard, const struct guard_plan *before, const struct guard_plan *now,
-                 uint64_t now_ns)
+size_t guard_adopt(struct guard *guard, const struct guard_plan *before,
+                   const struct guard_plan *now, uint64_t now_ns)
 {
     bool is_same = before->prefix4 == now->prefix4 && before->prefix6 == now->prefix6;
 
     capacity_set_limit(&guard->connections, now->maxconn ? now->maxconn : UINT32_MAX);
     if (guard->sources && before->ban_after > 0 && (now->ban_after == 0 || !is_same))
-        sources_pardon_all(guard->sources, now_ns);
+        return sources_pardon_all(guard->sources, now_ns);
+    return 0;
 }
 
 void guard_fini(struct guard *guard)
@@ -289,16 +304,19 @@ void guard_fini(struct guard *guard)
     *guard = (struct guard){0};
 }
 
-static void foresee_source(const struct guard_plan *plan, const struct source_entry *source,
+/* Datagrams count where there are no connections. */
+static void foresee_source(const struct service_plan *service, const struct source_entry *source,
                            uint64_t now_ns, struct guard_outlook *ret)
 {
+    const struct guard_plan *plan = &service->guard;
     uint64_t banned_ns = atomic_load_explicit(&source->banned_ns, memory_order_relaxed);
 
     ret->n_live = source_live(source);
     ret->n_refused = source_refusals(source, now_ns);
     ret->banned_ns = banned_ns > now_ns ? banned_ns - now_ns : 0;
     ret->rate_room = rate_room(&plan->rate_source, &source->arrivals, now_ns);
-    ret->refusal = judge_source(plan, source, false, now_ns);
+    ret->datagrams_room = rate_room(&plan->rate_datagrams, &source->datagrams, now_ns);
+    ret->refusal = judge_source(plan, source, service->transports == CONF_UDP, now_ns);
     if (ret->refusal == REFUSAL_NONE && plan->per_source > 0 && ret->n_live >= plan->per_source)
         ret->refusal = REFUSAL_PER_SOURCE;
 }
@@ -315,18 +333,20 @@ void guard_foresee(struct service *service, const struct addr *client, uint64_t 
     *ret = (struct guard_outlook){
         .refusal = REFUSAL_NONE,
         .rate_room = rate_room(&plan->rate_source, &none, now_ns),
+        .datagrams_room = rate_room(&plan->rate_datagrams, &none, now_ns),
         .service_rate_room = rate_room(&plan->rate, &guard->arrivals, now_ns),
         .n_connections = capacity_used(&guard->connections),
     };
     source_format(&key, ret->source);
     if (source) {
-        foresee_source(plan, source, now_ns, ret);
+        foresee_source(service_plan(service), source, now_ns, ret);
         source_unpin(source);
     }
     if (ret->refusal != REFUSAL_NONE)
         return;
     if (ret->service_rate_room == 0)
         ret->refusal = REFUSAL_RATE;
-    else if (plan->maxconn > 0 && ret->n_connections >= plan->maxconn)
+    else if (plan->maxconn > 0 && service_plan(service)->transports != CONF_UDP &&
+             ret->n_connections >= plan->maxconn)
         ret->refusal = REFUSAL_MAXCONN;
 }

@@ -66,11 +66,14 @@ void rate_charge(const struct rate *rate, rate_debt *debt, uint64_t now_ns, uint
                                                     memory_order_relaxed));
 }
 
-uint32_t rate_room(const struct rate *rate, const rate_debt *debt, uint64_t now_ns)
+uint32_t rate_room_at(const struct rate *rate, uint64_t debt_ns, uint64_t now_ns)
 {
-    uint64_t before = atomic_load_explicit(debt, memory_order_relaxed);
-
     if (rate->interval_ns == 0)
         return UINT32_MAX;
-    return (uint32_t)room(rate, begin_ns(rate, before, now_ns), now_ns);
+    return (uint32_t)room(rate, begin_ns(rate, debt_ns, now_ns), now_ns);
+}
+
+uint32_t rate_room(const struct rate *rate, const rate_debt *debt, uint64_t now_ns)
+{
+    return rate_room_at(rate, atomic_load_explicit(debt, memory_order_relaxed), now_ns);
 }

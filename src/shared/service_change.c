@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lb4/base/clock.h"
+#include "lb4/base/log.h"
 #include "lb4/conf/written.h"
 #include "lb4/shared/affinity.h"
 #include "lb4/shared/backend_write.h"
@@ -347,6 +348,18 @@ static void admit_added(struct service_change *change)
     }
 }
 
+static void adopt_guard(struct service *service, const struct service_plan *old,
+                        const struct service_plan *plan)
+{
+    const struct guard_plan none = {0};
+    size_t n_ended =
+        guard_adopt(&service->guard, old ? &old->guard : &none, &plan->guard, clock_now_ns());
+
+    if (n_ended > 0)
+        log_info("service %s: bans ended with their line of the configuration: %zu", service->name,
+                 n_ended);
+}
+
 /* Nobody else has heard of a new service, nor listens for one that had left, so its servers are
  * there from its first client on. Those of another have to wait until no thread has the old plan,
  * and until then those that leave serve. */
@@ -354,7 +367,6 @@ void service_commit(struct service_change *change)
 {
     struct service *service = change->service;
     struct service_plan *old = atomic_load_explicit(&service->plan, memory_order_relaxed);
-    const struct guard_plan none = {0};
 
     if (!old || service->is_gone)
         admit_added(change);
@@ -370,7 +382,7 @@ void service_commit(struct service_change *change)
             backend_configure(seat->backend, seat_standing(seat));
     }
     udp_room_set_limit(&service->udp_room, change->max_udp_sessions);
-    guard_adopt(&service->guard, old ? &old->guard : &none, &change->plan->guard, clock_now_ns());
+    adopt_guard(service, old, change->plan);
     change->check = old && old->check != change->plan->check ? old->check : NULL;
     atomic_store_explicit(&service->plan, change->plan, memory_order_release);
     change->plan = old;

@@ -14,8 +14,6 @@
  * key is in both. Acquire and release throughout: each swap orders what was read before it. */
 #include "lb4/shared/sources.h"
 
-#include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +22,7 @@
 
 enum { FREE, CLAIMED, LISTED };
 
-enum { LIVE_SHIFT = 2, PIN_SHIFT = 26, VERSION_SHIFT = 36, COUNT_BITS = 24 };
+enum { LIVE_SHIFT = 2, PIN_SHIFT = 26, VERSION_SHIFT = 36, COUNT_BITS = 24, CAUSE_BITS = 4 };
 
 static const uint64_t PHASE_MASK = 3;
 static const uint64_t LIVE_ONE = 1ull << LIVE_SHIFT;
@@ -33,6 +31,7 @@ static const uint64_t PIN_ONE = 1ull << PIN_SHIFT;
 static const uint64_t PIN_MASK = ((1ull << 10) - 1) << PIN_SHIFT;
 static const uint64_t VERSION_ONE = 1ull << VERSION_SHIFT; /* wraps */
 static const uint64_t VERSION_MASK = ~0ull << VERSION_SHIFT;
+static const uint64_t COUNT_MASK = (1ull << COUNT_BITS) - 1;
 
 /* The header: the version of the claim in its place, a sequence number, a way, whether it is there.
  */
@@ -61,58 +60,6 @@ static bool swap(_Atomic uint64_t *word, uint64_t *expected, uint64_t value)
 static void count(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
-/* --- keys ------------------------------------------------------------------------------------- */
-
-static uint64_t first_bits(uint64_t word, unsigned n)
-{
-    if (n == 0)
-        return 0;
-    return n >= 64 ? word : word & ~0ull << (64 - n);
-}
-
-static uint64_t read_word(const uint8_t *bytes)
-{
-    uint64_t word = 0;
-
-    for (size_t i = 0; i < sizeof(word); i++)
-        word = word << 8 | bytes[i];
-    return word;
-}
-
-struct source_key source_key_of(const struct addr *client, unsigned prefix4, unsigned prefix6)
-{
-    struct source_key key = {0};
-
-    if (client->sa.sa_family == AF_INET6) {
-        const uint8_t *bytes = client->in6.sin6_addr.s6_addr;
-
-        key.net[0] = first_bits(read_word(bytes), prefix6);
-        key.net[1] = first_bits(read_word(bytes + 8), prefix6 > 64 ? prefix6 - 64 : 0);
-        key.kind = AF_INET6 << 8 | prefix6;
-    } else {
-        key.net[0] = first_bits((uint64_t)ntohl(client->in4.sin_addr.s_addr) << 32, prefix4);
-        key.kind = AF_INET << 8 | prefix4;
-    }
-    return key;
-}
-
-const char *source_format(const struct source_key *key, char text[static SOURCE_TEXT_MAX])
-{
-    unsigned bits = key->kind & 0xff;
-    bool is_v6 = key->kind >> 8 == AF_INET6;
-    uint8_t bytes[16];
-    char host[INET6_ADDRSTRLEN];
-
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (uint8_t)(key->net[i / 8] >> (56 - i % 8 * 8));
-    inet_ntop(is_v6 ? AF_INET6 : AF_INET, bytes, host, sizeof(host));
-    if (bits == (is_v6 ? 128 : 32))
-        snprintf(text, SOURCE_TEXT_MAX, "%s", host);
-    else
-        snprintf(text, SOURCE_TEXT_MAX, "%s/%u", host, bits);
-    return text;
 }
 
 static bool has_key(const struct source_entry *source, const struct source_key *key)
@@ -170,7 +117,7 @@ static uint64_t refusals_end_ns(uint64_t refused)
 
 static uint32_t refusals_count(uint64_t refused, uint64_t now_ns)
 {
-    return refusals_end_ns(refused) > now_ns ? refused & ((1u << COUNT_BITS) - 1) : 0;
+    return refusals_end_ns(refused) > now_ns ? refused & COUNT_MASK : 0;
 }
 
 uint32_t source_refusals(const struct source_entry *source, uint64_t now_ns)
@@ -190,6 +137,20 @@ uint32_t source_note_refusal(struct source_entry *source, uint64_t now_ns, uint6
         after = refusals_count(before, now_ns) > 0 ? before + 1 : first;
     } while (!swap(&source->refused, &before, after));
     return refusals_count(after, now_ns);
+}
+
+/* What is over never counts, and here it was over at the beginning of time. */
+void source_blame(struct source_entry *source, uint32_t n_refused, unsigned cause)
+{
+    store(&source->refused, (uint64_t)(n_refused << CAUSE_BITS | cause) & COUNT_MASK);
+}
+
+static void read_blame(const struct source_entry *source, struct source_view *ret)
+{
+    uint64_t refused = load(&source->refused) & COUNT_MASK;
+
+    ret->n_refused = (uint32_t)(refused >> CAUSE_BITS);
+    ret->cause = refused & ((1u << CAUSE_BITS) - 1);
 }
 
 bool source_pardon(struct source_entry *source, uint64_t now_ns)
@@ -399,14 +360,19 @@ bool source_is_shared(const struct sources *sources, const struct source_entry *
     return source == &set_with(sources, source)->shared;
 }
 
+static void lengthen(_Atomic uint64_t *longest, uint64_t until_ns)
+{
+    uint64_t before_ns = load(longest);
+
+    while (before_ns < until_ns && !swap(longest, &before_ns, until_ns))
+        ;
+}
+
 void sources_ban(struct sources *sources, struct source_entry *source, uint64_t until_ns)
 {
-    struct source_set *set = set_with(sources, source);
-    uint64_t longest_ns = load(&set->banned_ns);
-
     store(&source->banned_ns, until_ns);
-    while (longest_ns < until_ns && !swap(&set->banned_ns, &longest_ns, until_ns))
-        ;
+    lengthen(&set_with(sources, source)->banned_ns, until_ns);
+    lengthen(&sources->banned_ns, until_ns);
 }
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -453,8 +419,18 @@ static bool view(const struct source_entry *source, uint64_t now_ns, struct sour
         .n_live = (uint32_t)((state & LIVE_MASK) >> LIVE_SHIFT),
         .n_refused = source_refusals(source, now_ns),
         .banned_ns = banned_ns > now_ns ? banned_ns - now_ns : 0,
+        .arrivals_ns = load(&source->arrivals),
+        .datagrams_ns = load(&source->datagrams),
     };
+    if (ret->banned_ns > 0)
+        read_blame(source, ret);
     return has_key(source, &ret->key);
+}
+
+static bool says_something(const struct source_view *view, uint64_t now_ns)
+{
+    return view->n_live > 0 || view->n_refused > 0 || view->banned_ns > 0 ||
+           view->arrivals_ns > now_ns || view->datagrams_ns > now_ns;
 }
 
 bool sources_next(const struct sources *sources, uint64_t now_ns, size_t *at,
@@ -462,9 +438,10 @@ bool sources_next(const struct sources *sources, uint64_t now_ns, size_t *at,
 {
     while (*at < sources->n_sets * SOURCES_WAYS) {
         const struct source_set *set = &sources->sets[*at / SOURCES_WAYS];
+        size_t way = *at % SOURCES_WAYS;
 
-        if (view(&set->ways[(*at)++ % SOURCES_WAYS], now_ns, ret) &&
-            (ret->n_live > 0 || ret->n_refused > 0 || ret->banned_ns > 0))
+        *at += way > 0 || load(&set->header) ? 1 : SOURCES_WAYS; /* nobody ever was there */
+        if (view(&set->ways[way], now_ns, ret) && says_something(ret, now_ns))
             return true;
     }
     return false;
@@ -472,9 +449,10 @@ bool sources_next(const struct sources *sources, uint64_t now_ns, size_t *at,
 
 size_t sources_count_bans(const struct sources *sources, uint64_t now_ns)
 {
+    bool is_any = load(&sources->banned_ns) > now_ns;
     size_t n = 0;
 
-    for (size_t i = 0; i < sources->n_sets; i++) {
+    for (size_t i = 0; is_any && i < sources->n_sets; i++) {
         const struct source_set *set = &sources->sets[i];
 
         for (size_t k = 0; load(&set->banned_ns) > now_ns && k < SOURCES_WAYS; k++)
@@ -483,9 +461,12 @@ size_t sources_count_bans(const struct sources *sources, uint64_t now_ns)
     return n;
 }
 
-void sources_pardon_all(struct sources *sources, uint64_t now_ns)
+size_t sources_pardon_all(struct sources *sources, uint64_t now_ns)
 {
+    size_t n = 0;
+
     for (size_t i = 0; i < sources->n_sets; i++)
         for (size_t k = 0; load(&sources->sets[i].header) && k < SOURCES_WAYS; k++)
-            source_pardon(&sources->sets[i].ways[k], now_ns);
+            n += source_pardon(&sources->sets[i].ways[k], now_ns);
+    return n;
 }

@@ -41,10 +41,11 @@ struct guard_plan guard_plan_from(const struct conf_guard *conf);
 struct guard {
     rate_debt arrivals; /* of all clients */
     struct capacity connections;
-    struct sources *sources;  /* made with the first plan that has some, then it stays; readers look
-                                 at it only if their plan has */
-    _Atomic uint64_t told_ns; /* when a ban was told of in the log */
-    _Atomic uint32_t n_untold; /* bans since then */
+    struct sources *sources; /* made with the first plan that has some, then it stays; readers look
+                                at it only if their plan has */
+    rate_debt told;          /* lines of the log about bans */
+    _Atomic uint32_t n_untold; /* bans since the last one */
+    _Atomic uint64_t n_bans;   /* ever */
 };
 
 /* What a client that is in has taken. All zero: nothing. */
@@ -75,14 +76,16 @@ void guard_charge_datagrams(struct service *service, const struct guard_places *
  * -ENOMEM. */
 int guard_prepare(struct guard *guard, const struct guard_plan *plan, uint64_t n_clients);
 /* Before the plan `now` takes the place of `before`: bans end with the word, and with another
- * size of sources. */
-void guard_adopt(struct guard *guard, const struct guard_plan *before, const struct guard_plan *now,
-                 uint64_t now_ns);
+ * size of sources. Returns how many did. */
+size_t guard_adopt(struct guard *guard, const struct guard_plan *before,
+                   const struct guard_plan *now, uint64_t now_ns);
 /* Nobody is in any more. */
 void guard_fini(struct guard *guard);
 
 /* Control, for an operator: the source of this address. false: it was not banned. */
 bool guard_pardon(struct service *service, const struct addr *client, uint64_t now_ns);
+/* All sources; returns how many were banned. */
+size_t guard_pardon_all(struct service *service, uint64_t now_ns);
 
 /* What the client would meet now. Control. */
 struct guard_outlook {
@@ -92,6 +95,7 @@ struct guard_outlook {
     uint32_t n_refused; /* that count towards a ban */
     uint64_t banned_ns; /* for so much longer */
     uint32_t rate_room; /* that would be let in at once; UINT32_MAX = any number */
+    uint32_t datagrams_room;
     uint32_t service_rate_room;
     uint32_t n_connections; /* of the service, of those that take a place of maxconn */
 };

@@ -29,5 +29,7 @@ void rate_charge(const struct rate *rate, rate_debt *debt, uint64_t now_ns, uint
 
 /* How many would be let in now. */
 uint32_t rate_room(const struct rate *rate, const rate_debt *debt, uint64_t now_ns);
+/* The same of a debt that was read before. */
+uint32_t rate_room_at(const struct rate *rate, uint64_t debt_ns, uint64_t now_ns);
 
 #endif

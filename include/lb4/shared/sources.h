@@ -19,27 +19,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lb4/base/addr.h"
 #include "lb4/base/siphash.h"
 #include "lb4/shared/rate.h"
+#include "lb4/shared/source_key.h"
 
 enum {
     SOURCES_WAYS = 8,
-    SOURCES_SETS_MIN = 1024,       /* 8,192 sources, 640 KiB; chosen */
-    SOURCES_SETS_MAX = 131072,     /* 1,048,576 sources, 80 MiB; chosen */
-    SOURCES_CLIENTS_AUTO = 131072, /* where maxconn is auto: 524,288 sources, 40 MiB; chosen */
-    SOURCE_TEXT_MAX = ADDR_TEXT_MAX + 8
+    SOURCES_SETS_MIN = 1024,      /* 8,192 sources, 640 KiB; chosen */
+    SOURCES_SETS_MAX = 131072,    /* 1,048,576 sources, 80 MiB; chosen */
+    SOURCES_CLIENTS_AUTO = 131072 /* where maxconn is auto: 524,288 sources, 40 MiB; chosen */
 };
-
-/* A network. */
-struct source_key {
-    uint64_t net[2];
-    uint64_t kind; /* family and bits of the prefix; never 0 */
-};
-
-struct source_key source_key_of(const struct addr *client, unsigned prefix4, unsigned prefix6);
-/* "10.0.0.5", "10.0.0.0/24", "2001:db8::/64"; returns `text`. */
-const char *source_format(const struct source_key *key, char text[static SOURCE_TEXT_MAX]);
 
 struct source_entry {
     alignas(64) _Atomic uint64_t state; /* sources.c */
@@ -48,7 +37,7 @@ struct source_entry {
     rate_debt arrivals;
     rate_debt datagrams;
     _Atomic uint64_t banned_ns; /* until then; what has passed is none */
-    _Atomic uint64_t refused;   /* how many, and until when they count */
+    _Atomic uint64_t refused;   /* how many, and until when they count; sources.c */
 };
 
 struct source_set {
@@ -65,6 +54,7 @@ struct sources {
     _Atomic uint64_t n_tracked; /* places in use */
     _Atomic uint64_t n_evicted; /* sources that were forgotten for others */
     _Atomic uint64_t n_shared;  /* times that a stranger found no place */
+    _Atomic uint64_t banned_ns; /* nobody is banned longer */
 };
 
 /* For so many clients at once: with each from another source hardly a set is full. NULL: no memory,
@@ -92,6 +82,8 @@ bool source_is_shared(const struct sources *sources, const struct source_entry *
 uint32_t source_note_refusal(struct source_entry *source, uint64_t now_ns, uint64_t within_ns);
 uint32_t source_refusals(const struct source_entry *source, uint64_t now_ns);
 void sources_ban(struct sources *sources, struct source_entry *source, uint64_t until_ns);
+/* For operators, behind a ban: after so many refusals, and the last one's cause, below 16. */
+void source_blame(struct source_entry *source, uint32_t n_refused, unsigned cause);
 /* The ban, and the refusals. false: it was not banned. */
 bool source_pardon(struct source_entry *source, uint64_t now_ns);
 static inline bool source_is_banned(const struct source_entry *source, uint64_t now_ns)
@@ -99,16 +91,20 @@ static inline bool source_is_banned(const struct source_entry *source, uint64_t 
     return atomic_load_explicit(&source->banned_ns, memory_order_relaxed) > now_ns;
 }
 
-/* Those that are banned; a look at each set. */
+/* Those that are banned; a look at each set, if there can be any. */
 size_t sources_count_bans(const struct sources *sources, uint64_t now_ns);
-void sources_pardon_all(struct sources *sources, uint64_t now_ns);
+/* All bans and refusals; returns how many were banned. */
+size_t sources_pardon_all(struct sources *sources, uint64_t now_ns);
 
 /* One of the table, as it is. */
 struct source_view {
     struct source_key key;
     uint32_t n_live;
-    uint32_t n_refused;
-    uint64_t banned_ns; /* for so much longer; 0 = not banned */
+    uint32_t n_refused;   /* that count towards a ban; or, banned, that led to it */
+    unsigned cause;       /* banned: see source_blame() */
+    uint64_t banned_ns;   /* for so much longer; 0 = not banned */
+    uint64_t arrivals_ns; /* a rate_debt, as the next */
+    uint64_t datagrams_ns;
 };
 /* From *at, which begins with 0, the next one of which something is known. false: that was all. */
 bool sources_next(const struct sources *sources, uint64_t now_ns, size_t *at,

@@ -175,6 +175,41 @@ static void test_a_ban_and_its_end(void **state)
     service_table_fini(&scene.table);
 }
 
+static void test_what_operators_read_and_forgive(void **state)
+{
+    const struct conf_guard guard = {.rate_datagrams = {10, 1000, 2},
+                                     .ban = {.n_refused = 2, .within_ms = 1000, .for_ms = 60000}};
+    struct addr addr = host("10.0.0.1");
+    struct guard_outlook outlook;
+    struct guard_places places;
+    struct source_view row;
+    struct scene scene;
+    size_t at = 0;
+
+    (void)state;
+    open_scene(&scene, &guard);
+    for (int i = 0; i < 2; i++)
+        guard_note_refusal(scene.service, &addr, REFUSAL_HEADER_LATE, S);
+    assert_true(sources_next(scene.service->guard.sources, S, &at, &row));
+    assert_int_equal(row.n_refused, 2);
+    assert_int_equal(row.cause, REFUSAL_HEADER_LATE);
+    assert_int_equal(row.banned_ns, 60 * S);
+    assert_int_equal(scene.service->guard.n_bans, 1);
+    guard_foresee(scene.service, &addr, S, &outlook);
+    assert_int_equal(outlook.refusal, REFUSAL_BANNED);
+    assert_int_equal(outlook.banned_ns, 60 * S);
+    assert_int_equal(guard_pardon_all(scene.service, S), 1);
+    assert_int_equal(guard_pardon_all(scene.service, S), 0);
+    guard_foresee(scene.service, &addr, S, &outlook);
+    assert_int_equal(outlook.refusal, REFUSAL_NONE);
+    assert_int_equal(outlook.datagrams_room, 2);
+    assert_int_equal(guard_ask(scene.service, &addr, true, S, &places), REFUSAL_NONE);
+    guard_foresee(scene.service, &addr, S, &outlook);
+    assert_int_equal(outlook.datagrams_room, 1);
+    guard_leave(scene.service, &places);
+    service_table_fini(&scene.table);
+}
+
 static void test_what_a_reload_keeps(void **state)
 {
     const struct conf_ban ban = {.n_refused = 1, .within_ms = 1000, .for_ms = 3600000};
@@ -284,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_limit_per_source),
         cmocka_unit_test(test_refusals_of_others_cost_nothing),
         cmocka_unit_test(test_a_ban_and_its_end),
+        cmocka_unit_test(test_what_operators_read_and_forgive),
         cmocka_unit_test(test_what_a_reload_keeps),
         cmocka_unit_test(test_datagrams),
         cmocka_unit_test(test_exact_over_threads),

@@ -44,30 +44,6 @@ static void drop(struct sources *sources, size_t n_real)
     sources_free(sources);
 }
 
-static void check_text(const char *host, unsigned prefix4, unsigned prefix6, const char *expected)
-{
-    char text[SOURCE_TEXT_MAX];
-    struct source_key key;
-    struct addr addr;
-
-    assert_int_equal(addr_parse(host, &addr), 0);
-    key = source_key_of(&addr, prefix4, prefix6);
-    assert_string_equal(source_format(&key, text), expected);
-}
-
-static void test_keys(void **state)
-{
-    (void)state;
-    check_text("10.1.2.3", 32, 64, "10.1.2.3");
-    check_text("10.1.2.3", 24, 64, "10.1.2.0/24");
-    check_text("255.1.2.3", 1, 64, "128.0.0.0/1");
-    check_text("2001:db8:1:2:3:4:5:6", 32, 64, "2001:db8:1:2::/64");
-    check_text("2001:db8:1:2:3:4:5:6", 32, 56, "2001:db8:1::/56");
-    check_text("2001:db8:1:2:3:4:5:6", 32, 65, "2001:db8:1:2::/65");
-    check_text("2001:db8:1:2:3:4:5:6", 32, 128, "2001:db8:1:2:3:4:5:6");
-    check_text("ffff:db8::1", 32, 1, "8000::/1");
-}
-
 static void test_a_limit_of_one_source(void **state)
 {
     size_t n_real;
@@ -217,6 +193,52 @@ static void test_all_that_is_known_can_be_read(void **state)
     }
     assert_int_equal(n, 100);
     assert_int_equal(n_live, 1000);
+    drop(sources, n_real);
+}
+
+/* Also who owes something, and who is banned: for how long, and for what. */
+static void test_debts_and_bans_can_be_read(void **state)
+{
+    const struct rate rate = rate_from(&(struct conf_rate){1, 1000, 4});
+    size_t n_real;
+    struct sources *sources = table(1, &n_real);
+    struct source_entry *source[3];
+    struct source_view row;
+    size_t at = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        struct source_key key = key_of(i);
+
+        source[i] = sources_enter(sources, &key, S); /* and stays, as it is pinned */
+    }
+    assert_false(sources_next(sources, S, &at, &row)); /* nothing is known of any */
+    assert_int_equal(rate_take(&rate, &source[0]->arrivals, S, 3), 3);
+    sources_ban(sources, source[1], 31 * S);
+    source_blame(source[1], 10000, 15);
+    assert_int_equal(source_refusals(source[1], S), 0);
+    assert_int_equal(source_note_refusal(source[2], S, S), 1);
+    for (at = 0; sources_next(sources, S, &at, &row);) {
+        bool is_banned = row.key.net[0] == key_of(1).net[0];
+
+        assert_int_equal(row.banned_ns, is_banned ? 30 * S : 0);
+        if (is_banned) {
+            assert_int_equal(row.n_refused, 10000);
+            assert_int_equal(row.cause, 15);
+        } else if (row.key.net[0] == key_of(0).net[0]) {
+            assert_int_equal(rate_room_at(&rate, row.arrivals_ns, S), 1);
+        } else {
+            assert_int_equal(row.n_refused, 1);
+        }
+    }
+    assert_int_equal(at, SOURCES_WAYS);
+    assert_int_equal(sources_count_bans(sources, S), 1);
+    assert_int_equal(sources_count_bans(sources, 31 * S), 0);
+    /* The blame counts for nothing when the ban is over. */
+    assert_int_equal(source_note_refusal(source[1], 31 * S, S), 1);
+    assert_int_equal(sources_pardon_all(sources, S), 1);
+    assert_int_equal(sources_pardon_all(sources, S), 0);
+    assert_int_equal(sources_count_bans(sources, S), 0);
     drop(sources, n_real);
 }
 
@@ -393,12 +415,12 @@ static void test_a_new_source_is_listed_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),
         cmocka_unit_test(test_a_limit_of_one_source),
         cmocka_unit_test(test_what_says_something_stays),
         cmocka_unit_test(test_strangers_share_where_a_set_is_full),
         cmocka_unit_test(test_refusals_count_from_the_first),
         cmocka_unit_test(test_all_that_is_known_can_be_read),
+        cmocka_unit_test(test_debts_and_bans_can_be_read),
         cmocka_unit_test(test_a_flood_disarms_nothing),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_exact_over_threads),
