@@ -9,7 +9,10 @@
 #include "lb4/control/name_report.h"
 #include "lb4/control/reloading.h"
 #include "lb4/control/show.h"
+#include "lb4/control/show_affinity.h"
+#include "lb4/control/show_sources.h"
 #include "lb4/control/table.h"
+#include "lb4/control/unban.h"
 #include "lb4/control/why.h"
 #include "lb4/control/wish.h"
 
@@ -48,6 +51,24 @@ static const struct command commands[] = {
      name_report_show,
      "show names",
      "each name of servers: its addresses, their age, and why it is not found"},
+    {{"show", "sources"},
+     1,
+     3,
+     show_sources,
+     "show sources [--busiest N] SERVICE",
+     "where most of its clients come from: their limits, rates and bans"},
+    {{"show", "bans"},
+     0,
+     1,
+     show_bans,
+     "show bans [SERVICE]",
+     "who is banned, for how many seconds more, and for what; the latest 1000"},
+    {{"show", "affinity"},
+     1,
+     3,
+     show_affinity,
+     "show affinity [--busiest N] SERVICE",
+     "which clients a server holds, and for how many seconds more"},
     {{"show", "info"}, 0, 0, show_info, "show info", "the process, its limits and its state"},
     {{"show", "config"}, 0, 0, show_config, "show config", "the effective configuration"},
     {{"drain", NULL},
@@ -81,6 +102,12 @@ static const struct command commands[] = {
      connections_rebalance,
      "rebalance SERVICE [--over TIME]",
      "end what overloaded servers have too much, the idlest first, within 5m"},
+    {{"unban", NULL},
+     2,
+     2,
+     unban_run,
+     "unban SERVICE ADDRESS|all",
+     "end a ban, or all of them, and what counts towards the next"},
     {{"reload", NULL},
      0,
      3,

@@ -58,6 +58,21 @@ static const struct family udp_families[] = {
      OF_SERVICE(stats.udp.rebinds)},
 };
 
+/* Of services with words that need to know of each source. */
+static const struct family source_families[] = {
+    {"lb4_sources", "gauge", "Sources of clients that have a place in the table.",
+     OF_SERVICE(sources.n)},
+    {"lb4_sources_limit", "gauge", "Places in the table of sources.", OF_SERVICE(sources.limit)},
+    {"lb4_sources_evicted_total", "counter",
+     "Sources that gave their place to others: nothing of them was to be remembered.",
+     OF_SERVICE(sources.n_evicted)},
+    {"lb4_sources_shared_total", "counter",
+     "Times that a source found no place, and shared one with others.",
+     OF_SERVICE(sources.n_shared)},
+    {"lb4_bans", "gauge", "Sources that are banned now.", OF_SERVICE(sources.n_banned)},
+    {"lb4_bans_total", "counter", "Bans begun.", OF_SERVICE(sources.n_bans)},
+};
+
 static const struct family server_families[] = {
     {"lb4_server_connections_active", "gauge", "Connections and UDP sessions on this server.",
      OF_SERVER(active)},
@@ -81,15 +96,40 @@ static void head(struct reply *reply, const struct family *family)
     exposition_family(reply, family->name, family->type, family->help);
 }
 
+typedef bool predicate(const struct row_service *row);
+
+static bool is_any(const struct row_service *row)
+{
+    return row->name;
+}
+
+static bool has_udp(const struct row_service *row)
+{
+    return row->has_udp;
+}
+
+static bool has_sources(const struct row_service *row)
+{
+    return row->has_sources;
+}
+
+static bool is_any_with(const struct rows *rows, predicate *is_wanted)
+{
+    for (size_t i = 0; i < rows->n_services; i++)
+        if (is_wanted(&rows->services[i]))
+            return true;
+    return false;
+}
+
 static void write_services(const struct rows *rows, const struct family *families, size_t n,
-                           bool needs_udp, struct reply *reply)
+                           predicate *is_wanted, struct reply *reply)
 {
     for (size_t i = 0; i < n; i++) {
         head(reply, &families[i]);
         for (size_t k = 0; k < rows->n_services; k++) {
             const struct row_service *row = &rows->services[k];
 
-            if (!needs_udp || row->has_udp)
+            if (is_wanted(row))
                 exposition_sample(reply, families[i].name, row->labels, "",
                                   number_at(row, families[i].offset));
         }
@@ -165,17 +205,14 @@ static void write_waits(const struct rows *rows, struct reply *reply)
     }
 }
 
-static bool has_affinity(const struct rows *rows)
+static bool has_affinity(const struct row_service *row)
 {
-    for (size_t i = 0; i < rows->n_services; i++)
-        if (rows->services[i].has_affinity)
-            return true;
-    return false;
+    return row->has_affinity;
 }
 
 static void write_affinity(const struct rows *rows, struct reply *reply)
 {
-    if (!has_affinity(rows))
+    if (!is_any_with(rows, has_affinity))
         return;
     exposition_family(reply, "lb4_affinity_entries", "gauge",
                       "Clients that are held by a server (affinity).");
@@ -404,14 +441,16 @@ static void write_workers(const struct snapshot_from *from, struct reply *reply)
 
 static void write_rows(const struct rows *rows, struct reply *reply)
 {
-    write_services(rows, service_families, N_FAMILIES(service_families), false, reply);
+    write_services(rows, service_families, N_FAMILIES(service_families), is_any, reply);
     write_closed(rows, reply);
     write_refused(rows, reply);
+    if (is_any_with(rows, has_sources))
+        write_services(rows, source_families, N_FAMILIES(source_families), has_sources, reply);
     write_affinity(rows, reply);
     write_waits(rows, reply);
     write_local(rows, reply);
     write_directions(rows, reply);
-    write_services(rows, udp_families, N_FAMILIES(udp_families), true, reply);
+    write_services(rows, udp_families, N_FAMILIES(udp_families), has_udp, reply);
     write_dropped(rows, reply);
     write_servers(rows, serving_families, N_FAMILIES(serving_families), true, reply);
     write_servers(rows, server_families, N_FAMILIES(server_families), false, reply);

@@ -67,6 +67,7 @@ static void take_service(const struct snapshot_from *from, const struct service 
     add_stats(&row->stats, &sum);
     row->has_udp |= sum.udp.sessions > 0 || service_plan(service)->transports & CONF_UDP;
     row->has_affinity |= service->affinity != NULL;
+    row->has_sources |= sources_sum_add(service, &row->sources);
     if (service->is_gone)
         return;
     row->n_affinity = affinity_count(service, clock_now_ns());

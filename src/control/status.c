@@ -6,6 +6,7 @@
 
 #include "lb4/base/clock.h"
 #include "lb4/control/name_report.h"
+#include "lb4/control/sources_sum.h"
 #include "lb4/shared/affinity.h"
 
 #ifndef LB4_VERSION
@@ -188,6 +189,22 @@ static void put_waiting(const struct stats_waiting_sum *waiting, struct reply *r
     close_with(reply, "},");
 }
 
+static void put_sources(const struct service *service, struct reply *reply)
+{
+    struct sources_sum sources = {0};
+
+    if (!sources_sum_add(service, &sources))
+        return;
+    reply_text(reply, "\"sources\":{");
+    put_number(reply, "tracked", sources.n);
+    put_number(reply, "limit", sources.limit);
+    put_number(reply, "evicted", sources.n_evicted);
+    put_number(reply, "shared", sources.n_shared);
+    put_number(reply, "banned", sources.n_banned);
+    put_number(reply, "bans", sources.n_bans);
+    close_with(reply, "},");
+}
+
 static void put_affinity(const struct service *service, const struct stats_affinity_sum *affinity,
                          struct reply *reply)
 {
@@ -230,6 +247,7 @@ static void put_service(const struct snapshot_from *from, const struct service *
     put_closed(&snapshot.stats, reply);
     put_waiting(&snapshot.stats.waiting, reply);
     put_refused(&snapshot.stats.refused, reply);
+    put_sources(service, reply);
     put_affinity(service, &snapshot.stats.affinity, reply);
     put_local(&snapshot.stats.local, reply);
     put_udp(&snapshot.stats.udp, reply);

@@ -14,6 +14,7 @@
 #include "lb4/control/sweeper.h"
 #include "lb4/control/table.h"
 #include "lb4/control/why_access.h"
+#include "lb4/control/why_guard.h"
 #include "lb4/control/why_words.h"
 #include "lb4/shared/choose.h"
 
@@ -33,8 +34,9 @@ struct why {
     struct service *service;
     const struct addr *client;
     struct foresight foresight;
-    bool is_denied;
+    bool is_denied;              /* by one of the two */
     char access[WHY_ACCESS_MAX]; /* what allow and deny say; "" = nothing */
+    char guard[WHY_GUARD_MAX];   /* what limits, rates and bans say; "" = nothing */
     size_t n_sentences;
 };
 
@@ -358,6 +360,8 @@ static void write_answer(struct why *why, bool has_list)
     say_headers(why);
     if (why->access[0])
         say(why, "%s", why->access);
+    if (why->guard[0])
+        say(why, "%s", why->guard);
     if (!why->is_denied)
         say_choice(why);
     say_missing(why);
@@ -370,13 +374,24 @@ static void write_answer(struct why *why, bool has_list)
         reply_text(reply, "}\n");
 }
 
-/* Who is denied gets to no server: nothing of the choice is to be told. */
-static void judge_access(struct why *why)
+/* By the words of the service, in the order in which they are asked. */
+static bool lets_in(struct why *why, const struct conf_service *conf)
+{
+    struct guard_outlook outlook;
+
+    if (!why_access(conf, why->client, why->access))
+        return false;
+    guard_foresee(why->service, why->client, clock_now_ns(), &outlook);
+    return why_guard(conf, &outlook, why->guard);
+}
+
+/* Who is refused gets to no server: nothing of the choice is to be told. */
+static void judge(struct why *why)
 {
     const struct conf_service *conf =
         why->call->from->conf ? conf_find_service(why->call->from->conf, why->service->name) : NULL;
 
-    if (!conf || why_access(conf, why->client, why->access))
+    if (!conf || lets_in(why, conf))
         return;
     why->is_denied = true;
     why->foresight.n_likely = 0;
@@ -394,7 +409,7 @@ static enum command_result answer(struct command_call *call, bool has_list)
         return command_fail(call, "no service '%s'", call->wait.service);
     if (service_foresee(why.service, why.client, &why.foresight) < 0)
         return command_fail(call, "why: no memory");
-    judge_access(&why);
+    judge(&why);
     write_answer(&why, has_list);
     foresight_fini(&why.foresight);
     return COMMAND_DONE;

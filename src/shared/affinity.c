@@ -249,6 +249,11 @@ void affinity_break(struct service *service, const struct backend *backend,
 /* --- for operators ------------------------------------------------------------------------------
  */
 
+static uint64_t left_ns(const struct affinity_seen *seen, uint64_t lasts_ns)
+{
+    return seen->age_ns < lasts_ns ? lasts_ns - seen->age_ns : 0;
+}
+
 void affinity_foresee(const struct choice *choice, const struct addr *client, uint64_t now_ns,
                       struct affinity_view *ret)
 {
@@ -269,7 +274,7 @@ void affinity_foresee(const struct choice *choice, const struct addr *client, ui
         .why = why_not(choice, seen.home),
         .place = seen.home.place,
         .n_live = seen.n_live,
-        .left_ns = seen.age_ns < affinity->lasts_ns ? affinity->lasts_ns - seen.age_ns : 0,
+        .left_ns = left_ns(&seen, affinity->lasts_ns),
     };
     ret->is_held = !ret->why;
 }
@@ -279,4 +284,38 @@ size_t affinity_count(const struct service *service, uint64_t now_ns)
     uint64_t lasts_ns = service_plan(service)->affinity.lasts_ns;
 
     return lasts_ns > 0 ? affinity_table_count(service->affinity, now_ns, lasts_ns) : 0;
+}
+
+bool affinity_next(const struct service *service, uint64_t now_ns, size_t *at,
+                   struct affinity_guest *ret)
+{
+    const struct service_plan *plan = service_plan(service);
+    struct affinity_seen seen;
+
+    while (affinity_is_on(plan) &&
+           affinity_table_next(service->affinity, now_ns, at, &ret->key, &seen)) {
+        if (seen.home.serial == 0 || affinity_is_over(&seen, plan->affinity.lasts_ns))
+            continue;
+        ret->is_present = is_there(plan, seen.home);
+        ret->place = seen.home.place;
+        ret->n_live = seen.n_live;
+        ret->left_ns = left_ns(&seen, plan->affinity.lasts_ns);
+        return true;
+    }
+    return false;
+}
+
+/* Of a link-local address the link's number is left out, which stands in its zeros. */
+const char *affinity_format(const struct service_affinity *affinity, const struct affinity_key *key,
+                            char text[static SOURCE_TEXT_MAX])
+{
+    struct source_key source = {.net = {key->words[0], key->words[1]},
+                                .kind = AF_INET6 << 8 | affinity->prefix6};
+
+    if (key->words[0] == 0 && key->words[1] >> 32 == 0xffff)
+        source = (struct source_key){.net = {key->words[1] << 32},
+                                     .kind = AF_INET << 8 | affinity->prefix4};
+    else if (key->words[0] >> 54 == 0xfe80 >> 6)
+        source.net[0] &= ~0ull << 32;
+    return source_format(&source, text);
 }

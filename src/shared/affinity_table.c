@@ -382,6 +382,31 @@ size_t affinity_table_count(const struct affinity_table *table, uint64_t now_ns,
     return n;
 }
 
+static bool read_any(const struct entry *entry, struct affinity_key *ret_key,
+                     struct affinity_seen *ret)
+{
+    for (size_t i = 0; i < 2; i++)
+        ret_key->words[i] = atomic_load_explicit(&entry->key[i], memory_order_acquire);
+    return read_entry(entry, ret_key, ret);
+}
+
+bool affinity_table_next(const struct affinity_table *table, uint64_t now_ns, size_t *at,
+                         struct affinity_key *ret_key, struct affinity_seen *ret)
+{
+    while (*at < (size_t)N_SETS * SET_SIZE) {
+        size_t slot = (*at)++;
+        uint64_t tags = atomic_load_explicit(&table->tags[slot / SET_SIZE], memory_order_acquire);
+        uint8_t tag = tag_at(tags, slot % SET_SIZE);
+
+        if (tag == 0 || tag == BUSY || !read_any(&table->entries[slot], ret_key, ret))
+            continue;
+        ret->slot = (uint32_t)slot + 1;
+        explain(ret, now_ns);
+        return true;
+    }
+    return false;
+}
+
 struct affinity_table *affinity_table_new(void)
 {
     struct affinity_table *table = calloc(1, sizeof(*table));

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "lb4/control/snapshot.h"
+#include "lb4/control/sources_sum.h"
 
 /* Labels of a row as text; names hold at most CONF_NAME_MAX bytes, none of which needs escapes. */
 enum { ROW_LABELS_MAX = 2 * CONF_NAME_MAX + 32 };
@@ -20,6 +21,8 @@ struct row_service {
     uint64_t n_usable;
     bool has_affinity;
     uint64_t n_affinity; /* clients that are held now */
+    bool has_sources;
+    struct sources_sum sources;
     struct stats_service_sum stats;
 };
 

@@ -19,6 +19,7 @@
 #include "lb4/shared/affinity_table.h"
 #include "lb4/shared/choice.h"
 #include "lb4/shared/place.h"
+#include "lb4/shared/source_key.h"
 #include "lb4/shared/stats_affinity.h"
 
 /* One that comes: its connection's or session's own. */
@@ -72,6 +73,22 @@ int affinity_prepare(struct service *service, struct service_plan *plan);
 
 /* Clients that are held now. Thread: control. */
 size_t affinity_count(const struct service *service, uint64_t now_ns);
+
+/* One of them. */
+struct affinity_guest {
+    struct affinity_key key;
+    bool is_present; /* its server still is there, at `place` */
+    uint32_t place;
+    uint32_t n_live;
+    uint64_t left_ns; /* 0: for as long as it has those */
+};
+
+/* From *at, which begins with 0, the next one. false: that was all. Thread: control. */
+bool affinity_next(const struct service *service, uint64_t now_ns, size_t *at,
+                   struct affinity_guest *ret);
+/* "10.0.0.5", "2001:db8::/64"; returns `text`. */
+const char *affinity_format(const struct service_affinity *affinity, const struct affinity_key *key,
+                            char text[static SOURCE_TEXT_MAX]);
 
 /* The address that counts, of IPv4 or IPv6: without port, cut to the prefix of the plan. */
 struct affinity_key affinity_key_of(const struct service_affinity *affinity,

@@ -82,6 +82,9 @@ void affinity_table_leave(struct affinity_table *table, struct affinity_hold *ho
 void affinity_table_forget(struct affinity_table *table, const struct affinity_hold *hold,
                            struct affinity_home home);
 
+/* From *at, which begins with 0, the next client, over or not. false: that was all. */
+bool affinity_table_next(const struct affinity_table *table, uint64_t now_ns, size_t *at,
+                         struct affinity_key *ret_key, struct affinity_seen *ret);
 /* Clients that are not over: a walk of 0.2 to 2 ms. Thread: control. */
 size_t affinity_table_count(const struct affinity_table *table, uint64_t now_ns, uint64_t lasts_ns);
 

@@ -6,9 +6,12 @@ static void test_unknown(void **state)
     rig_expect("frobnicate", "error unknown command 'frobnicate'; help lists them\n");
     assert_int_equal(rig.result, COMMAND_FAILED);
     rig_expect("--json", "error no command; help lists them\n");
-    rig_expect("show", "error usage: show services|servers|connections|names|info|config\n");
-    rig_expect("show nothing",
-               "error usage: show services|servers|connections|names|info|config\n");
+    rig_expect(
+        "show",
+        "error usage: show services|servers|connections|names|sources|bans|affinity|info|config\n");
+    rig_expect(
+        "show nothing",
+        "error usage: show services|servers|connections|names|sources|bans|affinity|info|config\n");
     rig_expect("help me", "error usage: help\n");
     rig_expect("SHOW INFO", "error unknown command 'SHOW'; help lists them\n");
     rig_expect("drain", "error usage: drain SERVICE/SERVER [--wait TIME]\n");
