@@ -65,6 +65,23 @@ static bool has_udp_maxconn(const struct conf_service *service)
     return service->guard.maxconn > 0 && !listens_on_tcp(service);
 }
 
+static bool takes_headers(const struct conf_service *service)
+{
+    for (size_t i = 0; i < service->n_listens; i++)
+        if (service->listens[i].accept_proxy)
+            return true;
+    return false;
+}
+
+/* Of refusals, those count that are the client's own doing. */
+static bool has_vain_ban(const struct conf_service *service)
+{
+    const struct conf_guard *guard = &service->guard;
+
+    return guard->ban.n_refused > 0 && guard->per_source == 0 && guard->rate_source.n == 0 &&
+           guard->rate_datagrams.n == 0 && service->rules.n == 0 && !takes_headers(service);
+}
+
 void conf_warn_vain(const struct conf_service *service, struct conf_report *report)
 {
     static const struct {
@@ -79,6 +96,8 @@ void conf_warn_vain(const struct conf_service *service, struct conf_report *repo
         {has_unseen_on_down, "on-down does nothing, as no server is probed; add a check, such as: "
                              "check tcp"},
         {has_vain_evict, "evict does nothing: the last server is never evicted, and there is one"},
+        {has_vain_ban, "ban does nothing, as no client is refused for what it did; add: limit "
+                       "per-source N, rate per-source N/s, deny CIDR, or accept-proxy"},
         {has_udp_maxconn, "maxconn is for TCP; of UDP sessions there is: udp-sessions 1..10000000"},
         {has_udp_limits, "maxconn of a server refuses no UDP session; for those there is: "
                          "udp-sessions 1..10000000"},

@@ -155,20 +155,46 @@ static void find_missing(const struct conf *conf, struct doctor_facts *ret)
                 ret->missing_source = &conf->origins[i]->sources[k];
 }
 
-static void add_drops(const struct snapshot_from *from, const struct service *service,
-                      struct doctor_facts *ret, struct doctor_service *taken)
+static void add_drops(const struct stats_service_sum *sum, struct doctor_facts *ret)
 {
-    struct stats_service_sum sum;
-
-    stats_sum_service(from->group->stats, from->group->n_workers, service->index, &sum);
-    ret->n_dropped_kernel += sum.udp.dropped[UDP_DROP_KERNEL];
-    ret->n_dropped_full += sum.udp.dropped[UDP_DROP_FULL];
-    ret->n_dropped_limit += sum.udp.dropped[UDP_DROP_LIMIT];
-    taken->n_clients = sum.connections;
-    taken->n_headless = sum.refused.clients[REFUSAL_PEER] + sum.refused.clients[REFUSAL_HEADER] +
-                        sum.refused.clients[REFUSAL_HEADER_LATE];
+    ret->n_dropped_kernel += sum->udp.dropped[UDP_DROP_KERNEL];
+    ret->n_dropped_full += sum->udp.dropped[UDP_DROP_FULL];
+    ret->n_dropped_limit += sum->udp.dropped[UDP_DROP_LIMIT];
     for (size_t i = 0; i < LOCAL_CAUSES; i++)
-        ret->n_local[i] += sum.local.errors[i];
+        ret->n_local[i] += sum->local.errors[i];
+}
+
+static void take_clients(const struct stats_service_sum *sum, struct doctor_service *taken)
+{
+    taken->n_clients = sum->connections;
+    taken->n_headless = sum->refused.clients[REFUSAL_PEER] + sum->refused.clients[REFUSAL_HEADER] +
+                        sum->refused.clients[REFUSAL_HEADER_LATE];
+}
+
+/* Whether it is one is all that is wanted to know. */
+static size_t count_sources(const struct sources *sources)
+{
+    uint64_t now_ns = clock_now_ns();
+    struct source_view view;
+    size_t at = 0;
+    size_t n = 0;
+
+    while (n < 2 && sources_next(sources, now_ns, &at, &view))
+        n++;
+    return n;
+}
+
+static void take_guard(const struct conf_guard *guard, const struct service *service,
+                       const struct stats_refusal_sum *refused, struct doctor_service *taken)
+{
+    taken->per_source = guard->per_source;
+    taken->maxconn = guard->maxconn;
+    taken->n_limited = refused->clients[REFUSAL_PER_SOURCE] +
+                       refused->clients[REFUSAL_RATE_SOURCE] + refused->clients[REFUSAL_BANNED];
+    if (!service->guard.sources)
+        return;
+    taken->n_shared = service->guard.sources->n_shared;
+    taken->n_sources = count_sources(service->guard.sources);
 }
 
 static void take_ports(const struct conf_service *service, struct doctor_facts *ret)
@@ -191,6 +217,7 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
 {
     const struct service *service = snapshot_find_service(from, conf->name);
     struct doctor_service *taken = &ret->services[ret->n_services++];
+    struct stats_service_sum sum;
 
     *taken = (struct doctor_service){.name = conf->name,
                                      .transports = conf_transports(conf),
@@ -207,7 +234,10 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
         return;
     taken->n_usable = snapshot_n_usable(service);
     taken->n_lost = count_lost(service);
-    add_drops(from, service, ret, taken);
+    stats_sum_service(from->group->stats, from->group->n_workers, service->index, &sum);
+    add_drops(&sum, ret);
+    take_clients(&sum, taken);
+    take_guard(&conf->guard, service, &sum.refused, taken);
 }
 
 /* When the last reload that went well has ended, on the wall's clock; it has read all lists, and

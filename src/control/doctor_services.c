@@ -1,5 +1,6 @@
 #include "lb4/control/doctor_services.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 enum { NAMES_MAX = 200, NAME_ROOM = CONF_NAME_MAX + 24 }; /* of a list of names, with its NUL */
@@ -214,6 +215,74 @@ static void find_access(const struct doctor_facts *facts, struct doctor_findings
     }
 }
 
+/* --- limits --------------------------------------------------------------------------------------
+ */
+
+static bool has_vain_limit(const struct doctor_service *service)
+{
+    return service->per_source > 0 && service->maxconn > 0 &&
+           service->per_source >= service->maxconn;
+}
+
+static bool has_full_table(const struct doctor_service *service)
+{
+    return service->n_shared > 0;
+}
+
+/* Behind a balancer that says who its clients are, one of them is one. */
+static bool has_one_source(const struct doctor_service *service)
+{
+    return service->n_sources == 1 && service->n_limited >= 10 && !service->takes_headers;
+}
+
+static void find_unreachable(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    for (size_t i = 0; i < facts->n_services; i++) {
+        const struct doctor_service *service = &facts->services[i];
+        bool is_source = service->per_source > 0 && service->per_source >= facts->budget.maxconn;
+        struct doctor_finding *finding;
+
+        if (!is_source && service->maxconn <= facts->budget.maxconn)
+            continue;
+        finding = doctor_add(findings, DOCTOR_NOTE, "limits",
+                             "%s %" PRIu32 " of %s is not below what lb4 holds at most: %" PRIu32,
+                             is_source ? "limit per-source" : "maxconn",
+                             is_source ? service->per_source : service->maxconn, service->name,
+                             facts->budget.maxconn);
+        doctor_limits(finding, "it never refuses anybody: lb4 itself is full before");
+        doctor_lift(finding, "a lower number, or a higher maxconn of lb4");
+        return;
+    }
+}
+
+static void find_limits(const struct doctor_facts *facts, struct doctor_findings *findings)
+{
+    char names[NAMES_MAX];
+    struct doctor_finding *finding;
+
+    find_unreachable(facts, findings);
+    if (list_those(facts, has_vain_limit, names) > 0) {
+        finding = doctor_add(findings, DOCTOR_NOTE, "limits",
+                             "limit per-source is not below maxconn of the service: %s", names);
+        doctor_limits(finding, "one source can have all connections, and others none");
+        doctor_lift(finding, "a lower limit per-source");
+    }
+    if (list_those(facts, has_full_table, names) > 0) {
+        finding = doctor_add(findings, DOCTOR_WARN, "sources",
+                             "the table of sources was full, or a part of it: %s", names);
+        doctor_limits(finding, "sources without a place shared one, with its limit and rates");
+        doctor_lift(finding, "limit per-source N prefix4 24 prefix6 56: fewer sources; or a higher "
+                             "maxconn of lb4 and a restart: a larger table");
+    }
+    if (list_those(facts, has_one_source, names) > 0) {
+        finding = doctor_add(findings, DOCTOR_NOTE, "sources",
+                             "clients are refused, and all come from one source: %s", names);
+        doctor_limits(finding, "if that is a NAT or a balancer, its clients share one allowance");
+        doctor_lift(finding, "accept-proxy from its network in the listen line, if it can send "
+                             "PROXY headers; or higher limits; lb4ctl show sources SERVICE");
+    }
+}
+
 void doctor_find_services(const struct doctor_facts *facts, struct doctor_findings *findings)
 {
     find_servers(facts, findings);
@@ -222,4 +291,5 @@ void doctor_find_services(const struct doctor_facts *facts, struct doctor_findin
     find_headless(facts, findings);
     find_names(facts, findings);
     find_access(facts, findings);
+    find_limits(facts, findings);
 }

@@ -48,6 +48,11 @@ struct doctor_service {
     bool takes_headers;  /* a TCP listener has accept-proxy */
     uint64_t n_clients;
     uint64_t n_headless; /* of those, without a right PROXY header, or not from a balancer */
+    uint32_t per_source; /* limit per-source; 0 = none */
+    uint32_t maxconn;    /* of the service; 0 = none */
+    uint64_t n_limited;  /* of the clients, refused for what their source did */
+    uint64_t n_shared;   /* times that a source found no place in the table */
+    size_t n_sources;    /* of which something is known now; 2 = more than one */
 };
 
 struct doctor_facts {

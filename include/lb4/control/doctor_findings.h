@@ -8,7 +8,7 @@
 
 #include "lb4/control/doctor_facts.h"
 
-enum { DOCTOR_TEXT_MAX = 320, DOCTOR_FINDINGS_MAX = 32 }; /* the first with its NUL */
+enum { DOCTOR_TEXT_MAX = 320, DOCTOR_FINDINGS_MAX = 40 }; /* the first with its NUL */
 
 enum doctor_level {
     DOCTOR_OK,   /* nothing to do */

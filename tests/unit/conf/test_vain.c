@@ -87,12 +87,27 @@ static void test_limits(void **state)
     check("both", " maxconn 5", NULL);
 }
 
+static void test_ban(void **state)
+{
+    (void)state;
+    check("tcp", "\n ban after 3 refused in 1m for 1h", "ban does nothing");
+    check("tcp", "\n ban after 3 refused in 1m for 1h\n maxconn 5\n rate 9/s", "ban does nothing");
+    check("tcp", "\n ban after 3 refused in 1m for 1h\n limit per-source 5", NULL);
+    check("tcp", "\n ban after 3 refused in 1m for 1h\n rate per-source 5/s", NULL);
+    check("udp", "\n ban after 3 refused in 1m for 1h\n rate datagrams per-source 5/s", NULL);
+    check("tcp", "\n ban after 3 refused in 1m for 1h\n deny 10.0.0.0/8", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_start), cmocka_unit_test(test_on_up),
-        cmocka_unit_test(test_on_down),    cmocka_unit_test(test_evict),
-        cmocka_unit_test(test_limits),     cmocka_unit_test(test_names_may_become_several),
+        cmocka_unit_test(test_ban),
+        cmocka_unit_test(test_slow_start),
+        cmocka_unit_test(test_on_up),
+        cmocka_unit_test(test_on_down),
+        cmocka_unit_test(test_evict),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_names_may_become_several),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 #include "lb4/control/doctor_facts.h"
 
-#include "command_rig.h"
+#include "guard_rig.h"
 
 static struct doctor_facts facts;
 
@@ -95,15 +95,41 @@ static void test_kernel(void **state)
     assert_int_equal(facts.budget.maxconn, 400);
 }
 
+static void test_limits(void **state)
+{
+    (void)state;
+    assert_int_equal(facts.services[0].n_sources, 0);
+    guard_give(&(struct conf_guard){.per_source = 1, .maxconn = 7});
+    assert_int_equal(guard_come("10.0.0.1"), REFUSAL_NONE);
+    stats_add(&rig.stats.services[0].refused.clients[REFUSAL_PER_SOURCE], 2);
+    stats_add(&rig.stats.services[0].refused.clients[REFUSAL_BANNED], 3);
+    stats_add(&rig.stats.services[0].refused.clients[REFUSAL_MAXCONN], 4);
+    guarded()->guard.sources->n_shared = 6;
+    again();
+    assert_int_equal(facts.services[0].per_source, 1);
+    assert_int_equal(facts.services[0].maxconn, 7);
+    assert_int_equal(facts.services[0].n_limited, 5);
+    assert_int_equal(facts.services[0].n_shared, 6);
+    assert_int_equal(facts.services[0].n_sources, 1);
+    for (int i = 2; i < 5; i++) {
+        char client[32];
+
+        snprintf(client, sizeof(client), "10.0.0.%d", i);
+        assert_int_equal(guard_come(client), REFUSAL_NONE);
+    }
+    again();
+    assert_int_equal(facts.services[0].n_sources, 2);
+    guard_all_leave();
+}
+
 #define TAKEN(test) cmocka_unit_test_setup_teardown(test, take, give_back)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TAKEN(test_addresses),
-        TAKEN(test_same_address_counts_once),
-        TAKEN(test_states),
-        TAKEN(test_kernel),
+        TAKEN(test_addresses), TAKEN(test_same_address_counts_once),
+        TAKEN(test_states),    TAKEN(test_kernel),
+        TAKEN(test_limits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

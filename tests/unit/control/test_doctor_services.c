@@ -107,12 +107,65 @@ static void test_a_long_list_is_cut(void **state)
     assert_non_null(strstr(finding_of("single")->found, " others"));
 }
 
+static void test_limits_that_cannot_work(void **state)
+{
+    (void)state;
+    services[0].per_source = 100;
+    services[0].maxconn = 101;
+    find();
+    assert_int_equal(findings.n, 1);
+    services[0].maxconn = 100;
+    find();
+    expect("limits", DOCTOR_NOTE, "not below maxconn of the service: db", "one source can have all",
+           "lower limit per-source");
+    services[0].per_source = 9786;
+    services[0].maxconn = 0;
+    find();
+    expect("limits", DOCTOR_NOTE,
+           "limit per-source 9786 of db is not below what lb4 holds at most: "
+           "9786",
+           "never refuses", "higher maxconn");
+    services[0].per_source = 0;
+    services[0].maxconn = 9787;
+    find();
+    expect("limits", DOCTOR_NOTE, "maxconn 9787 of db", "never refuses", "lower number");
+    services[0].maxconn = 9786; /* it can be met */
+    find();
+    assert_int_equal(findings.n, 1);
+}
+
+static void test_sources(void **state)
+{
+    (void)state;
+    services[0].n_shared = 1;
+    find();
+    expect("sources", DOCTOR_WARN, "table of sources was full, or a part of it: db", "shared one",
+           "prefix4 24");
+    services[0].n_shared = 0;
+    services[0].n_limited = 10;
+    services[0].n_sources = 2;
+    find();
+    assert_int_equal(findings.n, 1);
+    services[0].n_sources = 1;
+    find();
+    expect("sources", DOCTOR_NOTE, "all come from one source: db", "NAT or a balancer",
+           "accept-proxy");
+    services[0].takes_headers = true;
+    find();
+    assert_int_equal(findings.n, 1);
+    services[0].takes_headers = false;
+    services[0].n_limited = 9;
+    find();
+    assert_int_equal(findings.n, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_FACTS(test_healthy),         ON_FACTS(test_troubles),
         ON_FACTS(test_who_may_come_in), ON_FACTS(test_what_clients_meet_when_all_are_down),
-        ON_FACTS(test_no_headers),      ON_FACTS(test_a_long_list_is_cut),
+        ON_FACTS(test_no_headers),      ON_FACTS(test_limits_that_cannot_work),
+        ON_FACTS(test_sources),         ON_FACTS(test_a_long_list_is_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

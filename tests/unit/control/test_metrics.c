@@ -1,6 +1,6 @@
 #include "lb4/control/metrics.h"
 
-#include "command_rig.h"
+#include "guard_rig.h"
 
 static const char *compose(void)
 {
@@ -117,6 +117,37 @@ static void test_numbers(void **state)
     expect("lb4_reloads_total{result=\"failed\"} 4");
 }
 
+/* Nothing is told of sources where nothing is known of any. */
+static void test_sources(void **state)
+{
+    const struct conf_guard guard = {
+        .per_source = 1, .ban = {.n_refused = 1, .within_ms = 60000, .for_ms = 3600000}};
+
+    (void)state;
+    assert_null(strstr(compose(), "lb4_sources"));
+    assert_null(strstr(rig.text, "lb4_bans"));
+    guard_give(&guard);
+    assert_int_equal(guard_come("10.0.0.1"), REFUSAL_NONE);
+    assert_int_equal(guard_come("10.0.0.1"), REFUSAL_PER_SOURCE);
+    guarded()->guard.sources->n_evicted = 5;
+    guarded()->guard.sources->n_shared = 6;
+    expect("lb4_sources{service=\"db\"} 1");
+    expect("lb4_sources_limit{service=\"db\"} 524288");
+    expect("lb4_sources_evicted_total{service=\"db\"} 5");
+    expect("lb4_sources_shared_total{service=\"db\"} 6");
+    expect("lb4_bans{service=\"db\"} 1");
+    expect("lb4_bans_total{service=\"db\"} 1");
+    assert_null(strstr(compose(), "lb4_sources{service=\"one\"}"));
+    for (int i = 0; i < REFUSALS; i++) {
+        char line[100];
+
+        snprintf(line, sizeof(line), "lb4_refused_total{service=\"db\",reason=\"%s\"} 0",
+                 refusal_word((enum refusal)i));
+        expect(line);
+    }
+    guard_all_leave();
+}
+
 /* Each counter has a number of its own, and is told under its own name. */
 static void test_each_its_own(void **state)
 {
@@ -197,8 +228,13 @@ static void test_a_server_that_has_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RIGGED(test_names),        RIGGED(test_families), RIGGED(test_numbers),
-        RIGGED(test_each_its_own), RIGGED(test_types),    RIGGED(test_a_server_that_has_left),
+        RIGGED(test_names),
+        RIGGED(test_families),
+        RIGGED(test_sources),
+        RIGGED(test_numbers),
+        RIGGED(test_each_its_own),
+        RIGGED(test_types),
+        RIGGED(test_a_server_that_has_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

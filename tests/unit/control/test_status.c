@@ -1,6 +1,6 @@
 #include "lb4/control/status.h"
 
-#include "command_rig.h"
+#include "guard_rig.h"
 
 static const char *compose(void)
 {
@@ -70,6 +70,20 @@ static void test_numbers(void **state)
     expect("\"relay\":{\"splice_bytes\":13,\"copy_bytes\":14}");
     expect("\"generation\":4,");
     expect("\"reloads\":{\"ok\":3,\"failed\":1}");
+}
+
+static void test_sources(void **state)
+{
+    (void)state;
+    assert_null(strstr(compose(), "\"sources\""));
+    guard_give(&(struct conf_guard){
+        .per_source = 1, .ban = {.n_refused = 1, .within_ms = 60000, .for_ms = 3600000}});
+    assert_int_equal(guard_come("10.0.0.1"), REFUSAL_NONE);
+    assert_int_equal(guard_come("10.0.0.1"), REFUSAL_PER_SOURCE);
+    expect("\"sources\":{\"tracked\":1,\"limit\":524288,\"evicted\":0,\"shared\":0,"
+           "\"banned\":1,\"bans\":1},");
+    check_form(rig.text);
+    guard_all_leave();
 }
 
 static void append(struct history *history, uint64_t at_ns, uint32_t standing, const char *why)
@@ -144,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RIGGED(test_form),
+        RIGGED(test_sources),
         RIGGED(test_numbers),
         RIGGED(test_history),
         RIGGED(test_history_is_bounded),

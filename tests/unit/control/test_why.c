@@ -2,7 +2,7 @@
 
 #include "lb4/control/sweeper.h"
 
-#include "command_rig.h"
+#include "guard_rig.h"
 
 static const char HEAD[] = "server\taddress\tstate\tsince\tweight\tactive\tscore\tchance\twhy\n";
 
@@ -71,6 +71,25 @@ static void test_json(void **state)
     assert_non_null(strstr(rig.text, "\"chance\":\"yes\",\"why\":\"the least loaded\","
                                      "\"odds\":1.0000},"));
     assert_non_null(strstr(rig.text, "\"odds\":0.0000}]\n}\nok\n"));
+}
+
+/* Who is not let in gets to no server. */
+static void test_limits(void **state)
+{
+    (void)state;
+    guard_give(&(struct conf_guard){.per_source = 1});
+    rig_ask("why db 10.0.0.1");
+    assert_non_null(strstr(rig.text, ":\nLimits let the client in; 10.0.0.1 has 0 of 1 open.\nThe "
+                                     "next connection would go to a"));
+    assert_int_equal(guard_come("10.0.0.1"), REFUSAL_NONE);
+    rig_ask("why db 10.0.0.1");
+    assert_non_null(strstr(rig.text, ":\nThe client would be refused (per_source): 10.0.0.1 has 1 "
+                                     "of 1 (limit per-source).\nserver\t"));
+    assert_null(strstr(rig.text, "\tyes\t"));
+    rig_ask("why db 10.0.0.1 --json");
+    assert_non_null(strstr(rig.text, "\"candidates\":[],"));
+    assert_non_null(strstr(rig_ask("why db 10.0.0.2"), "would go to a"));
+    guard_all_leave();
 }
 
 static void test_bad_words(void **state)
@@ -177,10 +196,10 @@ static void test_sessions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RIGGED(test_certain),  RIGGED(test_drawn),
-        RIGGED(test_nobody),   RIGGED(test_what_stands_before),
-        RIGGED(test_json),     RIGGED(test_bad_words),
-        RIGGED(test_sessions),
+        RIGGED(test_certain),   RIGGED(test_drawn),
+        RIGGED(test_nobody),    RIGGED(test_what_stands_before),
+        RIGGED(test_limits),    RIGGED(test_json),
+        RIGGED(test_bad_words), RIGGED(test_sessions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -286,6 +286,53 @@ static bool are_one(struct affinity_key a, struct affinity_key b)
     return a.words[0] == b.words[0] && a.words[1] == b.words[1];
 }
 
+static void check_text(const char *client, uint32_t prefix4, uint32_t prefix6, uint32_t scope,
+                       const char *expected)
+{
+    const struct service_affinity affinity = {1, prefix4, prefix6};
+    const struct affinity_key one = key(client, prefix4, prefix6, scope);
+    char text[SOURCE_TEXT_MAX];
+
+    assert_string_equal(affinity_format(&affinity, &one, text), expected);
+}
+
+static void test_texts(void **state)
+{
+    (void)state;
+    check_text("10.1.2.3", 32, 128, 0, "10.1.2.3");
+    check_text("10.1.2.3", 24, 128, 0, "10.1.2.0/24");
+    check_text("2001:db8::5", 32, 128, 0, "2001:db8::5");
+    check_text("fe80::5", 32, 128, 7, "fe80::5");
+    check_text("fe80::5", 32, 64, 7, "fe80::/64");
+}
+
+/* Who is known, and where he goes. */
+static void test_guests(void **state)
+{
+    struct affinity_guest guest;
+    struct visitor first;
+    size_t at = 0;
+
+    (void)state;
+    open_service(2, CONF_BALANCE_ROUNDROBIN);
+    assert_false(affinity_next(service, now_ns, &at, &guest));
+    first = visit(1);
+    at = 0;
+    assert_true(affinity_next(service, now_ns + 20 * S, &at, &guest));
+    assert_true(guest.is_present);
+    assert_int_equal(guest.place, first.backend->index);
+    assert_int_equal(guest.n_live, 1);
+    assert_in_range(guest.left_ns, 39 * S, 41 * S);
+    assert_false(affinity_next(service, now_ns, &at, &guest));
+    at = 0;
+    assert_true(affinity_next(service, now_ns + 61 * S, &at, &guest));
+    assert_int_equal(guest.left_ns, 0);
+    leave(&first);
+    at = 0;
+    assert_false(affinity_next(service, now_ns + 61 * S, &at, &guest)); /* it is over */
+    service_table_fini(&table);
+}
+
 /* All that come by a Unix socket are not one client. */
 static void test_clients_without_an_address(void **state)
 {
@@ -457,6 +504,8 @@ int main(void)
         cmocka_unit_test(test_what_operators_end),
         cmocka_unit_test(test_a_place_that_is_used_again),
         cmocka_unit_test(test_clients_without_an_address),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_guests),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_foresight),
         cmocka_unit_test(test_workers),

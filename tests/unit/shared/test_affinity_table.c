@@ -221,6 +221,35 @@ static void test_counting(void **state)
     assert_int_equal(affinity_table_count(table, BEGUN + 11 * S, 10 * S), 10);
 }
 
+static void test_all_that_are_there(void **state)
+{
+    struct affinity_hold hold = {0};
+    struct affinity_seen seen;
+    struct affinity_key key;
+    bool was_there[100] = {false};
+    size_t n = 0;
+    size_t at = 0;
+
+    (void)state;
+    assert_false(affinity_table_next(table, BEGUN, &at, &key, &seen));
+    for (uint64_t i = 0; i < 100; i++) {
+        hold = (struct affinity_hold){0};
+        add(i, (uint32_t)i + 1, BEGUN, &hold);
+    }
+    for (at = 0; affinity_table_next(table, BEGUN + S, &at, &key, &seen); n++) {
+        const struct affinity_key expected = key_of(key.words[1]);
+
+        assert_in_range(key.words[1], 0, 99);
+        assert_memory_equal(&key, &expected, sizeof(key));
+        assert_false(was_there[key.words[1]]);
+        was_there[key.words[1]] = true;
+        assert_int_equal(seen.home.serial, key.words[1] + 1);
+        assert_int_equal(seen.n_live, 1);
+        assert_in_range(seen.age_ns, S * 99 / 100, S * 101 / 100);
+    }
+    assert_int_equal(n, 100);
+}
+
 /* One entry holds up to 65,535; more do not count, and do no harm. */
 static void test_a_client_with_very_many(void **state)
 {
@@ -348,11 +377,18 @@ static void test_threads_crowd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_TABLE(test_an_entry),      WITH_TABLE(test_addresses_are_compared_in_full),
-        WITH_TABLE(test_a_move),        WITH_TABLE(test_an_entry_that_is_over),
-        WITH_TABLE(test_a_flood),       WITH_TABLE(test_a_crowd_of_live_ones),
-        WITH_TABLE(test_counting),      WITH_TABLE(test_a_client_with_very_many),
-        WITH_TABLE(test_threads_agree), WITH_TABLE(test_threads_crowd),
+        WITH_TABLE(test_an_entry),
+        WITH_TABLE(test_addresses_are_compared_in_full),
+        WITH_TABLE(test_a_move),
+        WITH_TABLE(test_an_entry_that_is_over),
+        WITH_TABLE(test_a_flood),
+        WITH_TABLE(test_a_crowd_of_live_ones),
+        WITH_TABLE(test_counting),
+        WITH_TABLE(test_a_client_with_very_many),
+        WITH_TABLE(test_all_that_are_there),
+        WITH_TABLE(test_a_client_with_very_many),
+        WITH_TABLE(test_threads_agree),
+        WITH_TABLE(test_threads_crowd),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
