@@ -27,13 +27,14 @@ static bool needs_start(const char *line)
     return false;
 }
 
-/* How much of the line tells which directive it is: a word, of `timeout` and some of `rate` two. */
+/* How much of the line tells which directive it is: a word, of `timeout`, `limit` and some of
+ * `rate` two. */
 static size_t key_length(const char *line)
 {
     size_t n = strcspn(line, " ");
 
-    if (strncmp(line, "timeout ", 8) == 0 || strncmp(line, "rate per-source ", 16) == 0 ||
-        strncmp(line, "rate datagrams ", 15) == 0)
+    if (strncmp(line, "timeout ", 8) == 0 || strncmp(line, "limit ", 6) == 0 ||
+        strncmp(line, "rate per-source ", 16) == 0 || strncmp(line, "rate datagrams ", 15) == 0)
         n += 1 + strcspn(line + n + 1, " ");
     return n;
 }

@@ -24,7 +24,7 @@ struct grid {
 };
 
 /* Columns, and names in a record, that hold seconds. */
-static const char *const column_words[] = {"since", "age", "idle", NULL};
+static const char *const column_words[] = {"since", "age", "idle", "left", "ban_left", NULL};
 static const char *const record_words[] = {"uptime", "last_reload_ago", "undone_in", NULL};
 
 static bool is_one_of(const char *word, const char *const *words)

@@ -201,7 +201,8 @@ def test_commands_are_logged_with_who(start_lb4, desk, pool):
 
 @pytest.mark.parametrize("words, code, said", [
     (["frob"], 1, "unknown command 'frob'"),
-    (["show"], 1, "usage: show services|servers|connections|names|info|config"),
+    (["show"], 1, "usage: show services|servers|connections|names|sources|bans|affinity|info|"
+     "config"),
     (["drain", "web/nobody"], 1, "no server 'nobody' in service web"),
     (["weight", "web/s1", "0"], 1, "weight: '0' is not accepted: 1..256"),
     ([], 2, "no command"),
