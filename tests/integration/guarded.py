@@ -1,6 +1,7 @@
 """Clients of a service with limits: who of many that come at once is let in, and what lb4 counts of
 those that are not."""
 import contextlib
+import math
 import socket
 import subprocess
 import threading
@@ -193,6 +194,10 @@ def press(source, seconds, sleep_s=0.002):
         n_in += is_let_in(source)
         time.sleep(sleep_s)
     return n_in, time.monotonic() - began
+
+
+def assert_due(n_in, due):
+    assert math.isclose(n_in, due, rel_tol=0.05, abs_tol=2), f"{n_in} were let in, {due:.1f} due"
 
 
 def refused(lb4, reason):

@@ -1,6 +1,5 @@
 """limit per-source, rate, maxconn of a service and ban, of TCP: exact among clients that come at the
 same moment and over all workers, at a reload as well; and whose address it is that counts."""
-import math
 import shutil
 import threading
 import time
@@ -85,10 +84,6 @@ def test_what_a_source_is(start_lb4, server, name):
 
 # --- rates
 
-def assert_due(n_in, due):
-    assert math.isclose(n_in, due, rel_tol=0.05, abs_tol=2), f"{n_in} were let in, {due:.1f} due"
-
-
 # As long as a client comes again before the burst is due anew, nothing of its due is lost to it: a
 # second, however busy the machine is.
 RATE, BURST = 60, 60
@@ -99,7 +94,7 @@ def test_rate_of_a_source(start_lb4, server):
     lb4 = start_lb4(["-w", "2"], config=guarded.config(
         server, f"rate per-source {RATE}/s burst {BURST}"))
     n_in, took_s = guarded.press("127.0.0.1", 1.2)
-    assert_due(n_in, BURST + RATE * took_s)
+    guarded.assert_due(n_in, BURST + RATE * took_s)
     n_others = sum(guarded.is_let_in("127.0.0.2") for _ in range(BURST))
     assert n_others == BURST
     assert guarded.refused(lb4, "rate_source") > 0
@@ -107,11 +102,11 @@ def test_rate_of_a_source(start_lb4, server):
     began = time.monotonic()
     time.sleep(BURST / RATE / 2)
     n_in, _ = guarded.press("127.0.0.1", 0.5)
-    assert_due(n_in, RATE * (time.monotonic() - began))
+    guarded.assert_due(n_in, RATE * (time.monotonic() - began))
     # After a longer one no more than a whole one.
     time.sleep(1.2 * BURST / RATE)
     n_in, took_s = guarded.press("127.0.0.1", 0.5)
-    assert_due(n_in, BURST + RATE * took_s)
+    guarded.assert_due(n_in, BURST + RATE * took_s)
     print(f"{n_in} in {took_s:.2f} s after a pause")
 
 
@@ -123,7 +118,7 @@ def test_rate_of_a_service(start_lb4, server):
     while time.monotonic() - began < 1.5:
         n_in += sum(guarded.is_let_in(f"127.0.0.{i + 1}") for i in range(8))
     took_s = time.monotonic() - began
-    assert_due(n_in, BURST + RATE * took_s)
+    guarded.assert_due(n_in, BURST + RATE * took_s)
     guarded.wait_refused(lb4, "rate", guarded.refused(lb4, "rate"))
 
 
