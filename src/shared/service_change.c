@@ -177,6 +177,16 @@ static size_t count_old_places(const struct service *service)
     return n;
 }
 
+/* Of which a table of sources must know at once: maxconn is not of UDP. */
+static uint64_t count_clients(const struct service_table *table, const struct conf_service *from)
+{
+    uint64_t n_sessions = from->udp.max_sessions ? from->udp.max_sessions : SOURCES_CLIENTS_AUTO;
+
+    if (!(conf_transports(from) & CONF_UDP) || n_sessions < table->n_clients)
+        return table->n_clients;
+    return n_sessions;
+}
+
 int service_prepare(struct service_table *table, struct service *service,
                     const struct conf_service *from, struct service_change *ret)
 {
@@ -186,7 +196,7 @@ int service_prepare(struct service_table *table, struct service *service,
     *ret = (struct service_change){
         .service = service,
         .max_udp_sessions = from->udp.max_sessions ? from->udp.max_sessions : UINT32_MAX};
-    error = guard_prepare(&service->guard, &model.guard, table->n_clients);
+    error = guard_prepare(&service->guard, &model.guard, count_clients(table, from));
     if (!error)
         error = seats_init(table, ret, from);
     for (size_t i = 0; !error && i < ret->n_seats; i++)

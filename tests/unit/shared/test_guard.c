@@ -1,5 +1,6 @@
 #include "lb4/shared/guard.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -12,7 +13,36 @@
 #include "lb4/base/clock.h"
 #include "lb4/shared/service_change.h"
 
+void *__real_reserve_memory(size_t n, size_t size);
+void *__wrap_reserve_memory(size_t n, size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+int __real_siphash_key_init(struct siphash_key *key);
+int __wrap_siphash_key_init(struct siphash_key *key);
+
 static const uint64_t S = 1000000000;
+
+static int steps_left = -1; /* until one that a table needs fails; -1 = none does */
+
+static bool may_step(void)
+{
+    return steps_left < 0 || steps_left-- > 0;
+}
+
+void *__wrap_reserve_memory(size_t n, size_t size)
+{
+    return may_step() ? __real_reserve_memory(n, size) : NULL;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return may_step() ? __real_calloc(n, size) : NULL;
+}
+
+int __wrap_siphash_key_init(struct siphash_key *key)
+{
+    return may_step() ? __real_siphash_key_init(key) : -EIO;
+}
 
 struct scene {
     struct service_table table;
@@ -241,6 +271,93 @@ static void test_what_a_reload_keeps(void **state)
     service_table_fini(&scene.table);
 }
 
+static void test_no_memory_for_a_table(void **state)
+{
+    const struct conf_guard conf = {.rate_source = {1, 1000, 1}};
+    const struct guard_plan plan = guard_plan_from(&conf);
+    const struct guard_plan other = guard_plan_from(&(struct conf_guard){.maxconn = 1});
+    struct guard guard = {0};
+    struct sources *sources;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        steps_left = i;
+        assert_int_equal(guard_prepare(&guard, &plan, 100), -ENOMEM);
+        assert_null(guard.sources);
+    }
+    steps_left = 0;
+    assert_int_equal(guard_prepare(&guard, &other, 100), 0);
+    assert_null(guard.sources);
+    steps_left = -1;
+    assert_int_equal(guard_prepare(&guard, &plan, 100), 0);
+    sources = guard.sources;
+    assert_non_null(sources);
+    steps_left = 0;
+    assert_int_equal(guard_prepare(&guard, &plan, 100000), 0); /* it stays */
+    steps_left = -1;
+    assert_ptr_equal(guard.sources, sources);
+    guard_fini(&guard);
+    assert_null(guard.sources);
+}
+
+/* A reload that has no memory for it changes nothing: the service goes on without limits. */
+static void test_a_reload_without_memory(void **state)
+{
+    const struct conf_guard guard = {.per_source = 1};
+    struct conf_service with = conf_with(&guard);
+    struct service_change change;
+    struct scene scene;
+
+    (void)state;
+    open_scene(&scene, &(struct conf_guard){0});
+    steps_left = 0;
+    assert_int_equal(service_prepare(&scene.table, scene.service, &with, &change), -ENOMEM);
+    steps_left = -1;
+    for (int i = 0; i < 3; i++) {
+        struct guard_places places;
+
+        assert_int_equal(ask(&scene, "10.0.0.1", S, &places), REFUSAL_NONE);
+    }
+    reload(&scene, &guard);
+    check(&scene, "10.0.0.1", S, REFUSAL_NONE);
+    service_table_fini(&scene.table);
+}
+
+/* For connections there is maxconn; sessions are as many as udp-sessions lets be. */
+static void test_the_table_has_room_for_sessions(void **state)
+{
+    const struct conf_guard guard = {.per_source = 1};
+    struct conf_listen listen = {.transport = CONF_UDP};
+    static const struct {
+        unsigned transport;
+        uint32_t maxconn;
+        uint32_t max_sessions;
+        size_t n_sets;
+    } cases[] = {
+        {CONF_TCP, 1000, 0, SOURCES_SETS_MIN},
+        {CONF_TCP, 0, 0, SOURCES_CLIENTS_AUTO / 2},
+        {CONF_UDP, 1000, 0, SOURCES_CLIENTS_AUTO / 2},
+        {CONF_UDP, 1000, 5000, 4096},
+        {CONF_UDP, 10000, 5000, 8192},
+        {CONF_UDP, 0, 10000000, SOURCES_SETS_MAX},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct conf_service service = conf_with(&guard);
+        struct conf conf = {.services = &service, .n_services = 1, .maxconn = cases[i].maxconn};
+        struct service_table table;
+
+        listen.transport = cases[i].transport;
+        service.listens = &listen;
+        service.n_listens = 1;
+        service.udp.max_sessions = cases[i].max_sessions;
+        assert_int_equal(service_table_init(&table, &conf), 0);
+        assert_int_equal(table.services[0].guard.sources->n_sets, cases[i].n_sets);
+        service_table_fini(&table);
+    }
+}
+
 static void test_datagrams(void **state)
 {
     const struct conf_guard guard = {.rate_datagrams = {10, 1000, 10}, .maxconn = 1};
@@ -321,6 +438,9 @@ int main(void)
         cmocka_unit_test(test_a_ban_and_its_end),
         cmocka_unit_test(test_what_operators_read_and_forgive),
         cmocka_unit_test(test_what_a_reload_keeps),
+        cmocka_unit_test(test_no_memory_for_a_table),
+        cmocka_unit_test(test_a_reload_without_memory),
+        cmocka_unit_test(test_the_table_has_room_for_sessions),
         cmocka_unit_test(test_datagrams),
         cmocka_unit_test(test_exact_over_threads),
     };
