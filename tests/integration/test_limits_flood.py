@@ -19,7 +19,7 @@ UDP = ("127.0.0.1", guarded.PORT)
 LISTEN = (f"tcp :{guarded.PORT}", f"udp {UDP[0]}:{UDP[1]} accept-proxy from 127.0.0.1")
 UDP_SEGMENT = 103
 SEGMENTS = 60       # datagrams of a send
-WINDOW = 50         # sends before a look at what lb4 has taken
+WINDOW = 20         # sends before a look at what lb4 has taken
 N_BALANCERS = 4     # sockets, so that every worker has some
 SET_BYTES, WAYS = 640, 8
 # What lb4 may need beside the table: as in test_udp_flood, and for some connections and scrapes.
@@ -56,18 +56,32 @@ class Flood:
     def run(self):
         try:
             while self.n_sent < self.count:
-                for i in range(WINDOW):
-                    self.send(self.socks[i % N_BALANCERS])
-                servers.wait_until(lambda: self.n_taken() >= self.n_sent,
-                                   guarded.LIMIT_S, "lb4 takes the flood")
+                deadline = time.monotonic() + guarded.LIMIT_S
+                while not self.send_window():
+                    assert time.monotonic() < deadline, "the kernel drops the flood"
+                self.n_sent += WINDOW * SEGMENTS
         except (OSError, AssertionError) as problem:
             self.problem = problem
 
-    def send(self, sock):
+    def send_window(self):
+        """Did lb4 take them all? If it is held up, the kernel drops some."""
+        wanted = self.n_taken() + WINDOW * SEGMENTS
+        for i in range(WINDOW):
+            self.send(self.socks[i % N_BALANCERS], self.first + self.n_sent + i * SEGMENTS)
+        n_taken = self.n_taken()
+        while n_taken < wanted:
+            time.sleep(0.002)
+            n_before, n_taken = n_taken, self.n_taken()
+            if n_taken == n_before:
+                time.sleep(0.2)
+                n_taken = self.n_taken()
+                if n_taken == n_before:
+                    return False
+        return True
+
+    def send(self, sock, first):
         size = len(HEAD) + 4 + len(TAIL) + 1
-        numbers = range(self.first + self.n_sent, self.first + self.n_sent + SEGMENTS)
-        self.n_sent += SEGMENTS
-        sock.sendmsg([datagrams(numbers)],
+        sock.sendmsg([datagrams(range(first, first + SEGMENTS))],
                      [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("H", size))], 0, UDP)
 
     def is_running(self):
@@ -164,7 +178,7 @@ def check_table(lb4, table, evicts, shares):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_flood_of_sources_disarms_nothing(start_lb4, server, mode, is_full):
     """Many times more than the table has places for."""
-    count = 1000000 if is_full else 200000 if not daemon.IS_SANITIZED else 20000
+    count = 1000000 if is_full else 100000 if not daemon.IS_SANITIZED else 20000
     lb4 = start(start_lb4, server, SMALL, *MODES[mode])
     with guarded.Guests(lb4) as guests:
         marked = Marked(lb4, guests, mode)
@@ -179,7 +193,7 @@ def test_a_flood_of_sources_disarms_nothing(start_lb4, server, mode, is_full):
         print(f"{mode}: {marked.n_looks} looks, {(most - before) >> 10} KiB more,"
               f" {allowed_bytes(SMALL) >> 10} allowed")
         assert most - before <= allowed_bytes(SMALL) or daemon.IS_SANITIZED
-        assert flood.n_taken() == flood.n_sent
+        assert flood.n_taken() >= flood.n_sent
         # What was known of the first is known to the last.
         assert guests.enter() == 0
         guests.all_talk()
@@ -192,9 +206,9 @@ def test_a_flood_of_sources_disarms_nothing(start_lb4, server, mode, is_full):
 
 
 def test_nobody_has_two_allowances(start_lb4, server, is_full):
-    """Each of 10^5 sources, with an allowance of one in an hour, comes twice: all are let in, once.
+    """Each of many sources, with an allowance of one in an hour, comes twice: all are let in, once.
     Of a million, for whom the table is too small, none is let in twice, either."""
-    count = 1000000 if is_full else 100000 if not daemon.IS_SANITIZED else 20000
+    count = 1000000 if is_full else 24000 if not daemon.IS_SANITIZED else 6000
     lb4 = start(start_lb4, server, LARGE, "rate per-source 1/h burst 1")
     before = lb4.rss_bytes()
     with Flood(lb4, count) as first:
