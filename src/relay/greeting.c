@@ -22,8 +22,11 @@ _Static_assert((int)PROXY_V2_MAX <= (int)FLOW_BUFFER_BYTES, "the thread's buffer
 uint32_t greeting_places(uint32_t maxconn)
 {
     uint32_t tenth = maxconn / 10;
+    uint32_t least = maxconn / 2 < PLACES_LEAST ? maxconn / 2 : PLACES_LEAST;
 
-    return tenth > PLACES_LEAST ? tenth : PLACES_LEAST;
+    if (tenth > least)
+        return tenth;
+    return least > 0 ? least : 1;
 }
 
 static void turn_away(struct tcp_relay *relay, struct conn *conn, enum refusal why)
@@ -32,22 +35,10 @@ static void turn_away(struct tcp_relay *relay, struct conn *conn, enum refusal w
     refuse_conn(relay, conn, why);
 }
 
-void greeting_begin(struct tcp_relay *relay, struct conn *conn, const struct prefix_map *proxies)
-{
-    if (!prefix_map_allows(proxies, &conn->peer)) {
-        turn_away(relay, conn, REFUSAL_PEER);
-        return;
-    }
-    if (!capacity_acquire(relay->headers)) {
-        refuse_conn(relay, conn, REFUSAL_HEADER_FULL);
-        return;
-    }
-    conn->state = CONN_HEADER;
-    deadline_start(relay->header, &conn->deadline, relay->loop->now_ns);
-}
-
 void greeting_leave(struct tcp_relay *relay, struct conn *conn)
 {
+    if (conn->state != CONN_HEADER)
+        return;
     conn->state = CONN_CONNECTING;
     deadline_stop(&conn->deadline);
     capacity_release(relay->headers);
@@ -114,7 +105,7 @@ static enum close_reason error_word(const struct conn *conn)
     return sock_error_is_reset(conn->client.error) ? CLOSE_CLIENT_RST : CLOSE_ERROR;
 }
 
-/* Who says nothing and goes, as some probes do, is no liar. */
+/* Who goes before the header is whole, as some probes do with none, is no liar. */
 static void end(struct tcp_relay *relay, struct conn *conn, ssize_t n)
 {
     if (n < 0 && !conn->client.error)
@@ -136,7 +127,9 @@ static bool judge(struct tcp_relay *relay, struct conn *conn, size_t n)
         refuse_bad(relay, conn, reason);
         break;
     case PROXY_MORE:
-        if (conn->client.has_hangup)
+        if (conn->client.error)
+            end(relay, conn, -1);
+        else if (conn->client.has_hangup)
             refuse_bad(relay, conn, reason);
         break;
     }
@@ -150,10 +143,31 @@ bool greeting_on_client(struct tcp_relay *relay, struct conn *conn)
     do {
         n = recv(conn->client.source.fd, relay->flow.buffer, PROXY_V2_MAX, MSG_PEEK);
     } while (n < 0 && errno == EINTR);
-    if (n > 0 && !conn->client.error)
+    if (n > 0)
         return judge(relay, conn, (size_t)n);
     if (n >= 0 || conn->client.error || !sock_would_block(-errno))
         end(relay, conn, conn->client.error ? -1 : n);
+    return false;
+}
+
+/* Most balancers send the header with their first packets, so that it is there by now: then a burst
+ * of clients needs no places. */
+bool greeting_begin(struct tcp_relay *relay, struct conn *conn, const struct prefix_map *proxies)
+{
+    if (!prefix_map_allows(proxies, &conn->peer)) {
+        turn_away(relay, conn, REFUSAL_PEER);
+        return false;
+    }
+    if (greeting_on_client(relay, conn))
+        return true;
+    if (conn->state != CONN_CONNECTING)
+        return false;
+    if (!capacity_acquire(relay->headers)) {
+        refuse_conn(relay, conn, REFUSAL_HEADER_FULL);
+        return false;
+    }
+    conn->state = CONN_HEADER;
+    deadline_start(relay->header, &conn->deadline, relay->loop->now_ns);
     return false;
 }
 

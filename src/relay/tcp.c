@@ -336,9 +336,7 @@ void tcp_accept(struct tcp_relay *relay, const struct tcp_door *door, int fd,
     if (!relay->timeouts[door->service->index].connect ||
         loop_add(relay->loop, &conn->client.source, LOOP_EDGE))
         conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
-    else if (door->proxies)
-        greeting_begin(relay, conn, door->proxies);
-    else
+    else if (!door->proxies || greeting_begin(relay, conn, door->proxies))
         arrive(relay, conn);
 }
 
@@ -353,6 +351,15 @@ static void client_gone(struct tcp_relay *relay, struct conn *conn)
         conn_close(relay, conn, conn->reason, CONN_END_RESET);
 }
 
+/* Of one that has no server yet. Who has sent a FIN waits for the answer (FAULTS.md F44). */
+static void on_early_client(struct tcp_relay *relay, struct conn *conn)
+{
+    if (conn->state == CONN_WAITING)
+        resume_on_client(relay, conn);
+    else if (conn->state == CONN_CONNECTING && conn->client.error && conn->reason == CLOSE_NONE)
+        client_gone(relay, conn);
+}
+
 void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits)
 {
     struct conn *conn = container_of(source, struct conn, client.source);
@@ -360,16 +367,14 @@ void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits
     flow_side_note(&conn->client, bits);
     switch (conn->state) {
     case CONN_HEADER:
-        if (greeting_on_client(relay, conn))
-            arrive(relay, conn);
+        if (!greeting_on_client(relay, conn))
+            break;
+        arrive(relay, conn);
+        on_early_client(relay, conn); /* its reset may have come with the header */
         break;
     case CONN_CONNECTING:
-        /* One that has sent its FIN waits for the answer (FAULTS.md F44). */
-        if (conn->client.error && conn->reason == CLOSE_NONE)
-            client_gone(relay, conn);
-        break;
     case CONN_WAITING:
-        resume_on_client(relay, conn);
+        on_early_client(relay, conn);
         break;
     case CONN_RELAYING:
     case CONN_RESETTING:

@@ -294,6 +294,52 @@ def test_a_tenth_of_maxconn_may_wait(start_lb4):
         assert len(recorder.taken) == 1
 
 
+def test_a_burst_with_headers_needs_no_places(start_lb4):
+    """Three times as many as may wait come while lb4 sleeps, and each has said who it is."""
+    with proxy_headers.Recorder() as recorder:
+        lb4 = start_lb4(["-w", "1"], config=config(
+            recorder.address, accept="accept-proxy from 127.0.0.1", words="send-proxy v1",
+            more="maxconn 200\n"))
+        with contextlib.ExitStack() as stack:
+            lb4.signal(signal.SIGSTOP)
+            clients = [stack.enter_context(servers.connect(LISTEN)) for _ in range(60)]
+            for client in clients:
+                client.sendall(FAKE + proxy_headers.REQUEST)
+            lb4.signal(signal.SIGCONT)
+            assert all(client.recv(100).startswith(b"client=192.0.2.1") for client in clients)
+        lb4.wait_n_closed("web", 60)
+        assert len(recorder.taken) == 60
+
+
+def test_a_few_connections_are_not_all_for_headers(start_lb4):
+    """With 16 in all, half of them stay for others."""
+    with proxy_headers.Recorder() as recorder, servers.EchoServer() as echo:
+        lb4 = start_lb4(["-w", "1"], config=config(
+            recorder.address, accept="accept-proxy from 127.0.0.1", more="maxconn 16\n") +
+            f"service plain {{\n    listen tcp 127.0.0.1:7001\n    server s1 {echo.address}\n}}\n")
+        with contextlib.ExitStack() as stack:
+            for _ in range(30):
+                stack.enter_context(open_client())
+            assert len(lb4.wait_n_closed("web", 22, 2.5)) == 22
+            servers.ask_once("127.0.0.1:7001")
+            assert len(lb4.closed["web"]) == 22  # while the others wait
+
+
+def test_reset_behind_a_header_is_no_loss(start_lb4):
+    """As without one: what was said before it is delivered."""
+    with proxy_headers.Recorder() as recorder:
+        lb4 = start_lb4(["-w", "1"],
+                        config=config(recorder.address, accept="accept-proxy from 127.0.0.1"))
+        lb4.signal(signal.SIGSTOP)
+        with servers.connect(LISTEN) as client:
+            client.sendall(FAKE + b"last words")
+            servers.reset(client)
+        lb4.signal(signal.SIGCONT)
+        entry = lb4.wait_closed("web", 0, 10)
+        assert (entry["reason"], entry["in"]) == ("client_rst", "10")
+        servers.wait_until(lambda: recorder.taken == [b"last words"], what="them")
+
+
 def test_clients_that_leave_before(start_lb4):
     """With a FIN, with a reset, in the middle."""
     with proxy_headers.Recorder() as recorder:

@@ -243,6 +243,71 @@ static void test_full(void **state)
     stand_close(&stand);
 }
 
+/* A header that is there at the accept needs no place, and not another turn. */
+static void test_there_at_once(void **state)
+{
+    struct pair pair;
+    struct stand stand;
+    int mute[RIG_HEADERS];
+    char text[ADDR_TEXT_MAX];
+    int server_fd;
+
+    (void)state;
+    stand_open(&stand, "127.0.0.1", 0);
+    for (size_t i = 0; i < RIG_HEADERS; i++)
+        mute[i] = rig_client(&stand.rig);
+    pair = sockets_pair(0);
+    say(pair.far, V1, N_V1);
+    say(pair.far, "payload", 7);
+    rig_until(&stand.rig, pair.near, POLLIN);
+    rig_accept_fd(&stand.rig, pair.near, 1);
+    assert_int_equal(refused(&stand, REFUSAL_HEADER_FULL), 0);
+    for (size_t i = 0; i < RIG_HEADERS; i++)
+        close(mute[i]);
+    server_fd = rig_server(&stand.rig, stand.listener_fd);
+    expect_bytes(&stand, server_fd, "payload", 7);
+    assert_string_equal(addr_format(&rig_conn(&stand.rig)->peer, text), "192.0.2.1:1234");
+    close(pair.far);
+    close(server_fd);
+    stand_close(&stand);
+}
+
+/* What was said behind the header is delivered, as to a listener without headers. `is_late`: the
+ * end of the header comes with the reset. */
+static void check_reset_behind(bool is_late)
+{
+    size_t n_early = is_late ? 5 : 0;
+    struct stand stand;
+    struct pair pair;
+    int server_fd;
+
+    stand_open(&stand, "127.0.0.1", 0);
+    pair = sockets_pair(0);
+    say(pair.far, V1, n_early);
+    if (is_late) {
+        rig_accept_fd(&stand.rig, pair.near, 1);
+        turn_often(&stand);
+    }
+    say(pair.far, V1 + n_early, N_V1 - n_early);
+    say(pair.far, "last words", 10);
+    sock_reset(pair.far);
+    if (!is_late)
+        rig_accept_fd(&stand.rig, pair.near, 1);
+    server_fd = rig_server(&stand.rig, stand.listener_fd);
+    expect_bytes(&stand, server_fd, "last words", 10);
+    rig_until_ended(&stand.rig);
+    rig_check_ended(&stand.rig, CLOSE_CLIENT_RST, 1);
+    close(server_fd);
+    stand_close(&stand);
+}
+
+static void test_reset_behind_it(void **state)
+{
+    (void)state;
+    check_reset_behind(false);
+    check_reset_behind(true);
+}
+
 /* Who goes without a word is not counted as wrong; who stops in the middle is. */
 static void test_leaves(void **state)
 {
@@ -366,20 +431,32 @@ static void test_unsaid_is_not_dropped(void **state)
 static void test_places(void **state)
 {
     (void)state;
-    assert_int_equal(greeting_places(1), 16);
+    assert_int_equal(greeting_places(1), 1);
+    assert_int_equal(greeting_places(2), 1);
+    assert_int_equal(greeting_places(16), 8);
+    assert_int_equal(greeting_places(32), 16);
     assert_int_equal(greeting_places(160), 16);
+    assert_int_equal(greeting_places(170), 17);
     assert_int_equal(greeting_places(10000), 1000);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_splits),    cmocka_unit_test(test_local_keeps_the_real_address),
-        cmocka_unit_test(test_stranger),  cmocka_unit_test(test_wrong),
-        cmocka_unit_test(test_late),      cmocka_unit_test(test_bans),
-        cmocka_unit_test(test_full),      cmocka_unit_test(test_leaves),
-        cmocka_unit_test(test_reset_all), cmocka_unit_test(test_said),
-        cmocka_unit_test(test_spurned),   cmocka_unit_test(test_unsaid_is_not_dropped),
+        cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_local_keeps_the_real_address),
+        cmocka_unit_test(test_stranger),
+        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_late),
+        cmocka_unit_test(test_bans),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_there_at_once),
+        cmocka_unit_test(test_reset_behind_it),
+        cmocka_unit_test(test_leaves),
+        cmocka_unit_test(test_reset_all),
+        cmocka_unit_test(test_said),
+        cmocka_unit_test(test_spurned),
+        cmocka_unit_test(test_unsaid_is_not_dropped),
         cmocka_unit_test(test_places),
     };
 
