@@ -242,8 +242,8 @@ static void read_pair(const uint8_t *bytes, unsigned family, struct proxy_header
 }
 
 /* Judge the first 16 bytes as far as they are there; what is missing is taken for right. */
-static enum proxy_verdict read_fixed(const uint8_t *bytes, size_t n, bool is_datagram,
-                                     struct fixed *ret, const char **reason)
+static enum proxy_verdict read_fixed(const uint8_t *bytes, size_t n, struct fixed *ret,
+                                     const char **reason)
 {
     if (memcmp(bytes, SIGNATURE, n < sizeof(SIGNATURE) ? n : sizeof(SIGNATURE)) != 0)
         return bad(reason, "no PROXY header");
@@ -258,8 +258,6 @@ static enum proxy_verdict read_fixed(const uint8_t *bytes, size_t n, bool is_dat
     ret->transport = bytes[13] & 15;
     if (ret->command && (ret->family > FAMILY_UNIX || ret->transport > TRANSPORT_DGRAM))
         return bad(reason, "family or transport that does not exist");
-    if (is_datagram && ret->command && ret->transport == TRANSPORT_STREAM)
-        return bad(reason, "transport of a stream in a datagram");
     if (n < N_FIXED)
         return PROXY_MORE;
     ret->n_bytes = N_FIXED + read16(bytes + 14);
@@ -274,8 +272,7 @@ static enum proxy_verdict read_v2(const uint8_t *bytes, size_t n, bool is_datagr
                                   struct proxy_header *ret, const char **reason)
 {
     struct fixed fixed = {0};
-    enum proxy_verdict verdict = read_fixed(bytes, n, is_datagram, &fixed, reason);
-    unsigned transport = is_datagram ? TRANSPORT_DGRAM : TRANSPORT_STREAM;
+    enum proxy_verdict verdict = read_fixed(bytes, n, &fixed, reason);
 
     if (verdict != PROXY_GOOD)
         return verdict;
@@ -283,7 +280,7 @@ static enum proxy_verdict read_v2(const uint8_t *bytes, size_t n, bool is_datagr
     ret->is_local = true;
     if (!fixed.command || !is_known(&fixed))
         return PROXY_GOOD;
-    if (fixed.family != FAMILY_UNIX && fixed.transport == transport) {
+    if (fixed.family != FAMILY_UNIX && (is_datagram || fixed.transport == TRANSPORT_STREAM)) {
         ret->is_local = false;
         read_pair(bytes + N_FIXED, fixed.family, ret);
     }

@@ -241,7 +241,7 @@ def lies():
     yield b"PROXY UDP4 10.1.2.3 10.0.0.1 4 53\r\npayload"
     yield b"PROXY TCP4 10.1.2.3 10.0.0.1 4 53\r\npayload"
     for at, values in ((0, (0x0e,)), (11, (0x0b,)), (12, (0x01, 0x11, 0x22, 0x2f, 0x31)),
-                       (13, (0x11, 0x13, 0x1f, 0x41, 0x42)), (14, (1, 0xff)), (15, (0, 11, 200))):
+                       (13, (0x13, 0x1f, 0x41, 0x42)), (14, (1, 0xff)), (15, (0, 11, 200))):
         for value in values:
             yield good[:at] + bytes([value]) + good[at + 1:]
     yield proxied.wrap(b"", ("10.1.2.3", 4), extensions=b"\x04\x00\x05x")  # longer than it is
@@ -267,6 +267,19 @@ def test_lies_and_junk_reach_nobody(start_lb4):
         assert (now["drop_header"], now["dropped"], now["total"]) == (len(told), len(told), 1)
         said = [line for line in lb4.lines if re.search("refused .* of u.*: header", line)]
         assert 1 <= len(said) <= 5, "told of at a bounded rate"
+
+
+def test_client_of_a_stream(start_lb4):
+    """It came to the balancer by TCP, as dnsdist says of those who ask by HTTPS."""
+    listen = take_listen()
+    with proxied.EchoServer() as server, client_of(listen) as balancer:
+        start_lb4(["-w", "1"], config=behind(listen, servers_at=[server.address]))
+        for host, code in (("10.1.2.3", 0x11), ("2001:db8::7", 0x21)):
+            asked = ("10.0.0.1", 53) if ":" not in host else ("2001:db8::1", 53)
+            datagram = bytearray(proxied.wrap(b"x", (host, 4), asked))
+            datagram[13] = code
+            assert udp_drill.ask(balancer, bytes(datagram)) == b"x"
+            assert server.said[-1] == proxied.Said((host, 4), asked, b"x")
 
 
 def test_local_and_extensions(start_lb4):

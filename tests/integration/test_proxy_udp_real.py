@@ -1,12 +1,14 @@
 """PROXY headers over UDP and programs of others: Knot DNS tells its client who that is, dnsdist reads
 headers and writes them. nginx and HAProxy have no such datagrams: what they say is pinned here."""
 import contextlib
+import http.client
 import socket
 import subprocess
 
 import namespace
 import proxied
 import real_servers
+import servers
 import udp_drill
 
 NAME = "whoami.example"
@@ -128,6 +130,31 @@ def test_clients_of_dnsdist_are_known_behind_us(start_lb4, servers_directory):
                 assert who_am_i(dnsdist.address, host) == host
             now = udp_drill.totals(lb4, "u")
             assert now["dropped"] == 0 and now["total"] >= len(CLIENTS)
+
+
+def ask_by_https(port):
+    """Whom the answer names; of a server that leaves the TLS of it to others."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=udp_drill.ANSWER_LIMIT_S)
+    with contextlib.closing(link):
+        link.request("POST", "/dns-query", question(7), {"content-type": "application/dns-message"})
+        answer = link.getresponse().read()
+    return socket.inet_ntoa(answer[len(question(7)) + 12:][:4])
+
+
+@real_servers.needs("dnsdist", "knotd")
+def test_client_of_dnsdist_by_https_is_known_behind_us(start_lb4, servers_directory):
+    """Its header tells of TCP, in a datagram."""
+    listen, port = take_listen(), namespace.take_port()
+    with Knot(servers_directory) as knot:
+        lb4 = start_lb4(["-w", "1"], config=config(f"{listen} accept-proxy from 127.0.0.0/8",
+                                                   f"{knot.address} send-proxy v2"))
+        with Dnsdist(servers_directory, f'addDOHLocal("127.0.0.1:{port}")',
+                     f'newServer({{address="{listen}", useProxyProtocol=true,'
+                     f' healthCheckMode="up"}})'):
+            servers.wait_until(lambda: not servers.is_refused(f"127.0.0.1:{port}"), what="HTTPS")
+            assert ask_by_https(port) == "127.0.0.1"
+            now = udp_drill.totals(lb4, "u")
+            assert now["dropped"] == 0
 
 
 NGINX = """daemon off; pid {directory}/pid; error_log stderr;

@@ -9,7 +9,8 @@
  *
  * The real addresses count (is_local) for LOCAL, of which every other byte is skipped unread, and
  * for UNKNOWN; for a family or a transport that is UNSPEC; for Unix sockets; and on a stream for
- * DGRAM, which the specification wants treated like UNSPEC where it is not supported. */
+ * DGRAM, which the specification wants treated like UNSPEC where it is not supported. In a datagram
+ * STREAM names the client as DGRAM does: dnsdist says it of those who have asked it by HTTPS. */
 #ifndef LB4_RELAY_PROXY_HEADER_H
 #define LB4_RELAY_PROXY_HEADER_H
 
@@ -43,8 +44,7 @@ struct proxy_header {
 
 /* Never looks beyond `n`, and decides at PROXY_V2_MAX bytes at the latest; with more bytes a
  * verdict but PROXY_MORE stays what it was. *ret is written for PROXY_GOOD, *reason for PROXY_BAD:
- * a constant text for the log. Of a datagram: the transport is DGRAM, LOCAL or
- * UNSPEC, and what is not whole is bad. */
+ * a constant text for the log. What is not whole in a datagram is bad. */
 enum proxy_verdict proxy_header_read(const uint8_t *bytes, size_t n, unsigned accepts,
                                      struct proxy_header *ret, const char **reason);
 

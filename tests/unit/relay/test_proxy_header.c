@@ -240,7 +240,7 @@ static void test_written_bytes(void **state)
     assert_memory_equal(out, "PROXY TCP4 192.0.2.1 0.0.0.0 1234 0\r\n", 37);
 }
 
-/* A datagram is whole or bad; a stream's transport is not a datagram's. */
+/* A datagram is whole or bad; by which transport the client came makes no difference. */
 static void test_datagram(void **state)
 {
     struct addr client = make("192.0.2.1", 1234);
@@ -255,7 +255,9 @@ static void test_datagram(void **state)
     assert_int_equal(judge(out, n, PROXY_ACCEPTS_V2, true, &header), PROXY_GOOD);
     assert_false(header.is_local);
     n = proxy_header_write(out, 2, false, &client, &client);
-    assert_int_equal(judge(out, n, PROXY_ACCEPTS_V2, true, &header), PROXY_BAD);
+    assert_int_equal(judge(out, n, PROXY_ACCEPTS_V2, true, &header), PROXY_GOOD);
+    assert_false(header.is_local);
+    assert_true(addr_equal(&header.client, &client));
     n = proxy_header_write(out, 2, true, &unspec, &unspec);
     assert_int_equal(judge(out, n, PROXY_ACCEPTS_V2, true, &header), PROXY_GOOD);
     assert_true(header.is_local);
