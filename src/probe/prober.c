@@ -171,6 +171,17 @@ static bool is_in_doubt(const struct probe *probe)
     return probe->is_prompted || !probe->health.is_usable || health_is_changing(&probe->health);
 }
 
+/* Version of the PROXY header, 0 = none: where the check names an address or a port of its own,
+ * somebody else answers. */
+static uint8_t announcement(const struct probe *probe)
+{
+    struct addr own = probe->backend->addr;
+
+    if (addr_port(&own) == 0)
+        addr_set_port(&own, addr_port(&probe->addr));
+    return addr_equal(&own, &probe->addr) ? (uint8_t)backend_send_proxy(probe->backend) : 0;
+}
+
 static void start(struct prober *prober, struct probe *probe)
 {
     uint64_t timeout_ns = probe_check(probe)->timeout_ns;
@@ -196,7 +207,7 @@ static void start(struct prober *prober, struct probe *probe)
     if (program_is(probe))
         is_under_way = program_start(prober, probe, &outcome);
     else {
-        probe->attempt.send_proxy = (uint8_t)backend_send_proxy(probe->backend);
+        probe->attempt.send_proxy = announcement(probe);
         is_under_way = attempt_start(&probe->attempt, &prober->loop, &probe->addr,
                                      is_in_doubt(probe), &outcome);
     }

@@ -62,8 +62,8 @@ def test_real_servers_believe_it(start_lb4, servers_directory, kind, version, fa
 def test_what_one_says_another_says_on(start_lb4, servers_directory):
     """Version 1 in, version 2 out; the log has the client, too."""
     with proxy_headers.Nginx(servers_directory) as nginx:
-        lb4 = start_lb4(config=config(nginx.address, accept="accept-proxy from 127.0.0.1 ::1",
-                                      words="send-proxy v2"))
+        lb4 = start_lb4(["-w", "1"], config=config(
+            nginx.address, accept="accept-proxy from 127.0.0.1 ::1", words="send-proxy v2"))
         for header, client in ((FAKE, ("192.0.2.1", 1234)),
                                (b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n", ("2001:db8::1", 1))):
             assert proxy_headers.verdict(LISTEN, header, ends=False) == client
@@ -110,6 +110,22 @@ def test_probes_say_it_too(start_lb4, servers_directory, check, version):
             file.change(text.replace(f"send-proxy {version}", ""),
                         f"~ send-proxy web/s1 {version} -> none")
             lb4.wait_line("web/s1 is DOWN", start=before)
+
+
+@real_servers.needs("nginx")
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_check_elsewhere_says_nothing(start_lb4, servers_directory, version):
+    """The health program beside a server knows of no header."""
+    with proxy_headers.Recorder() as recorder, real_servers.Nginx(servers_directory) as health:
+        lb4 = start_lb4(config=config(
+            recorder.address, words=f"send-proxy {version}\n    check http / status 200 "
+            f"port {health.port} interval 100ms timeout 1s fall 1 rise 1"))
+        assert not any("is DOWN" in line for line in lb4.lines)
+        with servers.connect(LISTEN) as sock:
+            sock.sendall(proxy_headers.REQUEST)
+            servers.read_end(sock)
+        taken, = recorder.taken
+        assert taken.startswith(proxy_headers.SIGNATURE if version == "v2" else b"PROXY TCP4 ")
 
 
 def test_send_proxy_follows_a_reload(start_lb4):

@@ -368,6 +368,19 @@ def test_probes_speak_for_themselves(start_lb4, check):
             assert {said.payload for said in server.said} == {b"ping"}
 
 
+def test_probes_of_another_port_have_none(start_lb4):
+    listen = take_listen()
+    with proxied.EchoServer() as server, \
+            udp_drill.UdpServer(answer={b"ping": b"pong"}.get) as health:
+        port = udp_drill.split(health.address)[1]
+        check = f'check send "ping" expect "pong" port {port} interval 100ms fall 1'
+        lb4 = start_lb4(["-w", "1"], config=config(listen, check, servers_at=[server.address]))
+        assert not any("is DOWN" in line for line in lb4.lines)
+        with client_of(listen) as client:
+            assert udp_drill.ask(client, b"x") == b"x"
+        assert [said.payload for said in server.said] == [b"x"]
+
+
 # --- the configuration ----------------------------------------------------------------------------
 
 
