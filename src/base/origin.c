@@ -83,7 +83,21 @@ static bool is_used_up(int error)
     return error == -EADDRNOTAVAIL || error == -EADDRINUSE;
 }
 
-/* That a source has no port left says more than that another is not this machine's. */
+/* Nothing can be had from this source; from another one, perhaps. */
+static bool is_passed_over(int error)
+{
+    return is_used_up(error) || error == -EINVAL;
+}
+
+/* How much it says of why all failed: that a source has no port left, more than that from another
+ * there is no way, and that more than that one is not this machine's. */
+static int telling(int error, enum origin_step step)
+{
+    if (step != ORIGIN_CONNECT)
+        return 0;
+    return is_used_up(error) ? 2 : 1;
+}
+
 static int try_all(const struct way *way, uint32_t turn, int *ret_fd, enum origin_step *ret_step)
 {
     const struct origin *origin = way->origin;
@@ -98,11 +112,11 @@ static int try_all(const struct way *way, uint32_t turn, int *ret_fd, enum origi
         if (source->sa.sa_family != way->to->sa.sa_family)
             continue;
         rc = try_one(way, source, ret_fd, &step);
-        if (rc != 0 && is_used_up(rc) && *ret_step == ORIGIN_CONNECT)
+        if (is_passed_over(rc) && telling(rc, step) < telling(error, *ret_step))
             continue;
         *ret_step = step;
         error = rc;
-        if (!is_used_up(rc))
+        if (!is_passed_over(rc))
             break;
     }
     return error;

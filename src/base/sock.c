@@ -299,6 +299,7 @@ bool sock_connect_error_is_local(int error)
     case EACCES: /* a local packet filter or a security module */
     case EPERM:
     case ENODEV: /* the interface to leave by is not there */
+    case EINVAL: /* no way from the source to the server, as from loopback to another machine */
         return true;
     default:
         return sock_out_of_resources(error);

@@ -103,6 +103,8 @@ int attempt_socket(struct attempt *attempt, const struct addr *to, int *ret_fd)
         attempt->reason = "its mark needs CAP_NET_ADMIN or CAP_NET_RAW";
     else if (step == ORIGIN_INTERFACE)
         attempt->reason = "there is no such interface";
+    else if (error == -EINVAL)
+        attempt->reason = "there is no way from its source to it";
     return error;
 }
 

@@ -68,7 +68,7 @@ int datagram_ask(const struct attempt *attempt)
         return send_bytes(attempt, attempt->check->send, attempt->check->n_send);
     build_query(attempt, &query);
     if (query.n_bytes == 0)
-        return -EINVAL;
+        return -EBADMSG;
     return send_bytes(attempt, query.bytes, query.n_bytes);
 }
 

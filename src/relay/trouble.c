@@ -1,5 +1,6 @@
 #include "lb4/relay/trouble.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,9 +55,15 @@ static void say(const struct service *service, const struct trouble *trouble,
         say_ports(service, trouble, to, from);
         break;
     case LOCAL_SOURCE:
-        log_warn("service %s: no connect to %s%s: no such address on this machine; `source` names "
-                 "addresses of its own, of the server's family",
-                 service->name, to, from);
+        if (abs(trouble->error) == EINVAL)
+            log_warn("service %s: no connect to %s%s: there is no way from the one to the other; a "
+                     "`source` on loopback reaches this machine alone",
+                     service->name, to, from);
+        else
+            log_warn(
+                "service %s: no connect to %s%s: no such address on this machine; `source` names "
+                "addresses of its own, of the server's family",
+                service->name, to, from);
         break;
     case LOCAL_INTERFACE:
         log_warn("service %s: no connect to %s: there is no interface '%s' (ip link)",

@@ -22,6 +22,8 @@ enum local_cause local_cause_of(int error, enum origin_step step)
     case EADDRNOTAVAIL:
     case EADDRINUSE:
         return step == ORIGIN_SOURCE ? LOCAL_SOURCE : LOCAL_PORTS;
+    case EINVAL:
+        return LOCAL_SOURCE;
     case ENODEV:
         return LOCAL_INTERFACE;
     case EMFILE:

@@ -67,8 +67,8 @@ class Peers:
         self.listener.close()
 
 
-def config(listen, addresses, *words):
-    return pools.config(listen, addresses, *words)
+def config(listen, addresses, *words, **options):
+    return pools.config(listen, addresses, *words, **options)
 
 
 def ask(listen=LISTEN):
@@ -152,6 +152,32 @@ def test_a_reload_changes_it(start_lb4, desk):
         desk.do("reload")
         ask()
         assert server.peers == ["127.0.0.1", "127.0.0.8", "127.0.0.9", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("check", [CHECK, "check none"])
+def test_a_source_without_a_way(start_lb4, desk, check):
+    """Loopback reaches nobody else: the server is not to blame, and a source beside it is taken."""
+    with namespace.Neighbour(1500) as far, \
+            far.run(pools.Pool, [("10.77.0.2", 9000)]) as remote, \
+            pools.Pool([("127.0.0.1", namespace.take_port())]) as near:
+        addresses = remote.texts + near.texts
+        lb4 = start_lb4(["-w", "1"], config=desk.directive + config(
+            LISTEN, addresses, check, options=["source 127.0.0.9", ""]))
+        served(4)
+        assert (remote.accepted_at[0], len(near.accepted_at[0]) >= 4) == ([], True)
+        row = desk.server("web/s1")
+        assert (row["state"], row["connect_failures"], row["checks_failed"]) == ("up", 0, 0), row
+        lb4.wait_line("no connect to 10.77.0.2:9000 from 127.0.0.9: there is no way")
+        lb4.finish()
+        start_lb4(["-w", "1"], config=desk.directive + config(
+            LISTEN, remote.texts, check, options=["source 127.0.0.9,10.77.0.1"]))
+        served(4)
+
+
+def served(count):
+    for _ in range(count):
+        with servers.connect(LISTEN) as client:
+            assert client.recv(2) == bytes(pools.NAME_BYTES)
 
 
 def test_a_source_that_is_not_here(start_lb4, desk):

@@ -12,7 +12,7 @@
 
 enum local_cause {
     LOCAL_PORTS,       /* no local port is left towards the server */
-    LOCAL_SOURCE,      /* no source is this machine's, or of the server's family */
+    LOCAL_SOURCE,      /* no source is this machine's, of the server's family, or on a way to it */
     LOCAL_INTERFACE,   /* the interface is not there */
     LOCAL_DESCRIPTORS, /* none is left */
     LOCAL_MEMORY,

@@ -389,6 +389,8 @@ static void test_error_classes(void **state)
         {.error = EADDRINUSE, .local = true},
         {.error = EACCES, .local = true},
         {.error = EPERM, .local = true},
+        {.error = ENODEV, .local = true},
+        {.error = EINVAL, .local = true},
         {.error = ECONNREFUSED},
         {.error = ETIMEDOUT},
         {.error = ECONNRESET, .reset = true},

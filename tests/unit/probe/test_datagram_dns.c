@@ -146,7 +146,7 @@ static void test_dns_name_that_cannot_be_asked_for(void **state)
     (void)state;
     rig_check(CONF_CHECK_DNS, "a..b", "");
     rig_start();
-    check_outcome(HEALTH_FAILED, EINVAL, NULL);
+    check_outcome(HEALTH_FAILED, EBADMSG, NULL);
 }
 
 static void test_repeat_sends_the_same(void **state)

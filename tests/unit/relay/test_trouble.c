@@ -73,6 +73,11 @@ static void test_others(void **state)
     trouble.error = -EADDRNOTAVAIL;
     assert_non_null(strstr(note(&trouble, 1), "from 10.0.0.9: no such address on this machine"));
     service.local_say.said_ns = 0;
+    trouble.step = ORIGIN_CONNECT;
+    trouble.error = -EINVAL;
+    assert_non_null(strstr(note(&trouble, 1), "from 10.0.0.9: there is no way from the one to"));
+    assert_int_equal(stats_read(&stats.local.errors[LOCAL_SOURCE]), 2);
+    service.local_say.said_ns = 0;
     trouble.step = ORIGIN_INTERFACE;
     trouble.error = -ENODEV;
     assert_non_null(strstr(note(&trouble, 1), "no interface 'eth7'"));

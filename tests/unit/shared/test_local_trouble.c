@@ -13,6 +13,7 @@ static void test_causes(void **state)
     assert_int_equal(local_cause_of(-EADDRNOTAVAIL, ORIGIN_CONNECT), LOCAL_PORTS);
     assert_int_equal(local_cause_of(EADDRINUSE, ORIGIN_CONNECT), LOCAL_PORTS);
     assert_int_equal(local_cause_of(-EADDRNOTAVAIL, ORIGIN_SOURCE), LOCAL_SOURCE);
+    assert_int_equal(local_cause_of(-EINVAL, ORIGIN_CONNECT), LOCAL_SOURCE);
     assert_int_equal(local_cause_of(-ENODEV, ORIGIN_INTERFACE), LOCAL_INTERFACE);
     assert_int_equal(local_cause_of(EMFILE, ORIGIN_SOCKET), LOCAL_DESCRIPTORS);
     assert_int_equal(local_cause_of(ENOBUFS, ORIGIN_SOCKET), LOCAL_MEMORY);
