@@ -93,14 +93,19 @@ static bool bind_first(struct udp_relay *relay, struct udp_session *session,
                        enum udp_drop *ret_drop)
 {
     struct udp_session *victim;
+    bool is_bound = udp_up_bind(relay, session, ret_drop);
 
-    if (udp_up_bind(relay, session, ret_drop))
-        return true;
+    if (is_bound || *ret_drop != UDP_DROP_LIMIT)
+        return is_bound;
     victim = udp_share_spare(&relay->share);
-    if (*ret_drop != UDP_DROP_LIMIT || !victim || victim == session)
+    if (!victim || victim == session)
         return false;
     evict(relay, victim);
-    return udp_up_bind(relay, session, ret_drop);
+    pick_set_free(&session->tried);
+    relay->has_freed_port = true;
+    is_bound = udp_up_bind(relay, session, ret_drop);
+    relay->has_freed_port = false;
+    return is_bound;
 }
 
 /* An answer of ours to one of our own listeners would be answered, and so on for ever. */

@@ -41,7 +41,8 @@ static void blame(struct udp_relay *relay, const struct service *service, struct
         mailbox_post(relay->prober, MAILBOX_SUSPECT);
 }
 
-/* The socket, or -errno. */
+/* The socket, or -errno: -EADDRNOTAVAIL if no local port is left, which the end of another session
+ * may change; -EINVAL if no source is this machine's. */
 static int open_connect(struct udp_relay *relay, struct service *service,
                         const struct backend *backend, const struct addr *to)
 {
@@ -55,12 +56,14 @@ static int open_connect(struct udp_relay *relay, struct service *service,
         turn = (uint32_t)stats_read(&stats->turns);
         stats_add(&stats->turns, 1);
     }
-    trouble.error = trouble_lasts(stats, &trouble, relay->loop->now_ns)
+    trouble.error = !relay->has_freed_port && trouble_lasts(stats, &trouble, relay->loop->now_ns)
                         ? -EADDRNOTAVAIL
                         : origin_connect_udp(origin, turn, to, &fd, &trouble.step);
     if (trouble.error)
         trouble_note(&relay->stats->services[service->index], stats, service, &trouble,
                      relay->loop->now_ns);
+    if (trouble.step == ORIGIN_SOURCE && trouble.error)
+        return -EINVAL;
     return trouble.error ? trouble.error : fd;
 }
 
@@ -98,7 +101,7 @@ static enum udp_drop trouble_word(int error)
 {
     if (sock_out_of_resources(error) || error == -EADDRNOTAVAIL)
         return UDP_DROP_LIMIT;
-    return UDP_DROP_ERROR;
+    return sock_connect_error_is_local(error) ? UDP_DROP_ERROR : UDP_DROP_REFUSED;
 }
 
 static struct backend *choose(struct udp_relay *relay, struct udp_session *session,
@@ -117,8 +120,11 @@ static struct backend *choose(struct udp_relay *relay, struct udp_session *sessi
     return chosen;
 }
 
+/* What is our own trouble with one server, as is a source that is not here, may be none with the
+ * next; but for descriptors and memory, which no server would give us. */
 bool udp_up_bind(struct udp_relay *relay, struct udp_session *session, enum udp_drop *ret_drop)
 {
+    *ret_drop = session->tried.bits ? UDP_DROP_REFUSED : UDP_DROP_NO_SERVER;
     for (;;) {
         const struct service_client client = {.addr = &session->entry.key.client,
                                               .tried = &session->tried,
@@ -126,16 +132,16 @@ bool udp_up_bind(struct udp_relay *relay, struct udp_session *session, enum udp_
         struct backend *backend = choose(relay, session, &client);
         int error;
 
-        *ret_drop = session->tried.bits ? UDP_DROP_REFUSED : UDP_DROP_NO_SERVER;
         if (!backend)
             return false;
         error = bind_to(relay, session, backend);
         if (!error)
             return true;
         *ret_drop = trouble_word(error);
-        if (sock_connect_error_is_local(error))
+        if (sock_out_of_resources(error))
             return false;
-        blame(relay, session->service, backend);
+        if (!sock_connect_error_is_local(error))
+            blame(relay, session->service, backend);
         if (pick_set_add(&session->tried, backend->index, SERVICE_BACKENDS_MAX))
             return false;
     }
@@ -223,14 +229,24 @@ static void put_kept_first(struct udp_session *session, struct udp_packet *kept)
     line->first = kept;
 }
 
-/* Leave a server that refuses. False: there is nobody else, or no means to get there. */
-static bool leave(struct udp_relay *relay, struct udp_session *session, enum udp_drop *ret_drop)
+/* Leave a server that refuses, or that there is no way to. False: there is nobody else, or no means
+ * to get there. */
+static bool leave(struct udp_relay *relay, struct udp_session *session, int error,
+                  enum udp_drop *ret_drop)
 {
-    blame(relay, session->service, session->backend);
+    if (!sock_connect_error_is_local(error))
+        blame(relay, session->service, session->backend);
     *ret_drop = UDP_DROP_ERROR;
     if (pick_set_add(&session->tried, session->backend->index, SERVICE_BACKENDS_MAX))
         return false;
     return udp_up_bind(relay, session, ret_drop);
+}
+
+/* What is our own trouble passes; but a source or an interface that has gone, while the session was
+ * on its way, may stay away. */
+static bool is_to_go_on(int error)
+{
+    return error == EINVAL || error == ENODEV || !sock_connect_error_is_local(error);
 }
 
 bool udp_up_refused(struct udp_relay *relay, struct udp_session *session, int error)
@@ -238,10 +254,10 @@ bool udp_up_refused(struct udp_relay *relay, struct udp_session *session, int er
     struct udp_packet kept;
     enum udp_drop drop = UDP_DROP_ERROR;
 
-    while (error && !sock_connect_error_is_local(error)) {
+    while (error && is_to_go_on(error)) {
         count_lost(relay, session);
         put_kept_first(session, &kept);
-        if (!leave(relay, session, &drop))
+        if (!leave(relay, session, error, &drop))
             break;
         drop = UDP_DROP_ERROR;
         error = send_line(relay, session);

@@ -27,14 +27,14 @@ enum origin_step {
     ORIGIN_INTERFACE, /* there is no such interface, or it may not be chosen */
     ORIGIN_MARK,      /* it may not be set */
     ORIGIN_SOURCE,    /* no source is this machine's, or none is of the server's family */
-    ORIGIN_CONNECT /* the connect itself: EADDRNOTAVAIL and EADDRINUSE mean that no port is left,
-                      EINVAL that there is no way from the source to the server */
+    ORIGIN_CONNECT    /* the connect itself: EADDRNOTAVAIL and EADDRINUSE mean that no port is left,
+                         EINVAL that there is no way from the source to the server */
 };
 
 /* sock_connect() (base/sock.h) and sock_udp_connect() (base/sock_udp.h) from there; NULL is as all
  * zero. `turn` counts connects to the server: it chooses the source to begin with. Where one has no
- * port left or no way to the server, or is not this machine's, the next one is tried. Returns 0 with *ret_fd, or -errno
- * with *ret_step; then nothing is kept. */
+ * port left or no way to the server, or is not this machine's, the next one is tried. Returns 0
+ * with *ret_fd, or -errno with *ret_step; then nothing is kept. */
 int origin_connect(const struct origin *origin, uint32_t turn, const struct addr *to, int *ret_fd,
                    enum origin_step *ret_step);
 int origin_connect_udp(const struct origin *origin, uint32_t turn, const struct addr *to,

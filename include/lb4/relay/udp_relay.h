@@ -49,6 +49,8 @@ struct udp_relay {
     uint32_t host_max;      /* sessions of one client host */
     uint64_t asked_ns;      /* for room; 0 = never */
     bool is_short;          /* places were missing since then */
+    bool has_freed_port; /* a session has just ended: a connect looks for a port, though there was
+                            none a moment ago */
     struct udp_inbox *inbox;
     struct udp_outbox *outbox;
     struct udp_packet *unwrapped;      /* UDP_UNWRAP_MAX */

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include "../netns.h"
 #include "udp_rig.h"
 
 static struct scene scene;
@@ -357,6 +358,38 @@ static void test_machine_has_less_than_the_room(void **state)
     scene_close(&scene);
 }
 
+static void set_ephemeral_ports(int first, int last)
+{
+    FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "w");
+
+    if (!file)
+        skip();
+    fprintf(file, "%d %d\n", first, last);
+    if (fclose(file) != 0)
+        skip();
+}
+
+/* The same of ports: that there was none a moment ago does not keep anybody from the one that has
+ * just come free. Nobody ends for nothing. */
+static void test_machine_has_few_ports(void **state)
+{
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){0});
+    clients_open();
+    set_ephemeral_ports(20010, 20011);
+    establish(clients[0]);
+    for (int i = 1; i < CLIENTS_MAX; i++) {
+        rig_echo(rig, clients[i], scene.servers[0], 10);
+        assert_true(is_live(clients[0]) && is_live(clients[i]));
+        assert_int_equal(rig->relay.n_live, 2);
+        rig_check_dropped(rig, UDP_DROP_LIMIT, 0);
+    }
+    set_ephemeral_ports(32768, 60999);
+    assert_int_equal(rig_failures(rig, 0), 0);
+    clients_close();
+    scene_close(&scene);
+}
+
 /* Nobody answers, but the client comes again: at once proves nothing, after a second it does. */
 static void test_one_way_flow_lasts(void **state)
 {
@@ -407,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_host_share_of_one_worker),
         cmocka_unit_test(test_hosts_do_not_share_a_small_room),
         cmocka_unit_test(test_machine_has_less_than_the_room),
+        cmocka_unit_test(test_machine_has_few_ports),
         cmocka_unit_test(test_service_has_its_limit),
         cmocka_unit_test(test_others_have_all_places),
         cmocka_unit_test(test_asks_now_and_then),
@@ -415,5 +449,7 @@ int main(void)
         cmocka_unit_test(test_lasting_ones_shut_nobody_out),
     };
 
+    if (!netns_enter())
+        return cmocka_run_group_tests_name("without a namespace", tests, NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -437,6 +437,48 @@ static void test_no_descriptor_is_left(void **state)
     scene_close(&scene);
 }
 
+/* Our own trouble with one server: others are asked, nobody is blamed, and nobody ends for it. */
+static void test_a_way_that_is_not_there(void **state)
+{
+    struct origin origins[3] = {
+        {.n_sources = 1, .sources = {make_addr("203.0.113.9", 0)}}, /* not here */
+        {.interface = "no-such-link"},
+        {.n_sources = 1, .sources = {make_addr("::1", 0)}}, /* of no use towards IPv4 */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        int others[3];
+
+        scene_open(&scene, 2, &(struct rig_options){.origin = &origins[i]});
+        rig_echo(rig, scene.client, scene.servers[1], 10);
+        for (size_t k = 0; k < 3; k++) {
+            others[k] = rig_client(rig);
+            rig_echo(rig, others[k], scene.servers[1], 10);
+        }
+        assert_int_equal(rig->relay.n_live, 4);
+        assert_int_equal(rig_failures(rig, 0) + rig_failures(rig, 1), 0);
+        assert_false(is_suspect(0));
+        assert_int_equal(backend_active(rig_backend(rig, 0)), 0);
+        for (size_t k = 0; k < 3; k++)
+            close(others[k]);
+        scene_close(&scene);
+    }
+}
+
+/* A lack of room it is not: others that ended would not help. */
+static void test_the_only_way_is_not_there(void **state)
+{
+    const struct origin origin = {.n_sources = 1, .sources = {make_addr("203.0.113.9", 0)}};
+
+    (void)state;
+    scene_open(&scene, 1, &(struct rig_options){.origin = &origin});
+    rig_say(rig, scene.client, 10, 1);
+    rig_check_dropped(rig, UDP_DROP_ERROR, 1);
+    assert_false(is_suspect(0));
+    scene_close(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +502,8 @@ int main(void)
         cmocka_unit_test(test_socket_that_connects_to_itself),
         cmocka_unit_test(test_unreachable_server_is_passed_over),
         cmocka_unit_test(test_only_server_is_unreachable),
+        cmocka_unit_test(test_a_way_that_is_not_there),
+        cmocka_unit_test(test_the_only_way_is_not_there),
     };
 
     if (!netns_enter())

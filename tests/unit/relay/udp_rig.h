@@ -22,6 +22,7 @@ struct rig_options {
     bool is_one_way;
     bool keeps_on_down;
     uint32_t ban_after; /* refusals in a minute; 0 = never */
+    const struct origin *origin; /* of the first server */
 };
 
 struct rig {
@@ -70,6 +71,7 @@ static inline void rig_open(struct rig *rig, const struct addr *servers, size_t 
         conf_servers[i].addr = servers[i];
         conf_servers[i].weight = 1;
     }
+    conf_servers[0].origin = options->origin;
     memset(rig, 0, sizeof(*rig));
     rig->n_fds = sockets_count_fds();
     assert_int_equal(service_table_init(&rig->services, &conf), 0);
