@@ -132,13 +132,17 @@ void refuse_on_timeout(struct tcp_relay *relay, struct conn *conn)
     conn_close(relay, conn, conn->reason, CONN_END_CLOSE);
 }
 
-/* MSG_TRUNC: bytes of TCP are thrown away without being copied (tcp(7)). */
+_Static_assert((int)LEAVING_BYTES <= (int)FLOW_BUFFER_BYTES, "never more than the buffer has");
+
+/* MSG_TRUNC: bytes of TCP are thrown away without being copied (tcp(7)); the buffer is named for
+ * those who look at calls from outside, such as sanitizers. */
 void refuse_on_client(struct tcp_relay *relay, struct conn *conn)
 {
     ssize_t n;
 
     do {
-        n = recv(conn->client.source.fd, NULL, LEAVING_BYTES, MSG_TRUNC | MSG_DONTWAIT);
+        n = recv(conn->client.source.fd, relay->flow.buffer, LEAVING_BYTES,
+                 MSG_TRUNC | MSG_DONTWAIT);
         if (n > 0)
             conn->n_discarded += (uint32_t)n;
     } while ((n > 0 && conn->n_discarded < LEAVING_BYTES) || (n < 0 && errno == EINTR));
