@@ -191,6 +191,14 @@ static int prepare_listeners(struct change *change, const struct conf *after,
     return error;
 }
 
+long change_diff(const struct runtime *runtime, const struct conf *before, const struct conf *after,
+                 FILE *stream)
+{
+    long n = conf_diff(before, after, stream);
+
+    return n < 0 ? n : n + listener_change_diff(&runtime->listeners, stream);
+}
+
 int change_prepare(struct change *change, struct runtime *runtime, const struct conf *before,
                    const struct conf *after, char reterr[static CHANGE_ERROR_MAX])
 {

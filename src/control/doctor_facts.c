@@ -1,6 +1,7 @@
 #include "lb4/control/doctor_facts.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -145,6 +146,27 @@ static size_t count_lost(const struct service *service)
              !(standing & (PICK_DRAIN | PICK_MAINT));
     }
     return n;
+}
+
+static bool is_here(const char *interface)
+{
+    return interface[0] == '\0' || if_nametoindex(interface) != 0;
+}
+
+static void find_lost_interface(const struct snapshot_from *from, struct doctor_facts *ret)
+{
+    const struct listener_table *table = from->group->listeners;
+
+    for (size_t i = 0; i < from->conf->n_origins && !ret->lost_interface; i++)
+        if (!is_here(from->conf->origins[i]->interface))
+            ret->lost_interface = from->conf->origins[i]->interface;
+    for (size_t i = 0; table && i < table->n_listeners && !ret->lost_interface; i++) {
+        const struct listener *listener = &table->listeners[i];
+
+        if (listener->state == LISTENER_OPEN &&
+            (listener_is_cut_off(listener) || !is_here(listener->words.interface)))
+            ret->lost_interface = listener->words.interface;
+    }
 }
 
 static void find_missing(const struct conf *conf, struct doctor_facts *ret)
@@ -294,6 +316,7 @@ int doctor_facts_take(const struct snapshot_from *from, struct doctor_facts *ret
     name_report_count(from, &ret->names);
     take_lists(from, ret);
     find_missing(conf, ret);
+    find_lost_interface(from, ret);
     for (size_t i = 0; i < conf->n_services; i++)
         take_service(from, &conf->services[i], ret);
     if (count_addresses(conf, ret))

@@ -122,11 +122,20 @@ static void find_local(const struct doctor_facts *facts, struct doctor_findings 
                              "net.ipv4.ip_local_port_range=\"1024 65535\"");
     }
     if (facts->missing_source) {
-        addr_format(facts->missing_source, text);
-        *strrchr(text, ':') = '\0';
-        finding = doctor_add(findings, DOCTOR_BAD, "source", "`source` %s is not here", text);
+        bool is_ipv6 = facts->missing_source->sa.sa_family == AF_INET6;
+        const char *host = addr_format(facts->missing_source, text) + is_ipv6;
+
+        *(strrchr(text, ':') - is_ipv6) = '\0'; /* brackets and port */
+        finding = doctor_add(findings, DOCTOR_BAD, "source", "`source` %s is not here", host);
         doctor_limits(finding, "connects from it; other sources are taken in its place");
-        doctor_lift(finding, "ip address add %s/32 dev lo, or an address of this machine", text);
+        doctor_lift(finding, "ip address add %s/%d dev lo, or an address of this machine", host,
+                    is_ipv6 ? 128 : 32);
+    }
+    if (facts->lost_interface) {
+        finding = doctor_add(findings, DOCTOR_BAD, "interface",
+                             "interface %s is not here, or was made anew", facts->lost_interface);
+        doctor_limits(finding, "no client comes in by it, no server is reached");
+        doctor_lift(finding, "when ip link shows it: lb4ctl reload, which binds listeners anew");
     }
 }
 

@@ -201,7 +201,7 @@ static void conclude_report(struct reload *reload)
 }
 
 /* The difference, in new memory; NULL: no memory. */
-static char *compare(const struct conf *before, const struct conf *after, long *ret_n)
+static char *compare(const struct reload *reload, const struct conf *after, long *ret_n)
 {
     char *text = NULL;
     size_t n_bytes;
@@ -210,7 +210,7 @@ static char *compare(const struct conf *before, const struct conf *after, long *
     *ret_n = -ENOMEM;
     if (!stream)
         return NULL;
-    *ret_n = conf_diff(before, after, stream);
+    *ret_n = change_diff(reload->runtime, reload->conf, after, stream);
     if (fclose(stream) != 0 || *ret_n < 0) {
         free(text);
         return NULL;
@@ -270,7 +270,7 @@ static bool change_to(struct reload *reload, struct conf *after, uint64_t now_ns
 {
     struct log_sink *log;
     long n_changes;
-    char *difference = compare(reload->conf, after, &n_changes);
+    char *difference = compare(reload, after, &n_changes);
 
     if (!difference) {
         conclude_with(reload, "out of memory");

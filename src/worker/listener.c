@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -279,6 +280,19 @@ void listener_table_discard(const struct listener_table *table, size_t listener)
             discard(table->fds[listener * table->n_workers + i]);
 }
 
+/* 0: it has none, or that is not there. */
+static unsigned index_of(const struct listener *listener)
+{
+    return listener->words.interface[0] != '\0' ? if_nametoindex(listener->words.interface) : 0;
+}
+
+bool listener_is_cut_off(const struct listener *listener)
+{
+    unsigned now = index_of(listener);
+
+    return now != listener->ifindex && (now != 0 || listener->state == LISTENER_LEAVING);
+}
+
 /* Put it there, without sockets. Returns the place or -ENOSPC. */
 static long take_place(struct listener_table *table, const struct listener *wanted)
 {
@@ -293,6 +307,7 @@ static long take_place(struct listener_table *table, const struct listener *want
         table->n_listeners++;
     table->listeners[index] = *wanted;
     table->listeners[index].state = LISTENER_OPEN;
+    table->listeners[index].ifindex = index_of(wanted);
     prefix_map_hold(wanted->accept_proxy);
     for (size_t i = 0; i < table->n_workers; i++)
         table->fds[index * table->n_workers + i] = -1;

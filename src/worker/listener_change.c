@@ -112,6 +112,14 @@ static void add_move(struct listener_change *change, size_t i, const struct list
     change->steps[change->n_steps - 1].is_to_tune = !is_alike;
 }
 
+/* One that is cut off is bound anew. */
+static struct entry *find_heard(const struct wanted *wanted, const struct listener *listener)
+{
+    struct entry *entry = wanted_find(wanted, listener);
+
+    return entry && listener_is_cut_off(listener) ? NULL : entry;
+}
+
 /* What becomes of those that are there. */
 static void compare_with(struct listener_change *change, const struct wanted *wanted)
 {
@@ -121,7 +129,7 @@ static void compare_with(struct listener_change *change, const struct wanted *wa
 
         if (listener->state == LISTENER_NONE)
             continue;
-        entry = wanted_find(wanted, listener);
+        entry = find_heard(wanted, listener);
         if (entry)
             entry->is_found = true;
         if (!entry && listener->state == LISTENER_OPEN)
@@ -196,6 +204,27 @@ static int prepare(struct listener_change *change, struct wanted *wanted,
     compare_with(change, wanted);
     keep_missing(wanted, change->table);
     return bind_missing(change, wanted, reterr);
+}
+
+/* Of a range one line. */
+long listener_change_diff(const struct listener_table *table, FILE *stream)
+{
+    const struct listener *last = NULL;
+    long n = 0;
+
+    for (size_t i = 0; i < table->n_listeners; i++) {
+        const struct listener *listener = &table->listeners[i];
+
+        if (listener->state != LISTENER_OPEN || !listener_is_cut_off(listener) ||
+            (last && last->service == listener->service &&
+             strcmp(last->words.interface, listener->words.interface) == 0))
+            continue;
+        last = listener;
+        fprintf(stream, "~ interface %s of %s: made anew, its listeners are bound anew\n",
+                listener->words.interface, listener->service->name);
+        n++;
+    }
+    return n;
 }
 
 int listener_change_prepare(struct listener_change *change, struct listener_table *table,

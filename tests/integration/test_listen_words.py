@@ -10,6 +10,7 @@ import pytest
 import daemon
 import namespace
 import servers
+import udp_drill
 
 
 TCP_FASTOPEN_CONNECT = 30
@@ -141,6 +142,40 @@ def test_interface_follows_a_reload(start_lb4, desk):
                 servers.ask(client)
                 servers.ask_once(listen)
                 assert all(("%lo" in line) == bool(words) for line in listening(port))
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_an_interface_is_made_anew(start_lb4, desk, transport):
+    """The kernel takes it for another one, and the sockets hear nobody: doctor tells, and a reload
+    without a change in the file binds anew. While it is away, reloads change nothing."""
+    port = namespace.take_port()
+
+    def hears(far):
+        sock = far.run(socket.socket, socket.AF_INET,
+                       socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM)
+        with sock:
+            sock.settimeout(5)
+            sock.connect(("10.77.0.1", port))
+            sock.send(b"x")
+            return sock.recv(10) == b"x"
+
+    with servers.EchoServer() as stream, udp_drill.UdpServer() as datagrams:
+        address = stream.address if transport == "tcp" else datagrams.address
+        with namespace.Neighbour(1500) as far:
+            lb4 = start_lb4(["-w", "2"], config="drain 1s\n" + desk.directive + service(
+                [f"{transport} :{port} interface near"], address, "timeout udp 1s"))
+            assert hears(far)
+            assert "interface near is not here" not in desk.do("doctor")
+        desk.do("reload")
+        assert "interface near is not here, or was made anew" in desk.run("doctor").stdout
+        with namespace.Neighbour(1500) as far:
+            assert "interface near is not here, or was made anew" in desk.run("doctor").stdout
+            for _ in range(2):
+                desk.do("reload")
+                assert hears(far)
+            assert "interface near is not here" not in desk.do("doctor")
+        told = [line for line in lb4.lines if "reload: ~ interface near of web: made anew" in line]
+        assert len(told) == 1, told
 
 
 def test_mark_without_the_capability(binary):

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "lb4/control/runtime.h"
 #include "lb4/shared/service_change.h"
@@ -47,6 +48,11 @@ struct change {
     struct backend **added;
     struct service **added_to;
 };
+
+/* What a change from `before` to `after` would do: as conf_diff(), with what is to be done though
+ * the configuration is the same (listener_change_diff()). */
+long change_diff(const struct runtime *runtime, const struct conf *before, const struct conf *after,
+                 FILE *stream);
 
 /* From `before` to `after`, both checked and without names. On error nothing is kept: -errno, and a
  * sentence in `reterr`. */

@@ -73,8 +73,10 @@ struct doctor_facts {
     uint64_t n_dropped_limit;
     uint64_t n_local[LOCAL_CAUSES];    /* connects that failed for reasons of our own */
     const struct addr *missing_source; /* that the configuration names, and is not here; or NULL */
-    uint64_t n_log_dropped;            /* lines of the log */
-    bool has_reload_failed;            /* the last one */
+    const char *lost_interface; /* that a listener or a server names, and is not here, or was made
+                                   anew since a listener was bound to it; or NULL */
+    uint64_t n_log_dropped;     /* lines of the log */
+    bool has_reload_failed;     /* the last one */
     const char *stale_list; /* a file of networks that was written to since it was read, or NULL */
     const char *lost_list;  /* one that cannot be read (any more), or NULL */
     struct name_census names;

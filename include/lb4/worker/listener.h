@@ -42,6 +42,8 @@ struct listener {
     struct prefix_map *accept_proxy; /* who is believed in PROXY headers; NULL: nobody sends them.
                                         The table holds it, a list does not */
     struct conf_listen_words words;
+    unsigned ifindex; /* of words.interface when it was bound; a link that is made anew has another
+                         one. 0 = none */
     bool is_dual_stack; /* [::]: takes IPv4 too */
     bool is_inherited;  /* its sockets were passed to us */
     bool shares_port;   /* others of the same list have the port on other addresses */
@@ -102,6 +104,10 @@ long listener_table_bind(struct listener_table *table, const struct listener *wa
 
 /* Throw away what came before the group was whole; UDP only. */
 void listener_table_discard(const struct listener_table *table, size_t listener);
+
+/* Has its interface gone, and come back as another one? What is bound hears nobody. A listener that
+ * leaves is not waited for: it has when its interface has gone. */
+bool listener_is_cut_off(const struct listener *listener);
 
 /* Close what was not taken; the place is free. */
 void listener_table_free(struct listener_table *table, size_t listener);

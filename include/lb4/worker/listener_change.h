@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "lb4/worker/listener.h"
 
@@ -44,6 +45,10 @@ struct listener_change {
 int listener_change_prepare(struct listener_change *change, struct listener_table *table,
                             const struct conf *conf, struct service *const *services,
                             char reterr[static LISTENER_ERROR_MAX]);
+
+/* What it will do though the configuration has not changed: a line for each interface that is
+ * another one than it was, and whose listeners hear nobody. Returns how many. */
+long listener_change_diff(const struct listener_table *table, FILE *stream);
 
 /* Those of UDP whose time to leave is over at `now_ns`; may have no steps. Returns 0 or -ENOMEM. */
 int listener_change_close(struct listener_change *change, struct listener_table *table,

@@ -81,6 +81,26 @@ static void test_few_ports(void **state)
            "tcp_tw_reuse=1 net.ipv4.tcp_timestamps=1");
 }
 
+static void test_what_is_not_here(void **state)
+{
+    struct addr source;
+
+    (void)state;
+    assert_int_equal(addr_parse("10.0.0.9", &source), 0);
+    facts.missing_source = &source;
+    facts.lost_interface = "eth7";
+    find();
+    expect("source", DOCTOR_BAD, "`source` 10.0.0.9 is not here", "other sources are taken",
+           "ip address add 10.0.0.9/32 dev lo");
+    expect("interface", DOCTOR_BAD, "interface eth7 is not here, or was made anew", "no client",
+           "lb4ctl reload");
+    assert_int_equal(addr_parse("2001:db8::9", &source), 0);
+    findings.n = 0;
+    find();
+    expect("source", DOCTOR_BAD, "`source` 2001:db8::9 is not here", "other sources",
+           "ip address add 2001:db8::9/128 dev lo");
+}
+
 static void test_who_waits(void **state)
 {
     (void)state;
@@ -150,6 +170,7 @@ int main(void)
         ON_FACTS(test_usual),
         ON_FACTS(test_the_poorest_service),
         ON_FACTS(test_few_ports),
+        ON_FACTS(test_what_is_not_here),
         ON_FACTS(test_who_waits),
         ON_FACTS(test_udp),
         ON_FACTS(test_tables_and_memory),
