@@ -128,14 +128,39 @@ static bool is_let_in(struct udp_relay *relay, struct service *service, const st
     return false;
 }
 
-struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener *listener,
+/* Can it answer from the address that was asked, to the client's family? */
+static bool answers_from(const struct udp_listener *listener, const struct addr *asked)
+{
+    if (!listener->is_wildcard)
+        return addr_equal(&listener->at, asked);
+    return addr_port(&listener->at) == addr_port(asked) && !addr_is_wildcard(asked) &&
+           (listener->is_dual_stack || listener->at.sa.sa_family == asked->sa.sa_family);
+}
+
+/* Whose session it is. With PROXY headers, only the old one knew whom to believe. NULL: nobody's.
+ */
+static const struct udp_listener *receiver(const struct udp_listener *listener,
+                                           const struct udp_key *key)
+{
+    const struct udp_listener *heir = listener->heir;
+
+    if (!listener->is_leaving)
+        return listener;
+    if (!heir || heir->is_leaving || heir->source.is_closed || heir->source.fd < 0 ||
+        listener->accept_proxy || heir->accept_proxy || !answers_from(heir, &key->asked))
+        return NULL;
+    return heir;
+}
+
+struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener *arrived,
                               const struct udp_key *key, enum udp_drop *ret_drop)
 {
+    const struct udp_listener *listener = receiver(arrived, key);
     struct udp_session *session = NULL;
     struct admission admission = {.is_session = true};
 
     *ret_drop = UDP_DROP_DRAIN;
-    if (relay->is_draining || listener->is_leaving)
+    if (relay->is_draining || !listener)
         return NULL;
     *ret_drop = UDP_DROP_LOOP;
     if (is_loop(relay, udp_key_peer(key)))

@@ -195,15 +195,86 @@ static int bind_missing(struct listener_change *change, const struct wanted *mis
     return error;
 }
 
+/* As long as the old socket is there, the kernel may bring it what is meant for the new one. */
+static bool inherits(const struct listener *listener, const struct listener *old)
+{
+    return listener->state == LISTENER_OPEN && listener->transport == CONF_UDP &&
+           addr_port(&listener->addr) == addr_port(&old->addr) &&
+           (addr_is_wildcard(&listener->addr) || addr_equal(&listener->addr, &old->addr)) &&
+           (listener->words.interface[0] == '\0' ||
+            strcmp(listener->words.interface, old->words.interface) == 0);
+}
+
+static bool leaves(const struct listener_change *change, size_t listener)
+{
+    for (size_t i = 0; i < change->n_steps; i++)
+        if (change->steps[i].verb == LISTENER_STEP_LEAVE && change->steps[i].listener == listener)
+            return true;
+    return false;
+}
+
+/* The listeners of UDP by their ports. */
+struct ports {
+    uint32_t first[UINT16_MAX + 1]; /* one of the table, counted from 1; 0 = none */
+    uint32_t *next;                 /* the same, of each of the table */
+};
+
+static int ports_init(struct ports *ports, const struct listener_table *table)
+{
+    memset(ports->first, 0, sizeof(ports->first));
+    ports->next = calloc(table->n_listeners + 1, sizeof(*ports->next));
+    for (size_t i = 0; ports->next && i < table->n_listeners; i++) {
+        uint32_t *first = &ports->first[addr_port(&table->listeners[i].addr)];
+
+        if (table->listeners[i].transport != CONF_UDP)
+            continue;
+        ports->next[i] = *first;
+        *first = (uint32_t)i + 1;
+    }
+    return ports->next ? 0 : -ENOMEM;
+}
+
+static void find_heir(const struct listener_change *change, const struct ports *ports,
+                      struct listener_step *step)
+{
+    const struct listener *listeners = change->table->listeners;
+    const struct listener *old = &listeners[step->listener];
+    uint32_t at = ports->first[addr_port(&old->addr)];
+
+    for (; at > 0 && !step->has_heir; at = ports->next[at - 1]) {
+        step->heir = at - 1;
+        step->has_heir = inherits(&listeners[at - 1], old) && !leaves(change, at - 1);
+    }
+}
+
+static int find_heirs(struct listener_change *change)
+{
+    static struct ports ports;
+    int error = ports_init(&ports, change->table);
+
+    for (size_t i = 0; !error && i < change->n_steps; i++) {
+        struct listener_step *step = &change->steps[i];
+
+        if (step->verb == LISTENER_STEP_LEAVE &&
+            change->table->listeners[step->listener].transport == CONF_UDP)
+            find_heir(change, &ports, step);
+    }
+    free(ports.next);
+    return error;
+}
+
 static int prepare(struct listener_change *change, struct wanted *wanted,
                    char reterr[static LISTENER_ERROR_MAX])
 {
+    int error;
+
     change->steps = calloc(change->table->n_listeners + wanted->n + 1, sizeof(*change->steps));
     if (!change->steps)
         return -ENOMEM;
     compare_with(change, wanted);
     keep_missing(wanted, change->table);
-    return bind_missing(change, wanted, reterr);
+    error = bind_missing(change, wanted, reterr);
+    return error ? error : find_heirs(change);
 }
 
 /* Of a range one line. */

@@ -38,6 +38,7 @@ static int open_listener(struct udp_side *side, struct listener_table *table, si
         .service = from->service,
         .at = from->addr,
         .is_wildcard = addr_is_wildcard(&from->addr),
+        .is_dual_stack = from->is_dual_stack,
         .accept_proxy = from->accept_proxy,
     };
     source_init(&listener->source, SOURCE_UDP_LISTENER, listener_table_take(table, worker, index));
@@ -95,6 +96,7 @@ int udp_side_take_step(struct udp_side *side, struct listener_table *table, size
         break;
     case LISTENER_STEP_LEAVE:
         listener->is_leaving = true;
+        listener->heir = step->has_heir ? &side->listeners[step->heir] : NULL;
         break;
     case LISTENER_STEP_CLOSE:
         udp_end_of_listener(&side->relay, listener);

@@ -37,8 +37,10 @@ def ask(address=LISTEN, limit_s=udp_drill.ANSWER_LIMIT_S, sock=None):
     """The name of the server that answers a new client, None if nobody does."""
     with contextlib.ExitStack() as stack:
         if sock is None:
-            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            sock.connect(udp_drill.split(address))
+            host, port = udp_drill.split(address)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sock = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            sock.connect((host, port))
         try:
             answer = udp_drill.ask(sock, b"x", limit_s)
         except ConnectionRefusedError:
@@ -113,6 +115,19 @@ def bound_inodes(address):
     with open("/proc/thread-self/net/udp") as table:
         rows = [line.split() for line in table]
     return {row[9] for row in rows if row[1] == words and row[2].endswith(":0000")}
+
+
+@pytest.mark.parametrize("before, after, host", [
+    ("127.0.0.1:7000", ":7000", "127.0.0.1"), ("[::1]:7000", ":7000 v6only", "::1"),
+    (":7000", ":7000 v6only", "::1"), (":7000 v6only", ":7000", "::1"),
+    (":7000", "0.0.0.0:7000", "127.0.0.1"), ("127.0.0.1:7000 interface lo", ":7000", "127.0.0.1")])
+def test_who_comes_to_the_old_socket_is_served(start_lb4, pool, before, after, host):
+    """The kernel brings it what is meant for the new one, which has the same port."""
+    _, file = reloading.start(start_lb4, "drain 3s\n" + dns(pool[:1], listens=[f"udp {before}"]))
+    address = udp_drill.join(host, 7000)
+    assert ask(address) == "u1"
+    file.change("drain 3s\n" + dns(pool[1:2], listens=[f"udp {after}"]))
+    assert [ask(address) for _ in range(10)] == ["u2"] * 10
 
 
 def test_a_listener_outlives_its_service(start_lb4, pool):

@@ -21,7 +21,10 @@ struct udp_listener {
     bool is_wildcard;                      /* asked addresses come with the datagrams */
     const struct prefix_map *accept_proxy; /* balancers before us, whose datagrams name the
                                                client; NULL: the clients themselves send */
-    bool is_leaving;                       /* not in the configuration any more: no new sessions */
+    bool is_dual_stack;
+    bool is_leaving; /* not in the configuration any more: no new sessions, but those of its heir */
+    const struct udp_listener *heir; /* leaving: who has its port now, for what the kernel brings to
+                                        the old socket as long as that is there; or NULL */
 
     /* The relay's. */
     struct deadline look; /* at what the kernel dropped */

@@ -17,7 +17,8 @@ enum listener_verb {
     LISTENER_STEP_OPEN,  /* take the socket and serve it */
     LISTENER_STEP_MOVE,  /* it belongs to another service now, or takes PROXY headers from others,
                             or its socket is to be tuned */
-    LISTENER_STEP_LEAVE, /* TCP: serve who waits in the queue, close. UDP: no new sessions */
+    LISTENER_STEP_LEAVE, /* TCP: serve who waits in the queue, close. UDP: no new sessions, but
+                            those of its heir */
     LISTENER_STEP_STAY,  /* UDP: it had been told to leave, and is wanted again */
     LISTENER_STEP_CLOSE  /* UDP: end its sessions, close */
 };
@@ -28,6 +29,8 @@ struct listener_step {
     struct service *service;         /* OPEN, MOVE, STAY */
     struct prefix_map *accept_proxy; /* likewise, as of struct listener; held */
     struct prefix_map *former;       /* after the commit: what it replaces; held */
+    bool has_heir;                   /* LEAVE, UDP: */
+    uint32_t heir;                   /* who has the port from now on */
     uint32_t fastopen;               /* likewise; see sock_tune_listener() */
     uint32_t defer_s;
     bool is_to_tune; /* MOVE: these two are other than they were; sockets that were passed to us
