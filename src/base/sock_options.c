@@ -24,3 +24,8 @@ void sock_tune_listener(int listener_fd, uint32_t fastopen, uint32_t defer_s)
     set_int(listener_fd, IPPROTO_TCP, TCP_FASTOPEN, (int)fastopen);
     set_int(listener_fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, (int)defer_s);
 }
+
+void sock_delay_ack(int fd)
+{
+    set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
+}

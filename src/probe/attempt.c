@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
+#include "lb4/base/sock_options.h"
 #include "lb4/probe/announce.h"
 #include "lb4/probe/converse.h"
 #include "lb4/probe/datagram.h"
@@ -85,15 +87,47 @@ static const struct origin *choose_origin(const struct attempt *attempt, struct 
     return room;
 }
 
+/* Who speaks first has no need to acknowledge the handshake by a packet of its own: the question
+ * does. A server that waits for the acknowledgement to speak would wait for 200 ms. */
+static bool speaks_first(const struct service_check *check)
+{
+    return talks(check) && check->kind != CONF_CHECK_MYSQL &&
+           (check->kind != CONF_CHECK_SEND || check->n_send > 0);
+}
+
+static int connect_to_ask(const struct addr *to, int *ret_fd)
+{
+    scope_close int fd = sock_open(to->sa.sa_family);
+    int error;
+
+    if (fd < 0)
+        return fd;
+    sock_delay_ack(fd);
+    error = sock_start(fd, to);
+    if (!error)
+        *ret_fd = take_fd(&fd);
+    return error;
+}
+
+static int connect_from(const struct attempt *attempt, const struct origin *origin,
+                        const struct addr *to, int *ret_fd, enum origin_step *ret_step)
+{
+    *ret_step = ORIGIN_CONNECT;
+    if (attempt->check->is_udp)
+        return origin_connect_udp(origin, attempt->turn, to, ret_fd, ret_step);
+    if (!origin && speaks_first(attempt->check))
+        return connect_to_ask(to, ret_fd);
+    return origin_connect(origin, attempt->turn, to, ret_fd, ret_step);
+}
+
 int attempt_socket(struct attempt *attempt, const struct addr *to, int *ret_fd)
 {
     struct origin room;
     const struct origin *origin = choose_origin(attempt, &room);
-    uint32_t turn = attempt->turn++;
     enum origin_step step;
-    int error = attempt->check->is_udp ? origin_connect_udp(origin, turn, to, ret_fd, &step)
-                                       : origin_connect(origin, turn, to, ret_fd, &step);
+    int error = connect_from(attempt, origin, to, ret_fd, &step);
 
+    attempt->turn++;
     if (!error)
         return 0;
     if (step == ORIGIN_SOURCE)
@@ -241,9 +275,14 @@ static bool watch(struct attempt *attempt, enum health_outcome *ret_outcome)
     return true;
 }
 
-/* The verdict of a conversation, or not yet. What the reason points to goes with the talk. */
+/* The verdict of a conversation, or not yet. What the reason points to goes with the talk. Where
+ * all was said and read, close(2) sends the FIN as shutdown(2) would, and the rest is the kernel's:
+ * that saves a wake-up for the server's FIN. */
 static bool end_talk(struct attempt *attempt, int error, enum health_outcome *ret_outcome)
 {
+    const struct talk *talk = attempt->talk;
+    bool has_all = !error && talk->has_all && !talk->is_last_word && !attempt->told;
+
     if (error && sock_would_block(error))
         return false;
     if (error && error != -EBADMSG) {
@@ -251,7 +290,10 @@ static bool end_talk(struct attempt *attempt, int error, enum health_outcome *re
         return true;
     }
     drop_talk(attempt);
-    take_leave(attempt);
+    if (has_all)
+        attempt_close(attempt);
+    else
+        take_leave(attempt);
     attempt->error = -error;
     *ret_outcome = error ? HEALTH_FAILED : HEALTH_OK;
     return true;

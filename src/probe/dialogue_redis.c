@@ -72,8 +72,10 @@ enum talk_step dialogue_redis_hear(struct talk *talk)
         return hear_error(talk, n);
     if (talk->check->role != CONF_ROLE_ANY && talk->in[0] == '*')
         return hear_role(talk, next);
-    if (talk->check->role == CONF_ROLE_ANY && is_text(talk->in, n, "+PONG"))
+    if (talk->check->role == CONF_ROLE_ANY && is_text(talk->in, n, "+PONG")) {
+        talk->has_all = talk->n_in == next;
         return TALK_GOOD;
+    }
     return talk_wrong_words(talk, "not a Redis answer: ", talk->in, n, "");
 }
 

@@ -37,6 +37,7 @@ struct talk {
     size_t n_in;       /* what has come and is not consumed */
     uint8_t stage;     /* the dialogue's own; 0 at first */
     bool is_last_word; /* with TALK_SAY: it is the goodbye, TALK_GOOD follows */
+    bool has_all;      /* with TALK_GOOD: nothing is left for the server to say but its FIN */
     uint8_t out_buffer[TALK_OUT_MAX];
     uint8_t in[TALK_IN_MAX];
 };

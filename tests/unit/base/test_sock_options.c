@@ -57,11 +57,23 @@ static void test_tune(void **state)
     close(fd);
 }
 
+static void test_delay_ack(void **state)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    (void)state;
+    assert_int_equal(option(fd, IPPROTO_TCP, TCP_QUICKACK), 1);
+    sock_delay_ack(fd);
+    assert_int_equal(option(fd, IPPROTO_TCP, TCP_QUICKACK), 0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attach),
         cmocka_unit_test(test_tune),
+        cmocka_unit_test(test_delay_ack),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

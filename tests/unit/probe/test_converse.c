@@ -180,6 +180,19 @@ static void check_farewell(void)
     assert_int_equal(rig.n_outcomes, 1);
 }
 
+/* All was said: the FIN, no reset, and the rest is the kernel's. */
+static void check_closed(void)
+{
+    char byte;
+
+    assert_int_equal(rig.attempt.state, ATTEMPT_IDLE);
+    assert_int_equal(rig.attempt.source.fd, -1);
+    assert_null(rig.attempt.talk);
+    sockets_wait(rig.server, POLLIN);
+    assert_int_equal(recv(rig.server, &byte, 1, 0), 0);
+    assert_int_equal(rig.n_outcomes, 1);
+}
+
 static void test_good(void **state)
 {
     (void)state;
@@ -213,10 +226,10 @@ static void test_single_bytes(void **state)
         rig_turn();
     }
     check_outcome(HEALTH_OK, 0, NULL);
-    check_farewell();
+    check_closed();
 }
 
-/* The answer, and the FIN: a server is read when something has come from it. */
+/* A server is read when something has come from it. */
 static void test_nothing_is_read_in_vain(void **state)
 {
     (void)state;
@@ -228,8 +241,18 @@ static void test_nothing_is_read_in_vain(void **state)
     check_outcome(HEALTH_OK, 0, NULL);
     rig_turn();
     assert_int_equal(rig.n_recvs, 1);
+    check_closed();
+}
+
+/* A close(2) with unread bytes would be a reset. */
+static void test_more_than_the_answer(void **state)
+{
+    (void)state;
+    rig_talk(&redis);
+    hear("PING\r\n");
+    say("+PONG\r\n+PONG\r\n");
+    check_outcome(HEALTH_OK, 0, NULL);
     check_farewell();
-    assert_int_equal(rig.n_recvs, 2);
 }
 
 /* A read ends before an urgent byte, whatever is behind it. */
@@ -389,7 +412,7 @@ static void test_long_speech(void **state)
     }
     say(pong);
     check_outcome(HEALTH_OK, 0, NULL);
-    check_farewell();
+    check_closed();
 }
 
 static void test_goodbye(void **state)
@@ -456,6 +479,7 @@ int main(void)
         RIG_TEST(test_wrong_is_polite),
         RIG_TEST(test_single_bytes),
         RIG_TEST(test_nothing_is_read_in_vain),
+        RIG_TEST(test_more_than_the_answer),
         RIG_TEST(test_urgent_byte_within_the_answer),
         RIG_TEST(test_hangs_up_at_once),
         RIG_TEST(test_reset_without_a_word),
