@@ -5,9 +5,10 @@
 
 #include "lb4/relay/udp_session.h"
 
-/* A session for the client's first datagram, bound to a server. NULL: there is none, and *ret_drop
+/* A session for the client's first datagram, which came to the socket of this listener, bound to a
+ * server: the listener's session, or its heir's. NULL: there is none, and *ret_drop
  * says why. No answers wait in the outbox, as those of an evicted session must not. */
-struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener *listener,
+struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener *arrived,
                               const struct udp_key *key, enum udp_drop *ret_drop);
 
 /* End what this worker owes to others that have asked for room. No answers wait in the outbox. */

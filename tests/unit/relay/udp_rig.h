@@ -21,7 +21,7 @@ struct rig_options {
     uint32_t responses; /* 0 = as many as come */
     bool is_one_way;
     bool keeps_on_down;
-    uint32_t ban_after; /* refusals in a minute; 0 = never */
+    uint32_t ban_after;          /* refusals in a minute; 0 = never */
     const struct origin *origin; /* of the first server */
 };
 

@@ -225,6 +225,29 @@ static void test_udp_leaves_and_stays(void **state)
     assert_int_equal(listener_table_due_ns(&rig.table), UINT64_MAX);
 }
 
+/* Who has the port of a listener of UDP that leaves, on its address or on all. */
+static void test_heir_of_udp(void **state)
+{
+    char any[40];
+
+    (void)state;
+    snprintf(any, sizeof(any), " listen udp :%u\n", addr_port(&rig.ports[2]));
+    open_table(listen_at(2, "udp"), listen_at(1, "udp"));
+    assert_int_equal(prepare(any, listen_at(0, "udp")), 0);
+    assert_int_equal(rig.change.n_steps, 4);
+    check_step(0, LISTENER_STEP_LEAVE, 0, NULL);
+    check_step(1, LISTENER_STEP_LEAVE, 1, NULL);
+    check_step(2, LISTENER_STEP_OPEN, 2, "a");
+    assert_true(rig.change.steps[0].has_heir);
+    assert_int_equal(rig.change.steps[0].heir, 2);
+    assert_false(rig.change.steps[1].has_heir);
+    finish(0);
+    /* Nobody has all addresses. */
+    assert_int_equal(prepare(listen_at(3, "udp"), listen_at(0, "udp")), 0);
+    assert_false(rig.change.steps[0].has_heir);
+    finish(0);
+}
+
 /* The transports of one port are two listeners. */
 static void test_half_of_both(void **state)
 {
@@ -328,6 +351,7 @@ int main(void)
         RIG(test_add_and_remove),
         RIG(test_move),
         RIG(test_udp_leaves_and_stays),
+        RIG(test_heir_of_udp),
         RIG(test_half_of_both),
         RIG(test_dual_stack_beside_an_address),
         RIG(test_error_leaves_nothing),
