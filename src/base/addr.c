@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lb4/base/number.h"
+#include "lb4/base/unix_path.h"
 
 /* A scope is the name of an interface, or its number as addr_format() writes it for an interface
  * that has gone. */
@@ -67,6 +68,19 @@ void addr_any(int family, uint16_t port, struct addr *ret)
     addr_set_port(ret, port);
 }
 
+void addr_unix(uint32_t number, struct addr *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->un.family = AF_UNIX;
+    ret->un.number = number;
+}
+
+void addr_unix_client(uint32_t number, struct addr *ret)
+{
+    addr_unix(number, ret);
+    ret->un.is_client = true;
+}
+
 void addr_normalise(struct addr *addr)
 {
     struct addr mapped;
@@ -82,6 +96,8 @@ void addr_normalise(struct addr *addr)
 
 uint16_t addr_port(const struct addr *addr)
 {
+    if (addr_is_unix(addr))
+        return 0;
     return ntohs(addr->sa.sa_family == AF_INET6 ? addr->in6.sin6_port : addr->in4.sin_port);
 }
 
@@ -89,8 +105,13 @@ void addr_set_port(struct addr *addr, uint16_t port)
 {
     if (addr->sa.sa_family == AF_INET6)
         addr->in6.sin6_port = htons(port);
-    else
+    else if (!addr_is_unix(addr))
         addr->in4.sin_port = htons(port);
+}
+
+bool addr_lacks_port(const struct addr *addr)
+{
+    return !addr_is_unix(addr) && addr_port(addr) == 0;
 }
 
 socklen_t addr_length(const struct addr *addr)
@@ -102,6 +123,8 @@ bool addr_equal_host(const struct addr *a, const struct addr *b)
 {
     if (a->sa.sa_family != b->sa.sa_family)
         return false;
+    if (addr_is_unix(a))
+        return a->un.number == b->un.number && a->un.is_client == b->un.is_client;
     if (a->sa.sa_family != AF_INET6)
         return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
     if (!IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr))
@@ -115,10 +138,19 @@ bool addr_equal(const struct addr *a, const struct addr *b)
     return addr_equal_host(a, b) && addr_port(a) == addr_port(b);
 }
 
+static int compare_unix(const struct addr_unix *a, const struct addr_unix *b)
+{
+    if (a->number != b->number)
+        return a->number < b->number ? -1 : 1;
+    return (int)a->is_client - (int)b->is_client;
+}
+
 int addr_compare_host(const struct addr *a, const struct addr *b)
 {
     if (a->sa.sa_family != b->sa.sa_family)
         return a->sa.sa_family < b->sa.sa_family ? -1 : 1;
+    if (addr_is_unix(a))
+        return compare_unix(&a->un, &b->un);
     if (a->sa.sa_family == AF_INET)
         return memcmp(&a->in4.sin_addr, &b->in4.sin_addr, sizeof(a->in4.sin_addr));
     if (a->in6.sin6_scope_id != b->in6.sin6_scope_id)
@@ -137,14 +169,14 @@ bool addr_is_wildcard(const struct addr *addr)
 {
     if (addr->sa.sa_family == AF_INET6)
         return IN6_IS_ADDR_UNSPECIFIED(&addr->in6.sin6_addr);
-    return addr->in4.sin_addr.s_addr == htonl(INADDR_ANY);
+    return !addr_is_unix(addr) && addr->in4.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
 bool addr_is_loopback(const struct addr *addr)
 {
     if (addr->sa.sa_family == AF_INET6)
         return IN6_IS_ADDR_LOOPBACK(&addr->in6.sin6_addr);
-    return ntohl(addr->in4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return !addr_is_unix(addr) && ntohl(addr->in4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
 static void format_scope(uint32_t scope, char text[static IF_NAMESIZE + 1])
@@ -162,7 +194,10 @@ const char *addr_format(const struct addr *addr, char text[static ADDR_TEXT_MAX]
     char digits[INET6_ADDRSTRLEN];
     char scope[IF_NAMESIZE + 1];
 
-    if (addr->sa.sa_family == AF_INET6) {
+    if (addr_is_unix(addr)) {
+        snprintf(text, ADDR_TEXT_MAX, "unix:%s",
+                 addr->un.is_client ? "" : unix_path_text(addr->un.number));
+    } else if (addr->sa.sa_family == AF_INET6) {
         inet_ntop(AF_INET6, &addr->in6.sin6_addr, digits, sizeof(digits));
         format_scope(addr->in6.sin6_scope_id, scope);
         /* inet_ntop(3) writes 39 bytes at most: dotted quads only follow zeros and ffff. */

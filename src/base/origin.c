@@ -136,7 +136,8 @@ int origin_connect(const struct origin *origin, uint32_t turn, const struct addr
     const struct way tcp = {sock_open, sock_start, origin, to};
 
     *ret_step = ORIGIN_CONNECT;
-    return origin ? connect_from(&tcp, turn, ret_fd, ret_step) : sock_connect(to, ret_fd);
+    return origin && !addr_is_unix(to) ? connect_from(&tcp, turn, ret_fd, ret_step)
+                                       : sock_connect(to, ret_fd);
 }
 
 int origin_connect_udp(const struct origin *origin, uint32_t turn, const struct addr *to,
@@ -153,6 +154,11 @@ int origin_connect_udp(const struct origin *origin, uint32_t turn, const struct 
         return fd;
     *ret_fd = fd;
     return 0;
+}
+
+bool origin_error_is_ours(const struct addr *to, int error)
+{
+    return addr_is_unix(to) ? sock_out_of_resources(error) : sock_connect_error_is_local(error);
 }
 
 size_t origin_count(const struct origin *origin, int family)

@@ -11,10 +11,12 @@
 
 #include "lb4/base/scope.h"
 #include "lb4/base/sock_options.h"
+#include "lb4/base/unix_path.h"
 
-static int open_tcp(int family)
+static int open_stream(int family)
 {
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                    family == AF_UNIX ? 0 : IPPROTO_TCP);
 
     return fd < 0 ? -errno : fd;
 }
@@ -49,7 +51,7 @@ int sock_set_flags(int fd)
 
 int sock_listen(const struct addr *at, const struct sock_listen_options *options)
 {
-    scope_close int fd = open_tcp(at->sa.sa_family);
+    scope_close int fd = open_stream(at->sa.sa_family);
     int rc;
 
     if (fd < 0)
@@ -87,7 +89,7 @@ int sock_share_port(int listener_fd)
 
 int sock_probe_listen(const struct addr *at, const struct sock_listen_options *options)
 {
-    scope_close int fd = open_tcp(at->sa.sa_family);
+    scope_close int fd = open_stream(at->sa.sa_family);
     int rc;
 
     if (fd < 0)
@@ -101,7 +103,7 @@ int sock_probe_listen(const struct addr *at, const struct sock_listen_options *o
 bool sock_is_local(const struct addr *addr)
 {
     struct addr at = *addr;
-    scope_close int fd = open_tcp(at.sa.sa_family);
+    scope_close int fd = addr_is_unix(&at) ? -1 : open_stream(at.sa.sa_family);
 
     addr_set_port(&at, 0);
     if (fd < 0)
@@ -117,7 +119,7 @@ bool sock_is_self_connected(int fd)
     socklen_t own_length = sizeof(own);
     socklen_t peer_length = sizeof(peer);
 
-    return getsockname(fd, &own.sa, &own_length) == 0 &&
+    return getsockname(fd, &own.sa, &own_length) == 0 && !addr_is_unix(&own) &&
            getpeername(fd, &peer.sa, &peer_length) == 0 && addr_equal(&own, &peer);
 }
 
@@ -127,6 +129,8 @@ int sock_local(int fd, struct addr *ret)
 
     if (getsockname(fd, &ret->sa, &length) < 0)
         return -errno;
+    if (addr_is_unix(ret)) /* the kernel's bytes are a path, cut short */
+        addr_unix(0, ret);
     addr_normalise(ret);
     return 0;
 }
@@ -138,6 +142,8 @@ int sock_accept(int listener_fd, struct addr *ret_peer)
 
     if (fd < 0)
         return -errno;
+    if (addr_is_unix(ret_peer))
+        addr_unix_client(0, ret_peer);
     addr_normalise(ret_peer);
     return fd;
 }
@@ -158,11 +164,21 @@ int sock_bind_source(int fd, const struct addr *source, const struct addr *to)
 
 int sock_open(int family)
 {
-    return open_tcp(family);
+    return open_stream(family);
+}
+
+static int start_unix(int fd, const struct addr *to)
+{
+    struct sockaddr_un at;
+    socklen_t length = unix_path_sockaddr(to->un.number, &at);
+
+    return connect(fd, (const struct sockaddr *)&at, length) < 0 ? -errno : 0;
 }
 
 int sock_start(int fd, const struct addr *to)
 {
+    if (addr_is_unix(to))
+        return start_unix(fd, to);
     set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     return connect(fd, &to->sa, addr_length(to)) < 0 && errno != EINPROGRESS ? -errno : 0;
 }
@@ -174,7 +190,7 @@ int sock_connect(const struct addr *to, int *ret_fd)
 
 int sock_connect_from(const struct addr *source, const struct addr *to, int *ret_fd)
 {
-    scope_close int fd = open_tcp(to->sa.sa_family);
+    scope_close int fd = open_stream(to->sa.sa_family);
     int rc;
 
     if (fd < 0)
@@ -233,18 +249,21 @@ size_t sock_send_room(int fd)
 {
     uint32_t memory[SK_MEMINFO_VARS] = {0};
     socklen_t length = sizeof(memory);
+    uint32_t used;
 
     if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) < 0)
         return 0;
+    /* A Unix socket has what its peer has not read yet in WMEM_ALLOC, and nothing queued. */
+    used = memory[SK_MEMINFO_WMEM_QUEUED] > memory[SK_MEMINFO_WMEM_ALLOC]
+               ? memory[SK_MEMINFO_WMEM_QUEUED]
+               : memory[SK_MEMINFO_WMEM_ALLOC];
     /* The last segment may go over the limit, so the difference can be negative. */
-    if (memory[SK_MEMINFO_WMEM_QUEUED] >= memory[SK_MEMINFO_SNDBUF])
-        return 0;
-    return memory[SK_MEMINFO_SNDBUF] - memory[SK_MEMINFO_WMEM_QUEUED];
+    return used < memory[SK_MEMINFO_SNDBUF] ? memory[SK_MEMINFO_SNDBUF] - used : 0;
 }
 
 bool sock_has_ipv6(void)
 {
-    scope_close int fd = open_tcp(AF_INET6);
+    scope_close int fd = open_stream(AF_INET6);
 
     return fd >= 0;
 }

@@ -5,6 +5,7 @@
 
 #include "lb4/base/scope.h"
 #include "lb4/conf/prefix_list.h"
+#include "lb4/conf/unix_ends.h"
 
 /* --- life ------------------------------------------------------------------------------------- */
 
@@ -142,8 +143,9 @@ static bool judge_numbers(const struct conf_access_rules *rules, struct conf_rep
     return true;
 }
 
-/* After an error, what was read may lack rules that decide. */
-static void check_rules(struct conf_access_rules *rules, struct conf_report *report)
+/* After an error, what was read may lack rules that decide. Clients of a Unix socket are not asked.
+ */
+static void check_rules(struct conf_access_rules *rules, bool has_unix, struct conf_report *report)
 {
     if (rules->n == 0 || !judge_numbers(rules, report) || report->n_errors > 0)
         return;
@@ -151,7 +153,7 @@ static void check_rules(struct conf_access_rules *rules, struct conf_report *rep
     rules->map = compile(rules);
     if (!rules->map)
         conf_report_error(report, &rules->rules[0].place, "out of memory");
-    else if (prefix_map_allows_nobody(rules->map))
+    else if (!has_unix && prefix_map_allows_nobody(rules->map))
         conf_report_warn(report, &rules->rules[0].place, "allow and deny let nobody in");
 }
 
@@ -173,11 +175,11 @@ void conf_access_check(struct conf *conf, struct conf_report *report)
 
     if (defaults->refuse == CONF_REFUSE_UNSET)
         defaults->refuse = CONF_REFUSE_RESET;
-    check_rules(defaults, report);
+    check_rules(defaults, false, report);
     for (size_t i = 0; i < conf->n_services; i++) {
         struct conf_access_rules *rules = &conf->services[i].rules;
 
-        check_rules(rules, report);
+        check_rules(rules, conf_has_unix_listener(&conf->services[i]), report);
         take_default(rules, defaults);
     }
 }

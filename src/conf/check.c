@@ -11,6 +11,7 @@
 #include "lb4/conf/listeners.h"
 #include "lb4/conf/origins.h"
 #include "lb4/conf/proxies.h"
+#include "lb4/conf/unix_ends.h"
 #include "lb4/conf/vain.h"
 
 enum {
@@ -212,6 +213,8 @@ static const struct conf_listen *find_own_of_server(const struct listeners *list
     uint16_t port = addr_port(&server->addr);
     const struct conf_listen *found = NULL;
 
+    if (addr_is_unix(&server->addr))
+        return listeners_find(listeners, &server->addr, 0, 0);
     for (size_t i = 0; i < service->n_listens && !found; i++) {
         const struct conf_listen *listen = &service->listens[i];
 
@@ -315,7 +318,7 @@ static void check_servers(const struct conf_service *service, const struct liste
 static bool has_portless_server(const struct conf_service *service)
 {
     for (size_t i = 0; i < service->n_servers; i++)
-        if (addr_port(&service->servers[i].addr) == 0)
+        if (addr_lacks_port(&service->servers[i].addr))
             return true;
     return false;
 }
@@ -345,7 +348,7 @@ static void warn_source(const struct conf_service *service, struct conf_report *
     for (size_t i = 0; i < service->n_servers; i++) {
         const struct conf_server *server = &service->servers[i];
 
-        if (!server->host && server->addr.sa.sa_family != family)
+        if (!server->host && !addr_is_unix(&server->addr) && server->addr.sa.sa_family != family)
             conf_report_warn(report, &server->place,
                              "server '%s' cannot be probed: the source of its check is an IPv%d "
                              "address",
@@ -370,6 +373,7 @@ static void check_services(const struct conf *conf, const struct listeners table
         check_servers(&conf->services[i], tables, &own, report);
         conf_check_listen_words(&conf->services[i], report);
         conf_check_origins(&conf->services[i], report);
+        conf_check_unix(&conf->services[i], report);
     }
     if (own.list)
         freeifaddrs(own.list);

@@ -10,11 +10,12 @@ enum { ACCEPTED_TEXT_MAX = 400, WORD_MAX = 24 };
 static const struct directive directives[] = {
     /* word, sub, sections, min and max arguments, repeatable, bytes, handler, form */
     {"server", NULL, SECTION_SERVICE, 2, 17, true, false, directive_server,
-     "server NAME HOST[:PORT]|srv:RECORD [weight 1..256] [priority 1..16] [maxconn 1..10000000] "
-     "[backup] [send-proxy v1|v2] [source IP[,IP]] [interface NAME] [mark 1..4294967295]"},
+     "server NAME HOST[:PORT]|srv:RECORD|unix:PATH [weight 1..256] [priority 1..16] "
+     "[maxconn 1..10000000] [backup] [send-proxy v1|v2] [source IP[,IP]] [interface NAME] [mark "
+     "1..4294967295]"},
     {"listen", NULL, SECTION_SERVICE, 2, LEX_WORDS_MAX - 1, true, false, directive_listen,
      "listen tcp|udp|both ADDRESS [interface NAME] [v6only] [fastopen 1..65535] [defer-accept "
-     "1s..1h] [mark 1..4294967295] [accept-proxy from CIDR [CIDR...]]"},
+     "1s..1h] [mark 1..4294967295] [mode 0..0777] [accept-proxy from CIDR [CIDR...]]"},
     {"balance", NULL, SECTION_SERVICE, 1, 1, false, false, directive_balance,
      "balance leastconn|roundrobin|source|random"},
     {"check", NULL, SECTION_SERVICE, 1, 32, false, true, directive_check,

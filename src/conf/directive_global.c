@@ -70,8 +70,9 @@ void directive_admin(struct reader *reader, const struct lex_line *line)
 
     if (!value_endpoint(reader, line, 1, "unix:/path", &at))
         return;
-    if (at.kind != ENDPOINT_UNIX) {
-        reader_error(reader, line, 1, "admin: %s is not a Unix socket, accepted: unix:/path",
+    if (at.kind != ENDPOINT_UNIX || line->words[1].text[strlen("unix:")] != '/') {
+        reader_error(reader, line, 1,
+                     "admin: %s is not a Unix socket in a folder, accepted: unix:/path",
                      conf_quote(line->words[1].text, line->words[1].n_bytes, quote));
         return;
     }

@@ -4,7 +4,8 @@
 #include "lb4/conf/value.h"
 
 /* Forms of addresses, for messages. */
-static const char listen_forms[] = "10.0.0.1:5432, [2001:db8::1]:5432, :5432, :9000-9100";
+static const char listen_forms[] = "10.0.0.1:5432, [2001:db8::1]:5432, :5432, :9000-9100, "
+                                   "unix:/path, unix:@name";
 
 static void report_memory(struct reader *reader, const struct lex_line *line)
 {
@@ -18,14 +19,32 @@ static bool judge_listen_addr(struct reader *reader, const struct lex_line *line
     char quote[CONF_QUOTE_MAX];
 
     if (at->kind == ENDPOINT_UNIX)
-        reason = "a Unix socket: not in this version";
-    else if (at->kind != ENDPOINT_HOST && at->first_port == 0)
+        return true;
+    if (at->kind != ENDPOINT_HOST && at->first_port == 0)
         reason = "a listener needs a port or a range of ports in 1..65535";
     else if (at->kind != ENDPOINT_HOST && endpoint_can_listen(&at->addr, &reason))
         return true;
     reader_error(reader, line, 2, "listen: %s: %s",
                  conf_quote(line->words[2].text, line->words[2].n_bytes, quote), reason);
     return false;
+}
+
+static bool read_unix(struct reader *reader, const struct lex_line *line,
+                      enum conf_transport transport, struct endpoint *at)
+{
+    static const char *const ip_words[] = {"interface",    "v6only", "fastopen",
+                                           "defer-accept", "mark",   NULL};
+    static const char *const header[] = {"accept-proxy", NULL};
+
+    if (transport != CONF_TCP) {
+        reader_error(reader, line, 1, "listen: a Unix socket is a stream socket: tcp only");
+        return false;
+    }
+    return directive_judge_unix(reader, line, ip_words, "mode 0..0777") &&
+           directive_judge_unix(reader, line, header,
+                                "no header, as its clients have no address that could be believed "
+                                "or not") &&
+           directive_read_unix(reader, line, 2, &at->addr);
 }
 
 static void store_listen(struct reader *reader, const struct lex_line *line,
@@ -61,6 +80,8 @@ void directive_listen(struct reader *reader, const struct lex_line *line)
         !judge_listen_addr(reader, line, &at))
         return;
     listen.transport = transports[choice];
+    if (at.kind == ENDPOINT_UNIX && !read_unix(reader, line, listen.transport, &at))
+        return;
     listen.addr = at.addr;
     listen.last_port = at.last_port;
     listen.is_any = at.kind == ENDPOINT_ANY;

@@ -6,7 +6,7 @@
 
 /* Forms of addresses, for messages. */
 static const char server_forms[] = "10.0.0.5:5432, [2001:db8::1]:5432, db.example:5432, "
-                                   "srv:_pg._tcp.db.example";
+                                   "srv:_pg._tcp.db.example, unix:/path, unix:@name";
 
 enum { NO_PROXY = 2 }; /* beside the indices of v1 and v2 */
 
@@ -25,9 +25,8 @@ static bool judge_server_addr(struct reader *reader, const struct lex_line *line
         reason = "a server needs a host";
     else if (at->first_port != at->last_port)
         reason = "a server has one port, or none: the one that the client asked for";
-    else if (at->kind == ENDPOINT_UNIX)
-        reason = "a Unix socket: not in this version";
-    else if (at->kind == ENDPOINT_HOST || endpoint_can_connect(&at->addr, &reason))
+    else if (at->kind == ENDPOINT_HOST || at->kind == ENDPOINT_UNIX ||
+             endpoint_can_connect(&at->addr, &reason))
         return true;
     reader_error(reader, line, 2, "server: %s: %s; accepted: %s",
                  conf_quote(line->words[2].text, line->words[2].n_bytes, quote), reason,
@@ -38,8 +37,15 @@ static bool judge_server_addr(struct reader *reader, const struct lex_line *line
 static bool read_server_addr(struct reader *reader, const struct lex_line *line,
                              struct endpoint *ret)
 {
-    return value_endpoint(reader, line, 2, server_forms, ret) &&
-           judge_server_addr(reader, line, ret);
+    static const char *const ip_words[] = {"source", "interface", "mark", NULL};
+
+    if (!value_endpoint(reader, line, 2, server_forms, ret) ||
+        !judge_server_addr(reader, line, ret))
+        return false;
+    return ret->kind != ENDPOINT_UNIX ||
+           (directive_read_unix(reader, line, 2, &ret->addr) &&
+            directive_judge_unix(reader, line, ip_words,
+                                 "weight, backup, priority, maxconn, send-proxy"));
 }
 
 /* `host` is NULL or the name, with its port or without. */

@@ -101,8 +101,10 @@ static bool parse_host(const char *host, struct endpoint *ret, char *reterr)
 static bool parse_unix(const char *path, struct endpoint *ret, char *reterr)
 {
     ret->kind = ENDPOINT_UNIX;
-    if (path[0] != '/' || strlen(path) > CONF_PATH_MAX)
-        return fail(reterr, "unix: needs an absolute path of at most %d bytes", CONF_PATH_MAX);
+    if ((path[0] != '/' && path[0] != '@') || path[1] == '\0' || strlen(path) > CONF_PATH_MAX)
+        return fail(reterr,
+                    "unix: needs an absolute path of at most %d bytes, or @ and an abstract name",
+                    CONF_PATH_MAX);
     return true;
 }
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lb4/base/unix_path.h"
+
 const char *conf_format_listen_words(const struct conf_listen *listen,
                                      char text[static CONF_LISTEN_WORDS_MAX])
 {
@@ -22,6 +24,8 @@ const char *conf_format_listen_words(const struct conf_listen *listen,
                                words->defer_s);
     if (words->mark > 0)
         snprintf(text + at, CONF_LISTEN_WORDS_MAX - at, " mark %u", words->mark);
+    if (addr_is_unix(&listen->addr) && !unix_path_is_abstract(listen->addr.un.number))
+        snprintf(text, CONF_LISTEN_WORDS_MAX, " mode %04o", words->mode);
     return text;
 }
 
@@ -29,7 +33,8 @@ bool conf_listen_words_equal(const struct conf_listen *a, const struct conf_list
 {
     return strcmp(a->words.interface, b->words.interface) == 0 &&
            a->words.is_v6only == b->words.is_v6only && a->words.fastopen == b->words.fastopen &&
-           a->words.defer_s == b->words.defer_s && a->words.mark == b->words.mark;
+           a->words.defer_s == b->words.defer_s && a->words.mark == b->words.mark &&
+           a->words.mode == b->words.mode;
 }
 
 /* As far as the check tells what the protocol is. */

@@ -70,7 +70,11 @@ static void report_overlap(const struct listen_entry *a, const struct listen_ent
     /* Two ":port" meet in both families; one message is enough. */
     if (a->listen->is_any && b->listen->is_any && a->host.sa.sa_family == AF_INET6)
         return;
-    if (from == to)
+    if (addr_is_unix(&a->host))
+        conf_report_error(report, &second->listen->place,
+                          "listen: this Unix socket is listened on already, at %s:%u:%u",
+                          place->file, place->line, place->column);
+    else if (from == to)
         conf_report_error(report, &second->listen->place,
                           "listen: port %u of this address is listened on already, at %s:%u:%u",
                           from, place->file, place->line, place->column);

@@ -39,7 +39,7 @@ static void check_server(const struct conf_service *service, const struct conf_s
     int family = server->addr.sa.sa_family;
 
     conf_origin(service->source, server->origin, &origin);
-    if (server->host || origin_count(&origin, family) > 0)
+    if (server->host || addr_is_unix(&server->addr) || origin_count(&origin, family) > 0)
         return;
     conf_report_error(report, &server->place,
                       "server '%s': source: %s is IPv%d, and %s is IPv%d: give it a source of its "

@@ -98,10 +98,12 @@ static void print_server(const struct conf_server *server, FILE *stream)
     const char *port;
 
     addr_format(&server->addr, text);
-    port = strrchr(text, ':');
+    port = addr_is_unix(&server->addr) ? "" : strrchr(text, ':');
     fprintf(stream, "    server %s ", server->name);
     if (server->host)
         fprintf(stream, "%s%s", server->is_srv ? "srv:" : "", server->host);
+    else if (addr_is_unix(&server->addr))
+        fputs(text, stream);
     else
         fprintf(stream, "%.*s", (int)(port - text), text);
     fputs(addr_port(&server->addr) != 0 ? port : "", stream);

@@ -84,7 +84,7 @@ static void take_server(struct rules *rules, const struct flags_option *option,
 {
     size_t n_name = strcspn(line->words[0].text, "=");
 
-    if (n_name < line->words[0].n_bytes) {
+    if (n_name < line->words[0].n_bytes && strncmp(line->words[0].text, "unix:", 5) != 0) {
         lex_split_word(line, 0, n_name);
     } else {
         snprintf(name, CONF_NAME_MAX + 1, "s%u", ++rules->n_unnamed);

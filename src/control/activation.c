@@ -12,6 +12,7 @@
 
 #include "lb4/base/log.h"
 #include "lb4/base/number.h"
+#include "lb4/base/unix_path.h"
 
 enum { LABEL_MAX = 80, NAME_SHOWN_MAX = 48 };
 
@@ -97,20 +98,29 @@ static int get_int(int fd, int level, int name)
     return getsockopt(fd, level, name, &value, &length) < 0 ? -errno : value;
 }
 
-static void discard_unix(const struct activation *activation, size_t index)
+/* One whose path stands in the configuration is kept; a server's, too, until all is settled. */
+static void note_unix(const struct activation *activation, size_t index)
 {
+    struct inherited_socket *socket = &activation->inherited.sockets[index];
+    int fd = fd_of(index);
     struct sockaddr_un at = {0};
-    socklen_t length = sizeof(at) - 1; /* leaves a NUL behind a path that fills all */
+    socklen_t length = sizeof(at);
+    char path[UNIX_PATH_MAX + 1];
     char text[LABEL_MAX];
 
-    if (getsockname(fd_of(index), (struct sockaddr *)&at, &length) < 0)
+    if (getsockname(fd, (struct sockaddr *)&at, &length) < 0)
         length = 0;
-    if (length > offsetof(struct sockaddr_un, sun_path) && at.sun_path[0] == '\0')
-        at.sun_path[0] = '@';
+    unix_path_of_sockaddr(&at, length, path);
+    if (unix_path_find(path) > 0 && get_int(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM &&
+        get_int(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1) {
+        *socket = (struct inherited_socket){.fd = fd, .transport = CONF_TCP};
+        addr_unix(unix_path_find(path), &socket->addr);
+        return;
+    }
     log_warn("%s passed by the service manager is a Unix socket, %s, which is no listener of the "
              "configuration: closed",
-             label(activation, index, text), at.sun_path[0] ? at.sun_path : "without a name");
-    close(fd_of(index));
+             label(activation, index, text), path[0] ? path : "without a name");
+    close(fd);
 }
 
 /* The transport, or -EPROTOTYPE. */
@@ -181,7 +191,7 @@ static int look_at(const struct activation *activation, size_t index, char *rete
                     label(activation, index, text));
     if (domain != AF_UNIX)
         return note_socket(activation, index, domain, reterr);
-    discard_unix(activation, index);
+    note_unix(activation, index);
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "lb4/base/sock.h"
 #include "lb4/conf/check.h"
 #include "lb4/conf/origins.h"
+#include "lb4/conf/unix_ends.h"
 #include "lb4/control/privileges.h"
 #include "lb4/control/reload.h"
 
@@ -86,12 +87,14 @@ static void count_service(const struct conf_service *service, struct census *cen
         struct origin origin;
         size_t n_sources;
 
+        if (addr_is_unix(addr))
+            continue;
         conf_origin(service->source, service->servers[i].origin, &origin);
         n_sources = origin_count(&origin, addr->sa.sa_family);
         census->n_more_ways += n_sources > 1 ? n_sources - 1 : 0;
         census->addrs[census->n++] = *addr;
         census->is_near = census->is_near && addr_is_loopback(addr);
-        if (addr_port(addr) == 0)
+        if (addr_lacks_port(addr))
             census->n_more += count_ports(service) - 1;
     }
 }
@@ -222,7 +225,8 @@ static void take_guard(const struct conf_guard *guard, const struct service *ser
 static void take_ports(const struct conf_service *service, struct doctor_facts *ret)
 {
     for (size_t i = 0; i < service->n_listens; i++)
-        if (addr_port(&service->listens[i].addr) < ret->lowest_port)
+        if (!addr_is_unix(&service->listens[i].addr) &&
+            addr_port(&service->listens[i].addr) < ret->lowest_port)
             ret->lowest_port = addr_port(&service->listens[i].addr);
 }
 
@@ -247,7 +251,8 @@ static void take_service(const struct snapshot_from *from, const struct conf_ser
                                      .all_down = conf->all_down,
                                      .takes_headers = takes_headers(conf),
                                      .n_servers = conf->n_servers,
-                                     .lets_nobody_in = conf->rules.map &&
+                                     .lets_nobody_in = !conf_has_unix_listener(conf) &&
+                                                       conf->rules.map &&
                                                        prefix_map_allows_nobody(conf->rules.map)};
     ret->has_udp = ret->has_udp || taken->transports & CONF_UDP;
     ret->n_probed += conf_is_checked_by_socket(conf) ? conf->n_servers : 0;

@@ -110,7 +110,8 @@ static int share_descriptors(struct lifecycle *self)
 
 static int bind_listeners(struct lifecycle *self)
 {
-    return runtime_bind_listeners(&self->runtime, self->reload.conf, &self->options->activation);
+    return runtime_bind_listeners(&self->runtime, self->reload.conf, &self->options->activation,
+                                  &self->ids);
 }
 
 static int build_threads(struct lifecycle *self)
@@ -160,9 +161,8 @@ static int become_user(struct lifecycle *self)
 
 static int link_programs(struct lifecycle *self)
 {
-    struct spawner *spawner = &self->options->spawner;
-
-    return runtime_link_programs(&self->runtime, self->reload.conf, spawner, &self->ids);
+    return runtime_link_programs(&self->runtime, self->reload.conf, &self->options->spawner,
+                                 &self->ids);
 }
 
 static int start_threads(struct lifecycle *self)

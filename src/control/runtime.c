@@ -103,10 +103,12 @@ int runtime_share_descriptors(struct runtime *runtime, const struct conf *conf)
 }
 
 static int open_listeners(struct runtime *runtime, const struct conf *conf,
-                          struct activation *activation, char text[static LISTENER_ERROR_MAX])
+                          struct activation *activation, const struct privileges_ids *ids,
+                          char text[static LISTENER_ERROR_MAX])
 {
-    const struct listener_table_options options = {.n_workers = runtime->n_workers,
-                                                   .inherited = &activation->inherited};
+    const struct listener_owner owner = {.uid = ids->uid, .gid = ids->gid};
+    const struct listener_table_options options = {
+        .n_workers = runtime->n_workers, .inherited = &activation->inherited, .owner = &owner};
     int error = activation_open(activation, text);
 
     if (!error)
@@ -115,10 +117,10 @@ static int open_listeners(struct runtime *runtime, const struct conf *conf,
 }
 
 int runtime_bind_listeners(struct runtime *runtime, const struct conf *conf,
-                           struct activation *activation)
+                           struct activation *activation, const struct privileges_ids *ids)
 {
     char text[LISTENER_ERROR_MAX];
-    int error = open_listeners(runtime, conf, activation, text);
+    int error = open_listeners(runtime, conf, activation, ids, text);
 
     if (error)
         log_error("%s", text);

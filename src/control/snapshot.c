@@ -149,7 +149,7 @@ static void add_ramp(uint32_t standing, struct snapshot_server *ret)
 static const char *format_server_addr(const struct addr *addr, char text[static ADDR_TEXT_MAX])
 {
     addr_format(addr, text);
-    if (addr_port(addr) == 0)
+    if (addr_lacks_port(addr))
         *strrchr(text, ':') = '\0';
     return text;
 }

@@ -34,6 +34,7 @@ static void host_of(const struct addr *addr, char text[static INET6_ADDRSTRLEN])
 
 static int say_line(int fd)
 {
+    static const char unknown[] = "PROXY UNKNOWN\r\n"; /* a Unix socket's addresses */
     socklen_t lengths[2] = {sizeof(struct addr), sizeof(struct addr)};
     char hosts[2][INET6_ADDRSTRLEN];
     char line[LINE_MAX_BYTES];
@@ -43,6 +44,8 @@ static int say_line(int fd)
 
     if (getsockname(fd, &own.sa, &lengths[0]) < 0 || getpeername(fd, &server.sa, &lengths[1]) < 0)
         return errno;
+    if (addr_is_unix(&own))
+        return say(fd, unknown, sizeof(unknown) - 1);
     host_of(&own, hosts[0]);
     host_of(&server, hosts[1]);
     n = snprintf(line, sizeof(line), "PROXY TCP%c %s %s %u %u\r\n",

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "lb4/base/origin.h"
 #include "lb4/base/scope.h"
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_options.h"
@@ -35,6 +36,21 @@ static enum health_outcome fail(struct attempt *attempt, int error)
     attempt_close(attempt);
     attempt->error = error;
     return outcome_of(error);
+}
+
+/* A Unix socket says at once what it has to say. A path that is missing, or not for us, refuses
+ * whoever asks; a full backlog is as good as no answer. */
+static enum health_outcome fail_at_start(struct attempt *attempt, const struct addr *to, int error)
+{
+    enum health_outcome outcome = fail(attempt, error);
+
+    if (!addr_is_unix(to))
+        return outcome;
+    if (error == EAGAIN)
+        attempt->reason = "its backlog is full (EAGAIN)";
+    if (error == ENOENT || error == EACCES)
+        return HEALTH_REFUSED;
+    return outcome == HEALTH_UNKNOWN && !origin_error_is_ours(to, error) ? HEALTH_FAILED : outcome;
 }
 
 static bool talks(const struct service_check *check)
@@ -183,7 +199,7 @@ bool attempt_start(struct attempt *attempt, struct loop *loop, const struct addr
     error =
         attempt->check->is_udp ? start_asking(attempt, loop, to) : start_connect(attempt, loop, to);
     if (error)
-        *ret_outcome = fail(attempt, -error);
+        *ret_outcome = fail_at_start(attempt, to, -error);
     return !error;
 }
 

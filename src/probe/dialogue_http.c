@@ -6,13 +6,16 @@
 /* RFC 9112 section 4: "HTTP/1.1 200 OK" */
 enum { AT_MAJOR = 5, AT_MINOR = 7, AT_STATUS = 9, STATUS_LINE_MIN = 12, NOT_HTTP_MAX = 32 };
 
-/* The server's address as a Host (RFC 9110 section 7.2), without the scope that only we know. */
+/* The server's address as a Host (RFC 9110 section 7.2), without the scope that only we know. A
+ * path is none: what others say there, too. */
 static const char *host_of(const struct addr *server, char text[static ADDR_TEXT_MAX])
 {
     char *scope;
 
     if (server->sa.sa_family == AF_UNSPEC)
         return "";
+    if (addr_is_unix(server))
+        return "localhost";
     addr_format(server, text);
     scope = strchr(text, '%');
     if (scope)

@@ -84,7 +84,7 @@ static const char *state_word(const struct probe *probe)
     return probe->health.is_usable ? "up" : "down";
 }
 
-/* "10.0.0.5" or "2001:db8::1", and its port, unless nobody wants it. */
+/* "10.0.0.5" or "2001:db8::1", and its port, unless nobody wants it; "unix:/path" and "". */
 static void add_address(struct program_request *request, const struct addr *addr, const char *name,
                         const char *name_of_port)
 {
@@ -93,8 +93,9 @@ static void add_address(struct program_request *request, const struct addr *addr
     size_t n;
 
     addr_format(addr, text);
-    port = strrchr(text, ':');
-    *port++ = '\0';
+    port = addr_is_unix(addr) ? text + strlen(text) : strrchr(text, ':');
+    if (*port)
+        *port++ = '\0';
     n = strlen(text);
     if (text[0] == '[')
         text[n - 1] = '\0';

@@ -191,7 +191,10 @@ void access_note_conn(struct access_line *line, const struct conn *conn, uint64_
     line->values[OUT].number = conn->down.n_received;
     line->values[REASON].text = close_reason_word(conn->reason);
     line->values[TRIES].number = conn->n_tries;
-    if (line->is_wanted && sock_local(conn->client.source.fd, &line->asked) == 0)
+    if (addr_is_unix(&conn->peer))
+        addr_unix(conn->peer.un.number, &line->asked);
+    if (line->is_wanted &&
+        (addr_is_unix(&conn->peer) || sock_local(conn->client.source.fd, &line->asked) == 0))
         line->values[LISTENER].addr = &line->asked;
 }
 

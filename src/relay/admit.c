@@ -3,7 +3,7 @@
 enum refusal admit_ask(struct service *service, const struct addr *client, uint64_t now_ns,
                        struct admission *ret)
 {
-    const struct prefix_map *access = service_plan(service)->access;
+    const struct prefix_map *access = addr_is_unix(client) ? NULL : service_plan(service)->access;
     enum refusal refusal = REFUSAL_DENIED;
 
     if (!access || prefix_map_allows(access, client))

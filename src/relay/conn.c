@@ -141,6 +141,12 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     access_say(&line);
 }
 
+void conn_keep_alive(const struct conn *conn)
+{
+    if (conn->backend && !addr_is_unix(&conn->backend->addr))
+        sock_set_keepalive(conn->server.source.fd);
+}
+
 void conn_reap(struct tcp_relay *relay)
 {
     struct list *link;

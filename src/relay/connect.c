@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "lb4/base/origin.h"
 #include "lb4/base/sock.h"
 #include "lb4/relay/trouble.h"
 #include "lb4/shared/affinity.h"
@@ -52,7 +53,7 @@ static void suspect(struct tcp_relay *relay, const struct conn *conn, uint32_t f
 {
     struct backend *backend = conn->backend;
 
-    if (addr_port(&backend->addr) == 0)
+    if (addr_lacks_port(&backend->addr))
         return;
     if (service_plan(conn->service)->evict.n_failures > 0) {
         backend_note_trouble(backend, conn->connected_ns);
@@ -65,14 +66,16 @@ static void suspect(struct tcp_relay *relay, const struct conn *conn, uint32_t f
 }
 
 /* Count a failed attempt on the server held and leave it. What was our own trouble (no port, no
- * descriptor) is not held against it. Returns 0 or -ENOMEM. */
+ * descriptor) is not held against it; and a Unix socket whose backlog is full has somebody behind
+ * it, who is busy. Returns 0 or -ENOMEM. */
 static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
 {
     size_t index = conn->backend->index;
 
-    if (!sock_connect_error_is_local(error)) {
+    if (!origin_error_is_ours(&conn->backend->addr, error)) {
         stats_add(&server_stats(relay, conn)->connect_failures, 1);
-        suspect(relay, conn, PICK_SUSPECT);
+        if (error != EAGAIN)
+            suspect(relay, conn, PICK_SUSPECT);
     }
     conn->connect_error = error;
     conn_drop_server(conn);
@@ -88,7 +91,7 @@ static int open_connect(struct tcp_relay *relay, struct conn *conn, int *ret_fd)
     struct trouble trouble = {.to = &to, .origin = origin};
     uint32_t turn = 0;
 
-    if (addr_port(&to) == 0)
+    if (addr_lacks_port(&to))
         addr_set_port(&to, conn->asked_port);
     if (origin) {
         turn = (uint32_t)stats_read(&server_stats(relay, conn)->turns);

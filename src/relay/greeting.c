@@ -179,12 +179,15 @@ void greeting_on_timeout(struct tcp_relay *relay, struct conn *conn)
 int greeting_say(struct conn *conn, int version)
 {
     uint8_t header[PROXY_SEND_MAX];
+    struct addr client = {0};
     struct addr asked = {0};
 
+    if (!addr_is_unix(&conn->peer))
+        client = conn->peer;
     if (conn->asked)
         asked = *conn->asked;
-    else
+    else if (!addr_is_unix(&conn->peer))
         sock_local(conn->client.source.fd, &asked);
     return flow_begin_with(&conn->up, header,
-                           proxy_header_write(header, version, false, &conn->peer, &asked));
+                           proxy_header_write(header, version, false, &client, &asked));
 }

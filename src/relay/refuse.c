@@ -134,8 +134,9 @@ void refuse_on_timeout(struct tcp_relay *relay, struct conn *conn)
 
 _Static_assert((int)LEAVING_BYTES <= (int)FLOW_BUFFER_BYTES, "never more than the buffer has");
 
-/* MSG_TRUNC: bytes of TCP are thrown away without being copied (tcp(7)); the buffer is named for
- * those who look at calls from outside, such as sanitizers. */
+/* MSG_TRUNC: bytes of TCP are thrown away without being copied (tcp(7)); those of a Unix socket are
+ * copied, and the buffer is named also for those who look at calls from outside, such as
+ * sanitizers. */
 void refuse_on_client(struct tcp_relay *relay, struct conn *conn)
 {
     ssize_t n;

@@ -290,7 +290,7 @@ static void start_relaying(struct tcp_relay *relay, struct conn *conn)
     }
     deadline_start(current_list(relay, conn), &conn->deadline, relay->loop->now_ns);
     if (relay->loop->now_ns - conn->accepted_ns >= YOUNG_NS)
-        sock_set_keepalive(conn->server.source.fd);
+        conn_keep_alive(conn);
     progress(relay, conn);
 }
 
@@ -451,7 +451,7 @@ static void expire_young(struct tcp_relay *relay)
         if (relay->loop->now_ns - conn->accepted_ns < YOUNG_NS)
             break;
         if (conn->state == CONN_RELAYING)
-            sock_set_keepalive(conn->server.source.fd);
+            conn_keep_alive(conn);
         relay->young = relay->young->next;
     }
 }

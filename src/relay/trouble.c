@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lb4/base/log.h"
+#include "lb4/base/origin.h"
 #include "lb4/base/proc.h"
 #include "lb4/base/sock.h"
 
@@ -96,7 +97,7 @@ void trouble_note(struct stats_service *stats, struct stats_server *server, stru
 {
     enum local_cause cause = local_cause_of(trouble->error, trouble->step);
 
-    if (!sock_connect_error_is_local(trouble->error))
+    if (!origin_error_is_ours(trouble->to, trouble->error))
         return;
     if (cause == LOCAL_PORTS && !trouble->is_known)
         stats_set(&server->portless_ns, now_ns);

@@ -110,7 +110,7 @@ enum refusal guard_ask(struct service *service, const struct addr *client, bool 
     *ret = (struct guard_places){0};
     if (!plan->is_on)
         return REFUSAL_NONE;
-    if (plan->has_sources) {
+    if (plan->has_sources && !addr_is_unix(client)) {
         struct source_key key = key_of(plan, client);
 
         refusal = enter_source(plan, sources_enter(guard->sources, &key, now_ns), is_session,

@@ -38,13 +38,15 @@ static uint64_t hash_name(const char *name, uint64_t seed)
 }
 
 /* By value in network order, so that machines of either byte order agree; without the scope, which
- * is a number of this machine alone. */
+ * is a number of this machine alone. All clients of Unix sockets are one. */
 static uint64_t hash_host(const struct addr *addr)
 {
     uint64_t halves[2];
 
     if (addr->sa.sa_family == AF_INET)
         return mix(mix(seed_client) ^ be32toh(addr->in4.sin_addr.s_addr));
+    if (addr_is_unix(addr))
+        return mix(seed_client);
     memcpy(halves, &addr->in6.sin6_addr, sizeof(halves));
     return mix(mix(mix(~seed_client) ^ be64toh(halves[0])) ^ be64toh(halves[1]));
 }

@@ -31,6 +31,7 @@ void accept_open(struct worker *worker, size_t index)
     listener->accept_proxy = from->accept_proxy;
     listener->index = (uint32_t)index;
     listener->port = addr_port(&from->addr);
+    listener->unix_path = addr_is_unix(&from->addr) ? from->addr.un.number : 0;
     listener->n_accepts = 1;
     if (index >= worker->n_listeners)
         worker->n_listeners = index + 1;
@@ -142,6 +143,8 @@ static bool accept_one(struct worker *worker, struct worker_listener *listener)
     }
     accepted.fd = sock_accept(listener->source.fd, &accepted.peer);
     if (accepted.fd >= 0) {
+        if (listener->unix_path)
+            addr_unix_client(listener->unix_path, &accepted.peer);
         place(worker, &accepted);
         return true;
     }

@@ -14,6 +14,7 @@
 #include "lb4/base/sock_options.h"
 #include "lb4/base/sock_udp.h"
 #include "lb4/shared/reserve.h"
+#include "lb4/worker/listener_unix.h"
 
 enum {
     UDP_BUFFER_BYTES = 2 * 1024 * 1024, /* chosen: with what the kernel adds to each, 12 ms of 1,200
@@ -166,6 +167,8 @@ static int adopt_one(struct listener_table *table, size_t index, size_t worker, 
     table->fds[index * table->n_workers + worker] = fd;
     if (listener->transport == CONF_UDP)
         return sock_udp_adopt(fd, UDP_BUFFER_BYTES);
+    if (addr_is_unix(&listener->addr))
+        return sock_set_flags(fd);
     sock_tune_listener(fd, listener->words.fastopen, listener->words.defer_s);
     return sock_adopt(fd);
 }
@@ -213,18 +216,27 @@ static int probe_one(const struct listener *listener)
     return 0;
 }
 
+static int probe_or_tell(const struct listener *listener, char reterr[static LISTENER_ERROR_MAX])
+{
+    int error;
+
+    if (addr_is_unix(&listener->addr))
+        return listener_unix_probe(listener, reterr);
+    error = probe_one(listener);
+    return error ? failed(listener, error, reterr) : 0;
+}
+
 /* First all without SO_REUSEPORT: what is in use shows before anything of ours is bound. Not where
  * a listener of ours, that stays, has the port already. */
 int listener_probe_all(const struct listener *list, size_t n,
                        char reterr[static LISTENER_ERROR_MAX])
 {
-    for (size_t i = 0; i < n; i++) {
-        int error = list[i].meets_ours || list[i].is_inherited ? 0 : probe_one(&list[i]);
+    int error = 0;
 
-        if (error)
-            return failed(&list[i], error, reterr);
-    }
-    return 0;
+    for (size_t i = 0; !error && i < n; i++)
+        if (!list[i].meets_ours && !list[i].is_inherited)
+            error = probe_or_tell(&list[i], reterr);
+    return error;
 }
 
 /* The first socket of a group. With SO_REUSEPORT it would join the group of another lb4 that starts
@@ -248,11 +260,24 @@ static int bind_first(const struct listener *listener)
     return fd;
 }
 
+static int bind_unix(struct listener_table *table, size_t index,
+                     char reterr[static LISTENER_ERROR_MAX])
+{
+    int fd = listener_unix_bind(&table->listeners[index], &table->owner, reterr);
+
+    if (fd < 0)
+        return fd;
+    table->fds[index * table->n_workers + index % table->n_workers] = fd;
+    return 0;
+}
+
 static int bind_group(struct listener_table *table, size_t index,
                       char reterr[static LISTENER_ERROR_MAX])
 {
     const struct listener *listener = &table->listeners[index];
 
+    if (addr_is_unix(&listener->addr))
+        return bind_unix(table, index, reterr);
     for (size_t i = 0; i < table->n_workers; i++) {
         int fd = i == 0 ? bind_first(listener) : bind_one(listener, true);
 
@@ -337,6 +362,8 @@ void listener_table_free(struct listener_table *table, size_t listener)
         if (fd >= 0)
             close(fd);
     }
+    if (addr_is_unix(&table->listeners[listener].addr))
+        listener_unix_remove(&table->listeners[listener]);
     prefix_map_release(table->listeners[listener].accept_proxy);
     table->listeners[listener].accept_proxy = NULL;
     table->listeners[listener].state = LISTENER_NONE;
@@ -410,6 +437,7 @@ int listener_table_open(struct listener_table *table, const struct conf *conf,
 
     assert(options->n_workers > 0);
     error = table_alloc(table, options->n_workers);
+    table->owner = options->owner ? *options->owner : (struct listener_owner){-1u, -1u};
     if (error)
         snprintf(reterr, LISTENER_ERROR_MAX, "no memory for the listeners");
     else

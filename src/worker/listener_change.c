@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lb4/base/prefix_map.h"
+#include "lb4/worker/listener_unix.h"
 
 /* A listener of the table or of the list of what is wanted, to find one by the other. */
 struct entry {
@@ -86,6 +87,7 @@ static void add_step(struct listener_change *change, enum listener_verb verb, si
     step->accept_proxy = prefix_map_hold(wanted->accept_proxy);
     step->fastopen = wanted->words.fastopen;
     step->defer_s = wanted->words.defer_s;
+    step->mode = wanted->words.mode;
 }
 
 static void release_steps(struct listener_change *change)
@@ -101,7 +103,7 @@ static void release_steps(struct listener_change *change)
 static bool is_moved(const struct listener *before, const struct listener *after)
 {
     return before->service != after->service || before->accept_proxy != after->accept_proxy ||
-           !is_tuned_alike(before, after);
+           !is_tuned_alike(before, after) || before->words.mode != after->words.mode;
 }
 
 static void add_move(struct listener_change *change, size_t i, const struct listener *wanted)
@@ -173,7 +175,8 @@ static void keep_missing(struct wanted *wanted, const struct listener_table *tab
 
         if (listener->state == LISTENER_LEAVING)
             continue;
-        listener->meets_ours = is_ours[listener->transport == CONF_UDP][addr_port(&listener->addr)];
+        listener->meets_ours = !addr_is_unix(&listener->addr) &&
+                               is_ours[listener->transport == CONF_UDP][addr_port(&listener->addr)];
         wanted->list[n++] = *listener;
     }
     wanted->n = n;
@@ -338,6 +341,7 @@ static void commit_step(struct listener *listener, struct listener_step *step)
     listener->state = LISTENER_OPEN;
     listener->words.fastopen = step->fastopen;
     listener->words.defer_s = step->defer_s;
+    listener_unix_set_mode(listener, step->mode);
     step->former = listener->accept_proxy;
     listener->accept_proxy = prefix_map_hold(step->accept_proxy);
 }

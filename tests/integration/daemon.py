@@ -381,9 +381,16 @@ class Daemon:
         return int(re.search(r"^Rss:\s+(\d+) kB", text, re.M).group(1)) * 1024
 
 
+def connected_unix(pid):
+    """The same for Unix stream sockets."""
+    lines = pathlib.Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]
+    words = [line.split() for line in lines]
+    return {f"socket:[{word[6]}]" for word in words if word[4:6] == ["0001", "03"]}
+
+
 def connected_sockets(pid):
     """Links of /proc/PID/fd that are TCP sockets with a peer, those that still connect too."""
-    found = set()
+    found = connected_unix(pid)
     for table in ("tcp", "tcp6"):
         path = pathlib.Path(f"/proc/{pid}/net/{table}")
         for line in path.read_text().splitlines()[1:] if path.exists() else []:

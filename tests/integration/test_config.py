@@ -277,6 +277,22 @@ BAD = {
     "defer-accept of UDP": (in_service("listen udp :80 defer-accept 1s"), "4:20", "are of TCP"),
     "v6only of IPv4": (in_service("listen tcp 10.0.0.1:80 v6only"), "4:28", "of IPv6 addresses"),
     "interface with a slash": (in_service("listen tcp :80 interface a/b"), "4:30", "1..15 bytes"),
+    "udp on a Unix socket": (in_service("listen udp unix:/run/x"), "4:12", "tcp only"),
+    "both on a Unix socket": (in_service("listen both unix:/run/x"), "4:12", "tcp only"),
+    "a Unix socket of no path": (in_service("listen tcp unix:run/x"), "4:16",
+                                 "absolute path of at most 107 bytes"),
+    "mode beyond": (in_service("listen tcp unix:/run/x mode 01777"), "4:33", "0..0777"),
+    "mode of a port": (in_service("listen tcp :80 mode 0660"), "4:20", "of a Unix socket"),
+    "accept-proxy on a Unix socket": (
+        in_service("listen tcp unix:/run/x accept-proxy from 10.0.0.0/8"), "4:28", "no header"),
+    "a Unix socket twice": (in_service("listen tcp unix:/run/x\n    listen tcp unix:/run/x"),
+                            "5:16", "listened on already"),
+    "source of a Unix server": (in_service("server two unix:/run/x source 10.0.0.9"), "4:28",
+                                "'source' is of IP addresses"),
+    "check port of a Unix server": (in_service("server two unix:/run/x\n    check tcp port 5"),
+                                    "4:12", "'check port' is for servers with IP addresses"),
+    "a Unix server that is ours": (in_service("listen tcp unix:/run/x\n    server b unix:/run/x"),
+                                   "5:12", "our own listener"),
     "mark 0": (in_service("listen tcp :80 mark 0"), "4:25", "outside 1..4294967295"),
     "source of a name": (in_service("source db.example"), "4:12", "accepted: 10.0.0.9"),
     "source twice the same": (in_service("source 10.0.0.9,10.0.0.9"), "4:12", "given twice"),
@@ -292,11 +308,12 @@ BAD = {
 }
 
 NOT_IN_THIS_VERSION = (
-    "listen udp unix:/run/x", "listen tcp unix:/run/x", "listen tcp db.example:80",
-    "server two unix:/run/x",
+    "listen tcp db.example:80",
 )
 
 GOOD = {
+    "Unix sockets": in_service("listen tcp unix:/run/x mode 0600\n    listen tcp unix:@x\n"
+                               "    server two unix:/run/y weight 2\n    server three unix:@y"),
     "sockets": in_service("listen both :80 interface eth0 mark 7\n"
                           "    listen tcp :81 v6only fastopen 16 defer-accept 5s\n"
                           "    source 10.0.0.9,10.0.0.10,2001:db8::9\n"

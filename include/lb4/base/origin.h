@@ -34,11 +34,17 @@ enum origin_step {
 /* sock_connect() (base/sock.h) and sock_udp_connect() (base/sock_udp.h) from there; NULL is as all
  * zero. `turn` counts connects to the server: it chooses the source to begin with. Where one has no
  * port left or no way to the server, or is not this machine's, the next one is tried. Returns 0
- * with *ret_fd, or -errno with *ret_step; then nothing is kept. */
+ * with *ret_fd, or -errno with *ret_step; then nothing is kept. To a Unix socket there is one way:
+ * as all zero. */
 int origin_connect(const struct origin *origin, uint32_t turn, const struct addr *to, int *ret_fd,
                    enum origin_step *ret_step);
 int origin_connect_udp(const struct origin *origin, uint32_t turn, const struct addr *to,
                        int *ret_fd, enum origin_step *ret_step);
+
+/* Is an error of a connect to this address our own trouble, sock_connect_error_is_local()? What a
+ * Unix socket tells is about the server: its path (ENOENT), whom it lets in (EACCES), its backlog
+ * (EAGAIN). */
+bool origin_error_is_ours(const struct addr *to, int error);
 
 /* How many of its sources are of this family; of no sources, one: the kernel's own choice. */
 size_t origin_count(const struct origin *origin, int family);

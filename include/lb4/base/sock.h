@@ -45,13 +45,13 @@ int sock_adopt(int listener_fd);
  * in silence (FAULTS.md K26). */
 int sock_probe_listen(const struct addr *at, const struct sock_listen_options *options);
 
-/* accept4(2). *ret_peer is the normalised address from accept itself: after a reset in the queue
- * getpeername() no longer knows it (FAULTS.md K18). */
+/* accept4(2). *ret_peer is a Unix client without a number, or the normalised address from accept
+ * itself: after a reset in the queue getpeername() no longer knows it (FAULTS.md K18). */
 int sock_accept(int listener_fd, struct addr *ret_peer);
 
-/* A TCP socket with TCP_NODELAY on which connect(2) has been called. *ret_fd is the socket,
- * EINPROGRESS counts as success (completion: writable). On error nothing is kept: -ECONNREFUSED,
- * -ENETUNREACH, -EADDRNOTAVAIL, -EMFILE ... */
+/* A TCP socket with TCP_NODELAY, or a Unix stream socket, on which connect(2) has been called.
+ * *ret_fd is the socket, EINPROGRESS counts as success (completion: writable). On error nothing is
+ * kept: -ECONNREFUSED, -ENETUNREACH, -EADDRNOTAVAIL; of a Unix socket also -ENOENT, -EAGAIN ... */
 int sock_connect(const struct addr *to, int *ret_fd);
 
 /* The same from an address of ours, whose port does not count; NULL or AF_UNSPEC: from any. The
@@ -59,7 +59,7 @@ int sock_connect(const struct addr *to, int *ret_fd);
  * address is not this machine's, or of another family than `to`. */
 int sock_connect_from(const struct addr *source, const struct addr *to, int *ret_fd);
 
-/* The two halves of a connect, for what belongs between them: a TCP socket, and the call on it.
+/* The two halves of a connect, for what belongs between them: a stream socket, and the call on it.
  * sock_start() returns 0 or -errno, and leaves the socket to its caller. */
 int sock_open(int family);
 int sock_start(int fd, const struct addr *to);
@@ -67,8 +67,8 @@ int sock_start(int fd, const struct addr *to);
 /* Bind as said there, before a connect; for UDP, too. Returns 0 or -errno. */
 int sock_bind_source(int fd, const struct addr *source, const struct addr *to);
 
-/* The address that the socket is bound to, that the client of an accepted one asked for. Returns 0
- * or -errno. */
+/* The address that the socket is bound to, of an accepted one what was asked for; of a Unix socket
+ * without its path. Returns 0 or -errno. */
 int sock_local(int fd, struct addr *ret);
 
 /* Is the address one of this machine's own? It is when a socket can be bound to it. */
@@ -86,16 +86,16 @@ int sock_take_error(int fd);
  * without. */
 void sock_set_keepalive(int fd);
 
-/* close(2) that sends RST and drops what is queued (SO_LINGER 0, socket(7)). */
+/* close(2) that sends RST and drops what is queued (SO_LINGER 0, socket(7)); not so on AF_UNIX. */
 void sock_reset(int fd);
 
-/* Bytes sent and not yet acknowledged (SIOCOUTQ, tcp(7)); 0 on a socket that cannot tell. */
+/* Bytes sent, and not acknowledged (SIOCOUTQ, tcp(7)), on AF_UNIX not read; 0 = unknown, too. */
 size_t sock_unacked(int fd);
 
 /* Is there a byte to read? The byte stays. */
 bool sock_has_input(int fd);
 
-/* Bytes that the send buffer would take now (SO_MEMINFO: sndbuf - wmem_queued), 0 when full or
+/* Bytes that the send buffer would take now (SO_MEMINFO: sndbuf - what is queued), 0 when full or
  * unknown. */
 size_t sock_send_room(int fd);
 

@@ -23,9 +23,11 @@ enum {
     CONF_PIPES_MAX = 4096,         /* pipes of one worker; chosen */
     CONF_FASTOPEN_MAX = 65535, /* handshakes with data that wait; chosen, as the kernel's backlog */
     CONF_DEFER_MAX_S = 3600,   /* chosen */
-    CONF_PATH_MAX = 107,       /* bytes of a Unix socket's path, unix(7) */
-    CONF_FILE_MAX = 1023,      /* bytes of a file's path; chosen */
-    CONF_HOST_MAX = 253,       /* bytes of a host name, RFC 1035 */
+    CONF_MODE_MAX = 0777,
+    CONF_MODE = 0660,              /* of a listener's socket file: as most daemons make theirs */
+    CONF_PATH_MAX = 107,           /* bytes of a Unix socket's path, unix(7) */
+    CONF_FILE_MAX = 1023,          /* bytes of a file's path; chosen */
+    CONF_HOST_MAX = 253,           /* bytes of a host name, RFC 1035 */
     CONF_UDP_COUNT_MAX = 10000000, /* answers and sessions; chosen */
     CONF_USER_MAX = 128, /* bytes of an account; chosen: MariaDB's longest, others have less */
     CONF_TEXT_MAX = 480  /* bytes of what a check sends or expects; chosen: two of them escaped as

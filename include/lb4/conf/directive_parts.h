@@ -36,6 +36,16 @@ bool directive_accept_proxy(struct reader *reader, const struct lex_line *line, 
 bool directive_read_listen_words(struct reader *reader, const struct lex_line *line, size_t end,
                                  struct conf_listen *listen);
 
+/* directive_unix.c: word `i` begins with "unix:". */
+bool directive_read_unix(struct reader *reader, const struct lex_line *line, size_t i,
+                         struct addr *ret);
+/* None of these words, NULL-terminated, may stand behind the address; `what` may. */
+bool directive_judge_unix(struct reader *reader, const struct lex_line *line,
+                          const char *const *words, const char *what);
+/* "0660" in word `i`. */
+bool directive_read_mode(struct reader *reader, const struct lex_line *line, size_t i,
+                         uint32_t *ret);
+
 /* directive_origin.c: "10.0.0.9,10.0.0.10" in word `i`; the name of an interface there. */
 bool directive_read_sources(struct reader *reader, const struct lex_line *line, size_t i,
                             struct origin *ret);

@@ -1,7 +1,8 @@
 /* The address forms of the configuration, as text into data. No look-ups, no I/O.
  *
  *   10.0.0.5:5432  [2001:db8::1]:5432  db.example:5432  :5432  unix:/path
- *   each with a range of ports, ":9000-9100", or (but for ":5432") without a port */
+ *   unix:@name  and but for these each with a range of ports, ":9000-9100", or (but for ":5432")
+ *   without a port */
 #ifndef LB4_CONF_ENDPOINT_H
 #define LB4_CONF_ENDPOINT_H
 
@@ -17,7 +18,7 @@ enum endpoint_kind {
     ENDPOINT_ADDR, /* a numeric address */
     ENDPOINT_ANY,  /* ":5432" */
     ENDPOINT_HOST, /* a host name (RFC 1123 letters, and "_") */
-    ENDPOINT_UNIX  /* "unix:/path", absolute, at most CONF_PATH_MAX bytes */
+    ENDPOINT_UNIX  /* "unix:/path", absolute, or "unix:@name": at most CONF_PATH_MAX bytes */
 };
 
 struct endpoint {

@@ -29,6 +29,7 @@ struct conf_listen_words {
     uint32_t fastopen;           /* TCP_FASTOPEN, 0..CONF_FASTOPEN_MAX; 0 = off */
     uint32_t defer_s;            /* TCP_DEFER_ACCEPT, 0..CONF_DEFER_MAX_S; 0 = off */
     uint32_t mark;               /* SO_MARK; 0 = none */
+    uint32_t mode;               /* of a Unix socket that is a file, 0..CONF_MODE_MAX; else 0 */
 };
 
 /* Where to listen. */
@@ -36,7 +37,7 @@ struct conf_listen {
     struct conf_place place;
     enum conf_transport transport;
     struct addr addr;   /* the first port of a range is in it */
-    uint16_t last_port; /* the same as addr_port(&addr) for a single port */
+    uint16_t last_port; /* the same as addr_port(&addr) for a single port, and for a Unix socket */
     bool is_any;        /* ":port": all addresses, IPv4 and IPv6; addr is then [::]:port */
     struct conf_listen_words words;
     struct prefix *proxies;          /* accept-proxy from: as written; the conf's own */

@@ -1,5 +1,5 @@
-/* The words behind a listener's address: interface, v6only, fastopen, defer-accept, mark. Thread:
- * main at the start, control at a reload. */
+/* The words behind a listener's address: interface, v6only, fastopen, defer-accept, mark, mode.
+ * Thread: main at the start, control at a reload. */
 #ifndef LB4_CONF_LISTEN_WORDS_H
 #define LB4_CONF_LISTEN_WORDS_H
 

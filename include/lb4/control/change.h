@@ -19,7 +19,7 @@
 #include "lb4/shared/service_change.h"
 #include "lb4/worker/listener_change.h"
 
-enum { CHANGE_ERROR_MAX = 256 }; /* with the NUL */
+enum { CHANGE_ERROR_MAX = 384 }; /* with the NUL */
 
 enum change_phase {
     CHANGE_NONE,

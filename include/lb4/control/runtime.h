@@ -37,7 +37,7 @@ void runtime_fini(struct runtime *runtime);
 int runtime_build_services(struct runtime *runtime, const struct conf *conf);
 int runtime_share_descriptors(struct runtime *runtime, const struct conf *conf);
 int runtime_bind_listeners(struct runtime *runtime, const struct conf *conf,
-                           struct activation *activation);
+                           struct activation *activation, const struct privileges_ids *ids);
 int runtime_build_threads(struct runtime *runtime, struct mailbox *control);
 /* lb4 has become `ids`: let the spawner do so, too, and give the prober its link. An error without
  * a spawner, if programs are to run. */

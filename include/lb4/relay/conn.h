@@ -89,6 +89,9 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
 /* Give up the server it is connected or connecting to, and the place on it. */
 void conn_drop_server(struct conn *conn);
 
+/* Keepalive for the server's socket, if there is such a thing for it. */
+void conn_keep_alive(const struct conn *conn);
+
 /* Free what was closed in this turn. */
 void conn_reap(struct tcp_relay *relay);
 

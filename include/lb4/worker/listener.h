@@ -5,7 +5,7 @@
  *
  * A socket that was passed to us (worker/inherited.h) is not bound again and has one owner, whose
  * worker hands connections on; the others have no descriptor for that listener. What waits in its
- * queue stays there.
+ * queue stays there. Of a Unix socket there is one, too (worker/listener_unix.h).
  *
  * The table is control's; listeners do not move, and keep their number while they live. A socket is
  * handed to its worker with listener_table_take(), in the worker's thread when control has asked it
@@ -15,15 +15,17 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lb4/base/addr.h"
+#include "lb4/base/unix_listen.h"
 #include "lb4/conf/model.h"
 #include "lb4/shared/service.h"
 #include "lb4/shared/service_table.h"
 #include "lb4/worker/inherited.h"
 
 enum {
-    LISTENER_ERROR_MAX = 256,    /* bytes of an error text with its NUL */
+    LISTENER_ERROR_MAX = 384,    /* bytes of an error text with its NUL */
     LISTENER_TABLE_MAX = 1 << 20 /* listeners; each costs a descriptor for each worker, so others
                                     bounds are met before */
 };
@@ -34,7 +36,7 @@ enum listener_state {
     LISTENER_LEAVING /* not in the configuration any more. UDP: old sessions go on for a while */
 };
 
-/* One address and port of one transport. */
+/* One address and port, or one Unix socket, of one transport. */
 struct listener {
     enum conf_transport transport; /* CONF_TCP or CONF_UDP */
     struct addr addr;
@@ -49,7 +51,14 @@ struct listener {
     bool shares_port;   /* others of the same list have the port on other addresses */
     bool meets_ours;    /* a listener that was there before has the port on another address */
     enum listener_state state;
-    uint64_t leave_by_ns; /* LEAVING: then it is closed */
+    uint64_t leave_by_ns;  /* LEAVING: then it is closed */
+    struct unix_file file; /* of a Unix socket that we have made */
+};
+
+/* Whose the files of Unix sockets are to be: who lb4 will be. */
+struct listener_owner {
+    uid_t uid; /* (uid_t)-1 = who binds */
+    gid_t gid;
 };
 
 struct listener_table {
@@ -57,13 +66,15 @@ struct listener_table {
     size_t n_listeners;         /* places below may be taken */
     size_t first_free;          /* no place below is free */
     size_t n_workers;
+    struct listener_owner owner;
     int *fds; /* [listener * n_workers + worker], -1 once taken, and where another worker owns the
                  only socket of the listener */
 };
 
 struct listener_table_options {
     size_t n_workers;
-    const struct inherited *inherited; /* sockets of it are taken; NULL = none */
+    const struct inherited *inherited;  /* sockets of it are taken; NULL = none */
+    const struct listener_owner *owner; /* NULL = who binds */
 };
 
 /* Listening sockets that `conf` needs for one worker: for the budget of descriptors, before they

@@ -33,6 +33,7 @@ struct listener_step {
     uint32_t heir;                   /* who has the port from now on */
     uint32_t fastopen;               /* likewise; see sock_tune_listener() */
     uint32_t defer_s;
+    uint32_t mode;   /* likewise; control sets it, with the commit */
     bool is_to_tune; /* MOVE: these two are other than they were; sockets that were passed to us
                         keep what they came with until then */
 };

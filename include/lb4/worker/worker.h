@@ -31,9 +31,9 @@ struct worker_listener {
     struct service *service;
     const struct prefix_map *accept_proxy; /* see struct listener */
     uint32_t index;                        /* in the listener table, the same in every worker */
+    uint32_t unix_path;                    /* of a Unix socket (base/unix_path.h); 0 = it is none */
     uint16_t port;                         /* that clients ask for */
-    uint16_t
-        n_accepts; /* accepted in one event: doubles while the queue stays full, see worker.c */
+    uint16_t n_accepts; /* accepted in one event: doubles while the queue stays full */
 };
 
 struct worker {

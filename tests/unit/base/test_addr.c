@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "lb4/base/unix_path.h"
+
 static struct addr parsed(const char *host, uint16_t port)
 {
     struct addr addr;
@@ -229,6 +231,41 @@ static void test_order(void **state)
     }
 }
 
+/* A path and a client that came by it are two; a port is neither there nor set. */
+static void test_unix(void **state)
+{
+    long number = unix_path_number("/run/x");
+    char text[ADDR_TEXT_MAX];
+    struct addr path;
+    struct addr client;
+    struct addr other;
+    struct addr any;
+
+    (void)state;
+    addr_unix((uint32_t)number, &path);
+    addr_unix_client((uint32_t)number, &client);
+    addr_unix((uint32_t)unix_path_number("@y"), &other);
+    addr_any(AF_INET, 0, &any);
+    assert_true(addr_is_unix(&path) && addr_is_unix(&client) && !addr_is_unix(&any));
+    assert_string_equal(addr_format(&path, text), "unix:/run/x");
+    assert_string_equal(addr_format(&other, text), "unix:@y");
+    assert_string_equal(addr_format(&client, text), "unix:");
+    addr_set_port(&path, 80);
+    assert_int_equal(addr_port(&path), 0);
+    assert_false(addr_lacks_port(&path));
+    assert_true(addr_lacks_port(&any));
+    assert_true(addr_equal(&path, &path));
+    assert_false(addr_equal(&path, &client) || addr_equal(&path, &other) ||
+                 addr_equal(&path, &any));
+    assert_int_equal(addr_compare(&path, &path), 0);
+    assert_true(addr_compare(&path, &other) < 0 && addr_compare(&other, &path) > 0);
+    assert_true(addr_compare(&path, &client) < 0 && addr_compare(&client, &path) > 0);
+    assert_false(addr_is_wildcard(&path) || addr_is_loopback(&path));
+    addr_unix(0, &path);
+    assert_string_equal(addr_format(&path, text), "unix:");
+    assert_false(addr_is_wildcard(&path));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_random_round_trip),
+        cmocka_unit_test(test_unix),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

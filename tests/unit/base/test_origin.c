@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "lb4/base/unix_path.h"
+
 #include "lb4/base/sock.h"
 #include "lb4/base/sock_udp.h"
 
@@ -143,12 +145,30 @@ static void test_equal(void **state)
     assert_int_equal(origin_count(NULL, AF_INET6), 1);
 }
 
+static void test_whose_trouble_a_connect_is(void **state)
+{
+    static const int of_server[] = {EAGAIN, EACCES, EPERM, ENOENT, ECONNREFUSED, EADDRINUSE};
+    struct addr path;
+    struct addr ip;
+
+    (void)state;
+    addr_any(AF_INET, 1, &ip);
+    addr_unix((uint32_t)unix_path_number("/x"), &path);
+    for (size_t i = 0; i < sizeof(of_server) / sizeof(of_server[0]); i++) {
+        assert_false(origin_error_is_ours(&path, of_server[i]));
+        assert_int_equal(origin_error_is_ours(&ip, of_server[i]),
+                         sock_connect_error_is_local(of_server[i]));
+    }
+    assert_true(origin_error_is_ours(&path, EMFILE));
+    assert_true(origin_error_is_ours(&ip, EAGAIN));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_in_turn),      cmocka_unit_test(test_no_source),
         cmocka_unit_test(test_no_interface), cmocka_unit_test(test_interface),
-        cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_equal),        cmocka_unit_test(test_whose_trouble_a_connect_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

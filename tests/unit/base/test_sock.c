@@ -6,10 +6,14 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include <cmocka.h>
+
+#include "lb4/base/unix_listen.h"
+#include "lb4/base/unix_path.h"
 
 #include "lb4/base/scope.h"
 
@@ -469,6 +473,61 @@ static void test_connect_from(void **state)
     close(listener);
 }
 
+/* A connect is over at once, one way or the other. */
+static void test_unix(void **state)
+{
+    const struct unix_listen_options options = {.backlog = 0};
+    char name[64];
+    char error[UNIX_LISTEN_ERROR_MAX];
+    struct unix_file file;
+    struct addr at;
+    struct addr peer;
+    int listener;
+    int fds[3];
+
+    (void)state;
+    snprintf(name, sizeof(name), "@lb4-test-sock-%d", getpid());
+    addr_unix((uint32_t)unix_path_number(name), &at);
+    assert_int_equal(sock_connect(&at, &fds[0]), -ECONNREFUSED);
+    listener = unix_listen(name, &options, &file, error);
+    assert_int_equal(sock_connect(&at, &fds[0]), 0);
+    check_born_right(fds[0]);
+    assert_int_equal(sock_connect(&at, &fds[2]), -EAGAIN); /* one waits, the backlog is full */
+    fds[1] = sock_accept(listener, &peer);
+    assert_true(fds[1] >= 0);
+    assert_true(addr_is_unix(&peer) && peer.un.is_client);
+    assert_false(sock_is_self_connected(fds[0]));
+    assert_int_equal(sock_local(fds[1], &peer), 0);
+    assert_true(addr_is_unix(&peer) && peer.un.number == 0);
+    assert_int_equal(send(fds[0], "x", 1, 0), 1);
+    assert_true(sock_unacked(fds[0]) > 0);
+    assert_true(sock_has_input(fds[1]));
+    sock_reset(fds[0]);
+    close(fds[1]);
+    close(listener);
+    addr_unix((uint32_t)unix_path_number("/nonexistent/x"), &at);
+    assert_int_equal(sock_connect(&at, &fds[0]), -ENOENT);
+    assert_false(sock_is_local(&at));
+}
+
+/* Where a Unix socket is full, there is no room; a reader that stops holds no more. */
+static void test_unix_send_room(void **state)
+{
+    static const char bytes[4096];
+    size_t room;
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    room = sock_send_room(ends[0]);
+    assert_true(room > sizeof(bytes));
+    while (send(ends[0], bytes, sizeof(bytes), 0) > 0)
+        assert_true(sock_send_room(ends[0]) < room);
+    assert_true(sock_send_room(ends[0]) < 2 * sizeof(bytes));
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -489,6 +548,8 @@ int main(void)
         cmocka_unit_test(test_error_classes),
         cmocka_unit_test(test_adopt),
         cmocka_unit_test(test_connect_from),
+        cmocka_unit_test(test_unix),
+        cmocka_unit_test(test_unix_send_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

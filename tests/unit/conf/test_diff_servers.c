@@ -6,7 +6,7 @@
 
 #define SERVICE(lines)                                                                             \
     "service a {\n listen tcp :1080\n server s1 10.0.0.1:80\n server s2 10.0.0.2:80\n" lines "\n}" \
-                                                                                             "\n"
+    "\n"
 
 /* Both have one service. */
 static char *servers_of(const char *before_text, const char *after_text, long *ret_n)

@@ -4,6 +4,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "lb4/base/unix_listen.h"
+#include "lb4/base/unix_path.h"
+
 #include "../relay/sockets.h"
 
 /* One attempt in a loop of its own. */
@@ -431,6 +434,50 @@ static void test_watched_words_or_end_are_fine(void **state)
     close(listener);
 }
 
+static void check_unix(const char *path, enum health_outcome outcome, int error)
+{
+    struct addr at;
+
+    addr_unix((uint32_t)unix_path_number(path), &at);
+    rig.n_outcomes = 0;
+    rig_start(&at);
+    assert_int_equal(rig.n_outcomes, 1);
+    assert_int_equal(rig.outcome, outcome);
+    assert_int_equal(rig.attempt.error, error);
+}
+
+/* Nobody there, no such path: refused. A full backlog: failed, in words. */
+static void test_unix_sockets(void **state)
+{
+    const struct unix_listen_options options = {.backlog = 0};
+    char text[UNIX_LISTEN_ERROR_MAX];
+    struct unix_file file;
+    struct addr at;
+    char name[64];
+    int listener;
+    int waiting;
+
+    (void)state;
+    snprintf(name, sizeof(name), "@lb4-test-attempt-%d", getpid());
+    check_unix(name, HEALTH_REFUSED, ECONNREFUSED);
+    check_unix("/nonexistent/x", HEALTH_REFUSED, ENOENT);
+    assert_null(rig.attempt.reason);
+    listener = unix_listen(name, &options, &file, text);
+    addr_unix((uint32_t)unix_path_number(name), &at);
+    assert_int_equal(sock_connect(&at, &waiting), 0);
+    check_unix(name, HEALTH_FAILED, EAGAIN);
+    assert_non_null(strstr(rig.attempt.reason, "backlog is full"));
+    close(accept(listener, NULL, NULL));
+    close(waiting);
+    rig.n_outcomes = 0;
+    rig_start(&at);
+    while (rig.n_outcomes == 0)
+        rig_turn();
+    assert_int_equal(rig.outcome, HEALTH_OK);
+    attempt_close(&rig.attempt);
+    close(listener);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -455,6 +502,7 @@ int main(void)
                                         rig_close),
         cmocka_unit_test_setup_teardown(test_watched_silence_is_fine, rig_open, rig_close),
         cmocka_unit_test_setup_teardown(test_watched_words_or_end_are_fine, rig_open, rig_close),
+        cmocka_unit_test_setup_teardown(test_unix_sockets, rig_open, rig_close),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -429,6 +429,26 @@ static void test_exact_over_threads(void **state)
     service_table_fini(&crowd.scene.table);
 }
 
+/* Clients of a Unix socket have no source; the service's own limits hold for them. */
+static void test_clients_without_an_address(void **state)
+{
+    const struct conf_guard limits = {.per_source = 1, .maxconn = 2};
+    struct guard_places places[3];
+    struct scene scene;
+    struct addr client;
+
+    (void)state;
+    open_scene(&scene, &limits);
+    addr_unix_client(1, &client);
+    assert_int_equal(guard_ask(scene.service, &client, false, S, &places[0]), REFUSAL_NONE);
+    assert_int_equal(guard_ask(scene.service, &client, false, S, &places[1]), REFUSAL_NONE);
+    assert_null(places[0].source);
+    assert_int_equal(guard_ask(scene.service, &client, false, S, &places[2]), REFUSAL_MAXCONN);
+    guard_leave(scene.service, &places[0]);
+    guard_leave(scene.service, &places[1]);
+    service_table_fini(&scene.table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -443,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_the_table_has_room_for_sessions),
         cmocka_unit_test(test_datagrams),
         cmocka_unit_test(test_exact_over_threads),
+        cmocka_unit_test(test_clients_without_an_address),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

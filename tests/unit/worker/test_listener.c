@@ -391,7 +391,7 @@ static void test_passed_socket(void **state)
     const struct sock_listen_options plain = {0};
     struct inherited_socket sockets[2];
     const struct inherited inherited = {sockets, 2};
-    const struct listener_table_options options = {N_WORKERS, &inherited};
+    const struct listener_table_options options = {.n_workers = N_WORKERS, .inherited = &inherited};
     int fd = sock_listen(&listens[1].addr, &plain);
 
     (void)state;
@@ -416,7 +416,7 @@ static void test_passed_udp_socket(void **state)
     const struct sock_udp_options plain = {0};
     struct inherited_socket socket = {-1, CONF_UDP, listens[0].addr, false};
     const struct inherited inherited = {&socket, 1};
-    const struct listener_table_options options = {N_WORKERS, &inherited};
+    const struct listener_table_options options = {.n_workers = N_WORKERS, .inherited = &inherited};
     int client = sock_udp_connect(&listens[0].addr);
 
     (void)state;
