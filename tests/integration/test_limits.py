@@ -146,7 +146,8 @@ def test_maxconn_of_one_service_is_not_that_of_another(start_lb4, server):
 # --- bans
 
 BAN_S = 1.5
-BANNED = r"WARN worker \d: service web: %s is banned for %s, refused 3 times, the last time: %s; "
+BANNED = (r"WARN worker \d: banned client \S+ of web: source %s for %s, refused 3 times, "
+          r"the last time: %s; ")
 
 
 def ban(lb4):
@@ -239,7 +240,7 @@ def test_a_limit_follows_reloads(start_lb4, server):
     lb4, file = reloading.start(start_lb4, text("limit per-source 4"))
     with guarded.Guests(lb4) as guests:
         assert guests.enter(6) == 4
-        file.change(text("limit per-source 2"), "~ limit of web per-source 4 -> per-source 2")
+        file.change(text("limit per-source 2"), "~ limit per-source of web 4 -> 2")
         assert guests.enter() == 0
         guests.all_talk()
         guests.leave(2)

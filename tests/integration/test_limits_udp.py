@@ -182,7 +182,7 @@ def test_a_source_is_who_the_header_names(rig):
     assert all(flow.ask() for flow in inside)
     for port in (3, 4):
         rig.turn_away(new("192.0.2.1", port))
-    lb4.wait_line(r"service web: 192\.0\.2\.1 is banned for 1h, refused 2 times")
+    lb4.wait_line(r"banned client \S+ of web: source 192\.0\.2\.1 for 1h, refused 2 times")
     rig.turn_away(new("2001:db8::ff", 1))  # of the same /64
     rig.turn_away(new("192.0.2.1", 5))
     guarded.wait_refused(lb4, "banned", 1)

@@ -3,6 +3,7 @@ a header, and what becomes of those whose header does not come."""
 import contextlib
 import hashlib
 import os
+import pathlib
 import signal
 import socket
 import threading
@@ -302,12 +303,20 @@ def test_a_tenth_of_maxconn_may_wait(start_lb4):
             turned_away = lb4.wait_n_closed("web", 20, 2.5)
             assert len(turned_away) == 20
             assert {entry["reason"] for entry in turned_away} == {"limit"}
-            assert not is_served(FAKE)
+            with open_client() as late:
+                assert servers.read_end(late) == "rst"
             closed = lb4.wait_n_closed("web", 61)
             assert sum(entry["reason"] == "denied" for entry in closed) == 40
             assert "timeout" not in {servers.read_end(sock) for sock in mute}
         assert is_served(FAKE)
         assert len(recorder.taken) == 1
+
+
+def is_stopped(pid):
+    """A signal is there before the threads have heard of it."""
+    tasks = pathlib.Path(f"/proc/{pid}/task")
+    return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+               for task in tasks.iterdir())
 
 
 def test_a_burst_with_headers_needs_no_places(start_lb4):
@@ -318,6 +327,7 @@ def test_a_burst_with_headers_needs_no_places(start_lb4):
             more="maxconn 200\n"))
         with contextlib.ExitStack() as stack:
             lb4.signal(signal.SIGSTOP)
+            servers.wait_until(lambda: is_stopped(lb4.pid), what="all threads stopped")
             clients = [stack.enter_context(servers.connect(LISTEN)) for _ in range(60)]
             for client in clients:
                 client.sendall(FAKE + proxy_headers.REQUEST)

@@ -229,8 +229,8 @@ def test_the_mode(start_lb4, folder, server, words, mode, umask):
 
 @pytest.mark.skipif(not daemon.can_change_uid(), reason="needs another user")
 def test_the_file_is_whose_lb4_will_be(start_lb4, folder, server):
-    lb4 = start_lb4(["-u", str(daemon.LB4_UID)], config=front(folder), uid=None)
-    assert os.stat(folder / "front").st_uid == daemon.LB4_UID
+    lb4 = start_lb4(["-u", "nobody"], config=front(folder), uid=None)
+    assert os.stat(folder / "front").st_uid == daemon.NOBODY
     unix.ask_once(f"unix:{folder / 'front'}")
     lb4.wait_n_closed("web", 1)
     lb4.finish()
