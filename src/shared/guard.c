@@ -172,16 +172,18 @@ void guard_charge_datagrams(struct service *service, const struct guard_places *
 /* --- bans ------------------------------------------------------------------------------------- */
 
 /* Is it the client's own doing? That the service is full, or busy, is not. */
+/* What a client did itself. A wrong header comes from a balancer that is believed: to ban it would
+ * keep out its own probes of us, and none of the clients that it names. */
 static bool counts(enum refusal refusal)
 {
     switch (refusal) {
     case REFUSAL_DENIED:
     case REFUSAL_PEER:
-    case REFUSAL_HEADER:
-    case REFUSAL_HEADER_LATE:
     case REFUSAL_PER_SOURCE:
     case REFUSAL_RATE_SOURCE:
         return true;
+    case REFUSAL_HEADER:
+    case REFUSAL_HEADER_LATE:
     case REFUSAL_BANNED:
     case REFUSAL_HEADER_FULL:
     case REFUSAL_RATE:

@@ -99,10 +99,12 @@ static void test_denied_and_banned(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(ask("10.0.0.1", &places), REFUSAL_DENIED);
     assert_int_equal(addr_parse("11.0.0.1", &addr), 0);
+    admit_note_refusal(service, &addr, REFUSAL_PEER, S);
     admit_note_refusal(service, &addr, REFUSAL_HEADER, S);
+    admit_note_refusal(service, &addr, REFUSAL_HEADER_LATE, S);
     assert_int_equal(ask("11.0.0.1", &places), REFUSAL_NONE);
     admit_leave(service, &places);
-    admit_note_refusal(service, &addr, REFUSAL_HEADER_LATE, S);
+    admit_note_refusal(service, &addr, REFUSAL_PEER, S);
     assert_int_equal(ask("11.0.0.1", &places), REFUSAL_BANNED);
     assert_int_equal(ask("12.0.0.1", &places), REFUSAL_NONE);
 }

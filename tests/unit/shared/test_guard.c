@@ -219,10 +219,12 @@ static void test_what_operators_read_and_forgive(void **state)
     (void)state;
     open_scene(&scene, &guard);
     for (int i = 0; i < 2; i++)
-        guard_note_refusal(scene.service, &addr, REFUSAL_HEADER_LATE, S);
+        guard_note_refusal(scene.service, &addr, REFUSAL_PEER, S);
+    guard_note_refusal(scene.service, &addr, REFUSAL_HEADER, S);
+    guard_note_refusal(scene.service, &addr, REFUSAL_HEADER_LATE, S);
     assert_true(sources_next(scene.service->guard.sources, S, &at, &row));
     assert_int_equal(row.n_refused, 2);
-    assert_int_equal(row.cause, REFUSAL_HEADER_LATE);
+    assert_int_equal(row.cause, REFUSAL_PEER);
     assert_int_equal(row.banned_ns, 60 * S);
     assert_int_equal(scene.service->guard.n_bans, 1);
     guard_foresee(scene.service, &addr, S, &outlook);
