@@ -11,6 +11,8 @@ import real_servers as real
 import servers
 from check_watch import HASTY, LINES_LIMIT_S, Watch, see_all, settle
 
+pytestmark = pytest.mark.patient
+
 NO_MYSQL = r"not a MySQL answer: '\\xa5Z\\x00junk"
 N_CHECKS = 300
 

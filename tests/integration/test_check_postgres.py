@@ -7,6 +7,8 @@ import real_servers as real
 import servers
 from check_watch import HASTY, Watch, see_all, settle
 
+pytestmark = pytest.mark.patient
+
 NO_POSTGRES = r"not a PostgreSQL answer: '\\xa5Z\\x00junk"
 
 

@@ -5,6 +5,8 @@ import pytest
 import real_servers as real
 from check_watch import LINES_LIMIT_S, Watch, see_all, HASTY
 
+pytestmark = pytest.mark.patient
+
 
 # --- Redis
 

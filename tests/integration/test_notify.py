@@ -12,6 +12,8 @@ import daemon
 import manager
 import servers
 
+pytestmark = pytest.mark.patient
+
 LISTEN = "127.0.0.1:7000"
 WATCHDOG_S = 0.4
 

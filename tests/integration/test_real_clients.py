@@ -18,6 +18,8 @@ import daemon
 import namespace
 import servers
 
+pytestmark = pytest.mark.patient
+
 RUN_LIMIT_S = 120
 N_REDIS = 20000 if os.environ.get("LB4_TEST_FULL", "") not in ("", "0") else 8000
 PG_BIN = (sorted(glob.glob("/usr/lib/postgresql/*/bin")) or [""])[-1]

@@ -16,6 +16,8 @@ import servers
 import web
 from test_names import etc, wrapper  # noqa: F401
 
+pytestmark = pytest.mark.patient
+
 __all__ = ["etc"]
 
 LISTEN = "127.0.0.1:7000"

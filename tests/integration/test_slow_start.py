@@ -7,6 +7,8 @@ import daemon
 import drill
 import servers
 
+pytestmark = pytest.mark.patient
+
 RAMP_S = 30.0 if drill.IS_FULL else 4.0
 PER_S = 200 if not daemon.IS_SANITIZED else 100
 N_PARTS = 4

@@ -18,6 +18,8 @@ import servers
 import slow_link
 import tmux
 
+pytestmark = pytest.mark.patient
+
 LISTEN = "127.0.0.1:7300"
 CHUNK = 4000
 PAUSE_S = 0.02
