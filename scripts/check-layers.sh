@@ -10,7 +10,7 @@ declare -A level=([base]=1 [loop]=2 [conf]=2 [shared]=3 [relay]=4 [probe]=4 [wor
 # Headers that are all there is of their module.
 header_only=' base/list base/scope conf/bounds conf/ends conf/log_place conf/model conf/policy shared/backend shared/counter '
 header_only+=' conf/access_rules conf/check_policy conf/directive_parts conf/handlers shared/backend_write shared/standing '
-header_only+=' shared/choice shared/service shared/stats_checks shared/stats_udp shared/stats_worker relay/udp_listener relay/tcp_relay relay/timeouts probe/probe worker/order '
+header_only+=' shared/choice shared/service shared/stats_checks shared/stats_udp shared/stats_worker relay/udp_listener relay/tcp_relay relay/timeouts probe/probe worker/listener_parts worker/order '
 
 # Modules that only the integration tests can exercise: they start threads and whole processes.
 without_unit_test=' control/lifecycle control/report control/signals control/threads '

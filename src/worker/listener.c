@@ -14,6 +14,7 @@
 #include "lb4/base/sock_options.h"
 #include "lb4/base/sock_udp.h"
 #include "lb4/shared/reserve.h"
+#include "lb4/worker/listener_parts.h"
 #include "lb4/worker/listener_unix.h"
 
 enum {

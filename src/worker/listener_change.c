@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lb4/base/prefix_map.h"
+#include "lb4/worker/listener_parts.h"
 #include "lb4/worker/listener_unix.h"
 
 /* A listener of the table or of the list of what is wanted, to find one by the other. */

@@ -1,4 +1,5 @@
-/* Options of sockets that the configuration or the use chooses. Functions that return int: 0 or -errno. */
+/* Options of sockets that the configuration or the use chooses. Functions that return int: 0 or
+ * -errno. */
 #ifndef LB4_BASE_SOCK_OPTIONS_H
 #define LB4_BASE_SOCK_OPTIONS_H
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "lb4/shared/service_change.h"
+#include "lb4/worker/listener_parts.h"
 
 #include "crew.h"
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "lb4/base/sock_udp.h"
+#include "lb4/worker/listener_parts.h"
 #include "lb4/worker/worker.h"
 
 #include "../relay/sockets.h"
