@@ -252,6 +252,15 @@ int unix_listen_remove(const char *path, const struct unix_file *file)
     return remove_ours(&place, file);
 }
 
+bool unix_listen_is_lost(const char *path, const struct unix_file *file)
+{
+    char unused[UNIX_LISTEN_ERROR_MAX];
+    struct stat status;
+
+    return file->inode != 0 && !is_ours(path, file, &status) &&
+           unix_listen_probe(path, unused) == 0;
+}
+
 int unix_listen_chmod(const char *path, const struct unix_file *file, mode_t mode)
 {
     struct stat status;

@@ -115,12 +115,13 @@ static void add_move(struct listener_change *change, size_t i, const struct list
     change->steps[change->n_steps - 1].is_to_tune = !is_alike;
 }
 
-/* One that is cut off is bound anew. */
+/* One that nobody can reach any more is bound anew. */
 static struct entry *find_heard(const struct wanted *wanted, const struct listener *listener)
 {
     struct entry *entry = wanted_find(wanted, listener);
 
-    return entry && listener_is_cut_off(listener) ? NULL : entry;
+    return entry && (listener_is_cut_off(listener) || listener_unix_is_lost(listener)) ? NULL
+                                                                                       : entry;
 }
 
 /* What becomes of those that are there. */
@@ -281,8 +282,25 @@ static int prepare(struct listener_change *change, struct wanted *wanted,
     return error ? error : find_heirs(change);
 }
 
+static long diff_unix(const struct listener_table *table, FILE *stream)
+{
+    long n = 0;
+
+    for (size_t i = 0; i < table->n_listeners; i++) {
+        const struct listener *listener = &table->listeners[i];
+        char text[ADDR_TEXT_MAX];
+
+        if (listener->state != LISTENER_OPEN || !listener_unix_is_lost(listener))
+            continue;
+        fprintf(stream, "~ listener %s of %s: its file has gone, it is bound anew\n",
+                addr_format(&listener->addr, text), listener->service->name);
+        n++;
+    }
+    return n;
+}
+
 /* Of a range one line. */
-long listener_change_diff(const struct listener_table *table, FILE *stream)
+static long diff_interfaces(const struct listener_table *table, FILE *stream)
 {
     const struct listener *last = NULL;
     long n = 0;
@@ -300,6 +318,11 @@ long listener_change_diff(const struct listener_table *table, FILE *stream)
         n++;
     }
     return n;
+}
+
+long listener_change_diff(const struct listener_table *table, FILE *stream)
+{
+    return diff_interfaces(table, stream) + diff_unix(table, stream);
 }
 
 int listener_change_prepare(struct listener_change *change, struct listener_table *table,

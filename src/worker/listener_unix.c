@@ -50,6 +50,11 @@ void listener_unix_remove(struct listener *listener)
                  path_of(listener), strerror(-error));
 }
 
+bool listener_unix_is_lost(const struct listener *listener)
+{
+    return addr_is_unix(&listener->addr) && unix_listen_is_lost(path_of(listener), &listener->file);
+}
+
 void listener_unix_set_mode(struct listener *listener, uint32_t mode)
 {
     int error = 0;

@@ -320,6 +320,27 @@ def test_reload_adds_and_removes(start_lb4, folder, server):
     assert folder.names() == ["front", "server"]
 
 
+def test_reload_binds_anew_what_lost_its_file(start_lb4, folder, server):
+    """Nobody could connect, and lb4 would listen in vain until it is started anew. Who is connected
+    stays; and what is somebody else's by now is left to him."""
+    lb4, file = reloading.start(start_lb4, front(folder))
+    with unix.connect(f"unix:{folder / 'front'}") as held:
+        servers.ask(held)
+        os.unlink(folder / "front")
+        file.change(front(folder), f"~ listener unix:{folder / 'front'} of web: its file has gone, "
+                    "it is bound anew")
+        assert mode_of(folder / "front") == 0o660
+        unix.ask_once(f"unix:{folder / 'front'}")
+        servers.ask(held)
+    lb4.wait_n_closed("web", 2)
+    os.unlink(folder / "front")
+    with unix.Server(folder / "front") as other:
+        file.reload(front(folder, " mode 0600"))
+        unix.ask_once(f"unix:{folder / 'front'}")
+        assert other.n_accepted == 1
+    lb4.finish()
+
+
 def test_reload_that_cannot_bind_changes_nothing(start_lb4, folder, server):
     lb4, file = reloading.start(start_lb4, front(folder))
     with unix.Server(folder / "taken"):

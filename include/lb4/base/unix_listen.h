@@ -40,6 +40,9 @@ int unix_listen_probe(const char *path, char reterr[static UNIX_LISTEN_ERROR_MAX
  * inode's number is soon given to another file. Returns 0, or -errno of unlink(2). */
 int unix_listen_remove(const char *path, const struct unix_file *file);
 
+/* We listen, but nobody can find us: our file has gone, and nobody answers at its path. */
+bool unix_listen_is_lost(const char *path, const struct unix_file *file);
+
 /* Returns 0, or -errno; -ESTALE: the file is not ours any more. */
 int unix_listen_chmod(const char *path, const struct unix_file *file, mode_t mode);
 

@@ -51,7 +51,8 @@ int listener_change_prepare(struct listener_change *change, struct listener_tabl
                             char reterr[static LISTENER_ERROR_MAX]);
 
 /* What it will do though the configuration has not changed: a line for each interface that is
- * another one than it was, and whose listeners hear nobody. Returns how many. */
+ * another one than it was, and whose listeners hear nobody, and for each Unix socket whose file has
+ * gone. Returns how many. */
 long listener_change_diff(const struct listener_table *table, FILE *stream);
 
 /* Those of UDP whose time to leave is over at `now_ns`; may have no steps. Returns 0 or -ENOMEM. */

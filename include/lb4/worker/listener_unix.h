@@ -20,6 +20,9 @@ int listener_unix_bind(struct listener *listener, const struct listener_owner *o
 /* Its descriptor is closed: remove the file if it is ours. What goes wrong is logged. */
 void listener_unix_remove(struct listener *listener);
 
+/* Has somebody removed its file? Nobody can connect, until it is bound anew. */
+bool listener_unix_is_lost(const struct listener *listener);
+
 /* A reload says another mode. Sockets that were passed to us keep theirs. What goes wrong is
  * logged. */
 void listener_unix_set_mode(struct listener *listener, uint32_t mode);

@@ -150,6 +150,26 @@ static void test_remove_leaves_another_file(void **state)
     assert_int_equal(unix_listen_remove(path, &file), 0);
 }
 
+static void test_lost_when_nobody_can_find_us(void **state)
+{
+    struct unix_file first;
+    int fd = listen_at(path, 0600);
+    int other;
+
+    (void)state;
+    first = file;
+    assert_false(unix_listen_is_lost(path, &first));
+    assert_false(unix_listen_is_lost(path, &(struct unix_file){0}));
+    assert_int_equal(unlink(path), 0);
+    assert_true(unix_listen_is_lost(path, &first));
+    other = listen_at(path, 0600);
+    assert_false(unix_listen_is_lost(path, &first)); /* that one is who is found */
+    close(other);
+    assert_true(unix_listen_is_lost(path, &first));
+    assert_int_equal(unix_listen_remove(path, &file), 0);
+    close(fd);
+}
+
 static void test_abstract(void **state)
 {
     char name[64];
@@ -192,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_probe_changes_nothing),
         cmocka_unit_test(test_remove_leaves_what_answers),
         cmocka_unit_test(test_remove_leaves_another_file),
+        cmocka_unit_test(test_lost_when_nobody_can_find_us),
         cmocka_unit_test(test_abstract),
         cmocka_unit_test(test_no_path),
     };
