@@ -12,13 +12,21 @@ struct diagnosis {
     struct doctor_findings findings;
 };
 
+static bool takes_tcp(const struct doctor_facts *facts)
+{
+    for (size_t i = 0; i < facts->n_services; i++)
+        if (facts->services[i].transports & CONF_TCP)
+            return true;
+    return false;
+}
+
 static bool examine(const struct snapshot_from *from, struct diagnosis *ret)
 {
     struct doctor_facts facts;
 
     if (doctor_facts_take(from, &facts) < 0)
         return false;
-    ret->is_udp_alone = facts.has_udp && facts.n_addresses == 0;
+    ret->is_udp_alone = facts.has_udp && !takes_tcp(&facts);
     ret->n_sessions = facts.budget.udp_sessions;
     doctor_ceiling(&facts, &ret->ceiling);
     doctor_find(&facts, &ret->findings);

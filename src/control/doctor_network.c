@@ -32,7 +32,8 @@ uint64_t doctor_rate(const struct doctor_kernel *kernel, bool is_near)
     return n_ports * 1000 / (rest_ms > 0 ? rest_ms : 1);
 }
 
-/* The service that meets the limit first: with the fewest addresses. NULL: none is TCP. */
+/* The service that meets the limit first: with the fewest addresses. NULL: none is TCP, or has
+ * servers that a port is needed for, as those on Unix sockets are not. */
 static const struct doctor_service *poorest(const struct doctor_facts *facts)
 {
     const struct doctor_service *found = NULL;
@@ -40,7 +41,7 @@ static const struct doctor_service *poorest(const struct doctor_facts *facts)
     for (size_t i = 0; i < facts->n_services; i++) {
         const struct doctor_service *service = &facts->services[i];
 
-        if (service->transports & CONF_TCP &&
+        if (service->transports & CONF_TCP && service->n_addresses > 0 &&
             (!found || service->n_addresses < found->n_addresses ||
              (service->n_addresses == found->n_addresses && found->is_near)))
             found = service;

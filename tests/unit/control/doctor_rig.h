@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-static struct doctor_service services[3];
+static struct doctor_service services[4];
 static struct doctor_facts facts;
 static struct doctor_findings findings;
 

@@ -52,7 +52,8 @@ static void test_the_poorest_service(void **state)
     services[1].name = "ssh";
     services[1].n_addresses = 1;
     services[2] = (struct doctor_service){.name = "dns", .transports = CONF_UDP};
-    facts.n_services = 3;
+    services[3] = (struct doctor_service){.name = "unix", .transports = CONF_TCP};
+    facts.n_services = 4;
     facts.budget.maxconn = 100000;
     find();
     expect("ports", DOCTOR_NOTE, "service ssh has 1 server address", "ssh: at most 28232 conn",
