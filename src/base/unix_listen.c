@@ -142,16 +142,33 @@ static bool is_ours(const char *path, const struct unix_file *file, struct stat 
 
 /* --- made and removed ------------------------------------------------------------------------- */
 
-/* bind(2) takes from the socket's own mode what the umask says; that is put back. */
+/* chmod(2) has no way to name what a descriptor of O_PATH stands for, but by /proc. */
+static int change_mode(int fd, mode_t mode)
+{
+    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return chmod(path, mode);
+}
+
+/* bind(2) takes from the socket's own mode what the umask says; that is put back. Whoever may write
+ * to the folder may have put another file there meanwhile, and we may be root: what is changed is a
+ * socket, or nothing. */
 static int adjust(const struct place *place, const struct unix_listen_options *options,
                   struct unix_file *ret)
 {
+    scope_close int fd = open(place->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     struct stat status;
 
-    if (lchown(place->path, options->uid, options->gid) < 0 || lstat(place->path, &status) < 0)
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return -1;
+    errno = EEXIST;
+    if (!S_ISSOCK(status.st_mode))
         return -1;
     *ret = (struct unix_file){status.st_dev, status.st_ino};
-    return (status.st_mode & MODE_BITS) == options->mode ? 0 : chmod(place->path, options->mode);
+    if (fchownat(fd, "", options->uid, options->gid, AT_EMPTY_PATH) < 0)
+        return -1;
+    return (status.st_mode & MODE_BITS) == options->mode ? 0 : change_mode(fd, options->mode);
 }
 
 static int make_file(int fd, const struct place *place, const struct unix_listen_options *options,

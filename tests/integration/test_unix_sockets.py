@@ -237,6 +237,27 @@ def test_the_file_is_whose_lb4_will_be(start_lb4, folder, server):
     assert folder.names() == ["server"]
 
 
+@pytest.mark.skipif(not daemon.can_change_uid(), reason="root is who could be misled")
+def test_a_link_in_the_place_of_the_new_file_misleads_nobody(start_lb4, folder, server):
+    """Whoever may write to the folder is quicker than lb4, which as root would open up any file."""
+    precious = pathlib.Path(folder / "precious")
+    precious.write_text("precious", encoding="utf-8")
+    precious.chmod(0o600)
+    slow = ["strace", "-f", "-o", "/dev/null", "-e", "inject=lchown,fchownat:delay_enter=500000"]
+    before = os.umask(0o077)
+    try:
+        lb4 = start_lb4([], config=front(folder, " mode 0666"), uid=None, wrapper=slow, waits=False)
+    finally:
+        os.umask(before)
+    servers.wait_until(lambda: "front" in folder.names(), what="the file")
+    os.unlink(folder / "front")
+    os.symlink(precious, folder / "front")
+    lb4.wait_line("ready: ")
+    lb4.finish()
+    assert stat.S_IMODE(precious.stat().st_mode) == 0o600
+    os.unlink(folder / "front")
+
+
 def test_a_stale_file_is_replaced(start_lb4, folder, server):
     with unix.ServerProcess(folder / "front") as other:
         other.kill()
