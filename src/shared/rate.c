@@ -3,7 +3,8 @@
 #include "lb4/base/clock.h"
 
 /* Turns of threads are apart by less. A debt that is larger than can be owed by more than this is
- * from a time of another rate. */
+ * from a time of another rate: so much of it counts that one is let in, whose payment replaces it.
+ * Would none be, it stayed: who only looks at the room, and finds none, does not ask further. */
 static const uint64_t STALE_NS = 1000 * 1000000ull;
 
 struct rate rate_from(const struct conf_rate *conf)
@@ -19,7 +20,7 @@ static uint64_t begin_ns(const struct rate *rate, uint64_t debt_ns, uint64_t now
     if (debt_ns < now_ns)
         return now_ns;
     if (debt_ns - now_ns > rate->burst_ns + STALE_NS)
-        return now_ns + rate->burst_ns;
+        return now_ns + rate->burst_ns - rate->interval_ns;
     return debt_ns;
 }
 

@@ -285,6 +285,17 @@ def test_a_first_limit_counts_from_then_on(start_lb4, server, words):
         assert guests.enter(4) == 2
 
 
+@pytest.mark.parametrize("words", ["rate per-source", "rate"])
+def test_a_faster_rate_counts_at_once(start_lb4, server, words):
+    """What is owed to the slow one would take hours."""
+    lb4, file = reloading.start(start_lb4, guarded.config(server, f"{words} 1/h burst 2"))
+    assert [guarded.is_let_in() for _ in range(3)] == [True, True, False]
+    file.change(guarded.config(server, f"{words} 100/s burst 100"))
+    assert guarded.is_let_in()
+    servers.wait_until(guarded.is_let_in, guarded.LIMIT_S, "the next one's time")
+    assert guarded.refused(lb4, "rate_source" if "source" in words else "rate") >= 1
+
+
 def test_maxconn_follows_reloads(start_lb4, server):
     lb4, file = reloading.start(start_lb4, guarded.config(server, "maxconn 6"))
     with guarded.Guests(lb4) as guests:

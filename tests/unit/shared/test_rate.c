@@ -68,7 +68,10 @@ static void test_a_slower_rate_s_debt_is_cut(void **state)
 
     (void)state;
     assert_int_equal(rate_take(&slow, &debt, S, 10), 10);
-    assert_int_equal(rate_take(&fast, &debt, S, 1), 0);
+    /* Who asks before he takes, is told that there is room, or the debt would stay. */
+    assert_int_equal(rate_room(&fast, &debt, S), 1);
+    assert_int_equal(rate_take(&fast, &debt, S, 2), 1);
+    assert_int_equal(rate_room(&fast, &debt, S), 0);
     assert_int_equal(rate_take(&fast, &debt, S + S / 10, 20), 10);
 }
 
