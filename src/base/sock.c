@@ -114,7 +114,7 @@ bool sock_is_local(const struct addr *addr)
 
 bool sock_is_self_connected(int fd)
 {
-    struct addr own;
+    struct addr own = {0};
     struct addr peer;
     socklen_t own_length = sizeof(own);
     socklen_t peer_length = sizeof(peer);

@@ -171,9 +171,9 @@ void guard_charge_datagrams(struct service *service, const struct guard_places *
 
 /* --- bans ------------------------------------------------------------------------------------- */
 
-/* Is it the client's own doing? That the service is full, or busy, is not. */
-/* What a client did itself. A wrong header comes from a balancer that is believed: to ban it would
- * keep out its own probes of us, and none of the clients that it names. */
+/* What a client did itself: that the service is full, or busy, is not. A wrong header comes from a
+ * balancer that is believed: to ban it would keep out its own probes of us, and none of the clients
+ * that it names. */
 static bool counts(enum refusal refusal)
 {
     switch (refusal) {

@@ -167,8 +167,6 @@ class Marked:
 def check_table(lb4, table, evicts, shares):
     """What counters tell of it."""
     now = web.Scrape(lb4.http)
-    if not now.has("lb4_sources_limit", service="web"):
-        return
     assert now.value("lb4_sources_limit", service="web") == table.n_places
     assert now.value("lb4_sources", service="web") <= table.n_places
     assert (now.value("lb4_sources_evicted_total", service="web") > 0) == evicts

@@ -80,10 +80,10 @@ static void test_bans(void **state)
     guard_give(&all_words);
     rig_expect("show bans db", BANS "ok\n");
     for (int i = 0; i < 2; i++)
-        guard_note_refusal(guarded(), &stranger, REFUSAL_HEADER, clock_now_ns());
-    rig_expect("show bans", BANS "db\t10.0.0.9\t3600\t2\theader\nok\n");
+        guard_note_refusal(guarded(), &stranger, REFUSAL_PEER, clock_now_ns());
+    rig_expect("show bans", BANS "db\t10.0.0.9\t3600\t2\tpeer\nok\n");
     rig_expect("show bans db --json", "[{\"service\":\"db\",\"source\":\"10.0.0.9\",\"ban_left\":"
-                                      "3600,\"refused\":2,\"cause\":\"header\"}]\nok\n");
+                                      "3600,\"refused\":2,\"cause\":\"peer\"}]\nok\n");
     guard_give(&(struct conf_guard){.per_source = 2});
     rig_expect("show bans", BANS "ok\n");
 }

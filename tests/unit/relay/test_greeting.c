@@ -85,7 +85,7 @@ static void turn_often(struct stand *stand)
 /* Split at each byte, with and without payload in the last segment: the payload alone arrives. */
 static void test_splits(void **state)
 {
-    struct stand stand;
+    static struct stand stand;
 
     (void)state;
     stand_open(&stand, "127.0.0.0/8", 0);
@@ -115,7 +115,7 @@ static void test_splits(void **state)
 static void test_local_keeps_the_real_address(void **state)
 {
     static const char LOCAL[] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\3abcpayload";
-    struct stand stand;
+    static struct stand stand;
     char text[ADDR_TEXT_MAX];
     int client_fd;
     int server_fd;
@@ -135,7 +135,7 @@ static void test_local_keeps_the_real_address(void **state)
 
 static void test_stranger(void **state)
 {
-    struct stand stand;
+    static struct stand stand;
     int client_fd;
 
     (void)state;
@@ -151,7 +151,7 @@ static void test_stranger(void **state)
 
 static void test_wrong(void **state)
 {
-    struct stand stand;
+    static struct stand stand;
     int client_fd;
 
     (void)state;
@@ -170,7 +170,7 @@ static void test_wrong(void **state)
 /* Three seconds in all, from the accept: a byte now and then is no delay. */
 static void test_late(void **state)
 {
-    struct stand stand;
+    static struct stand stand;
     int client_fd;
 
     (void)state;
@@ -200,7 +200,7 @@ static void check_ban(const char *proxies, const char *says, enum refusal why, b
 {
     const struct addr peer = sockets_loopback(1);
     struct guard_outlook outlook;
-    struct stand stand;
+    static struct stand stand;
     int client_fd;
 
     rig_adjust = with_ban;
@@ -228,7 +228,7 @@ static void test_bans(void **state)
 
 static void test_full(void **state)
 {
-    struct stand stand;
+    static struct stand stand;
     int fds[RIG_HEADERS + 1];
 
     (void)state;
@@ -247,7 +247,7 @@ static void test_full(void **state)
 static void test_there_at_once(void **state)
 {
     struct pair pair;
-    struct stand stand;
+    static struct stand stand;
     int mute[RIG_HEADERS];
     char text[ADDR_TEXT_MAX];
     int server_fd;
@@ -277,7 +277,7 @@ static void test_there_at_once(void **state)
 static void check_reset_behind(bool is_late)
 {
     size_t n_early = is_late ? 5 : 0;
-    struct stand stand;
+    static struct stand stand;
     struct pair pair;
     int server_fd;
 
@@ -311,7 +311,7 @@ static void test_reset_behind_it(void **state)
 /* Who goes without a word is not counted as wrong; who stops in the middle is. */
 static void test_leaves(void **state)
 {
-    struct stand stand;
+    static struct stand stand;
     int client_fd;
 
     (void)state;
@@ -336,7 +336,7 @@ static void test_leaves(void **state)
 
 static void test_reset_all(void **state)
 {
-    struct stand stand;
+    static struct stand stand;
     int client_fd;
 
     (void)state;
@@ -353,7 +353,7 @@ static void test_reset_all(void **state)
 
 static void check_said(int version, const char *proxies, const char *wanted, size_t n)
 {
-    struct stand stand;
+    static struct stand stand;
     int client_fd;
     int server_fd;
 
@@ -388,7 +388,7 @@ static void test_spurned(void **state)
 {
     struct addr at[2];
     int listener_fds[2] = {sockets_listen(&at[0]), sockets_listen(&at[1])};
-    struct rig rig;
+    static struct rig rig;
     int client_fd;
 
     (void)state;
@@ -416,7 +416,7 @@ static void test_spurned(void **state)
 
 static void test_unsaid_is_not_dropped(void **state)
 {
-    struct stand stand;
+    static struct stand stand;
     struct flow flow;
 
     (void)state;

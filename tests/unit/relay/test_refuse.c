@@ -45,7 +45,7 @@ static void close_rig(struct rig *rig, uint64_t n)
 
 static void test_reset(void **state)
 {
-    struct rig rig;
+    static struct rig rig;
     int client;
 
     (void)state;
@@ -60,7 +60,7 @@ static void test_reset(void **state)
 static void test_close_is_no_reset(void **state)
 {
     struct pair pair = sockets_pair(0);
-    struct rig rig;
+    static struct rig rig;
 
     (void)state;
     assert_int_equal(send(pair.far, "hello", 5, 0), 5);
@@ -81,7 +81,7 @@ static void test_close_is_no_reset(void **state)
 
 static void test_close_ends_within_a_second(void **state)
 {
-    struct rig rig;
+    static struct rig rig;
     int client;
 
     (void)state;
@@ -99,7 +99,7 @@ static void test_close_reads_only_so_much(void **state)
 {
     static const char zeros[65536];
     struct patience patience = patience_new();
-    struct rig rig;
+    static struct rig rig;
     int client;
 
     (void)state;
@@ -118,7 +118,7 @@ static void test_a_crowd_that_leaves_is_bounded(void **state)
 {
     enum { N = 40 };
     int clients[N];
-    struct rig rig;
+    static struct rig rig;
 
     (void)state;
     open_rig(&rig, CONF_REFUSE_CLOSE);
@@ -136,7 +136,7 @@ static void test_a_crowd_that_leaves_is_bounded(void **state)
 
 static void test_silent(void **state)
 {
-    struct rig rig;
+    static struct rig rig;
     int client;
 
     (void)state;
@@ -151,7 +151,7 @@ static void test_silent(void **state)
 /* Another cause that may come first does not hide this one, and lines are due for both. */
 static void test_what_is_left_to_say_is_said(void **state)
 {
-    struct rig rig;
+    static struct rig rig;
     struct service *service;
     const struct addr peer = sockets_loopback(1);
 

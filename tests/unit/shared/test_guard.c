@@ -278,7 +278,7 @@ static void test_no_memory_for_a_table(void **state)
     const struct conf_guard conf = {.rate_source = {1, 1000, 1}};
     const struct guard_plan plan = guard_plan_from(&conf);
     const struct guard_plan other = guard_plan_from(&(struct conf_guard){.maxconn = 1});
-    struct guard guard = {0};
+    static struct guard guard;
     struct sources *sources;
 
     (void)state;
