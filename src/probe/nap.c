@@ -1,8 +1,8 @@
 #include "lb4/probe/nap.h"
 
-static const uint64_t GAP_MAX_NS = 8 * 1000000ull;
+static const uint64_t GAP_MAX_NS = 16 * 1000000ull;
 
-enum { PART_OF_INTERVAL = 256, PART_OF_TIMEOUT = 64 };
+enum { PART_OF_INTERVAL = 128, PART_OF_TIMEOUT = 64 };
 
 static uint64_t shorter(uint64_t a_ns, uint64_t b_ns)
 {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const uint64_t GRAIN_MAX_NS = 8 * 1000000ull; /* chosen: a 1/256 of the usual 2 s */
+static const uint64_t GRAIN_MAX_NS = 16 * 1000000ull; /* chosen: a 1/128 of the usual 2 s */
 
 /* --- the queue ------------------------------------------------------------------------------- */
 
@@ -126,7 +126,7 @@ void schedule_slots_init(struct schedule_slots *slots, uint64_t interval_ns, uin
     const uint64_t golden = 0x9e3779b97f4a7c15u; /* 2^64 / 1.618... */
 
     slots->jitter_ns = jitter_ns;
-    slots->grain_ns = interval_ns / 256 < GRAIN_MAX_NS ? interval_ns / 256 : GRAIN_MAX_NS;
+    slots->grain_ns = interval_ns / 128 < GRAIN_MAX_NS ? interval_ns / 128 : GRAIN_MAX_NS;
     if (slots->grain_ns == 0)
         slots->grain_ns = 1;
     slots->period_ns = interval_ns - slots->jitter_ns - slots->grain_ns;

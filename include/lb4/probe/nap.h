@@ -15,10 +15,10 @@ struct nap {
     uint64_t paid_ns; /* all wake-ups until now would have their gap by then */
 };
 
-/* The gap is the longest there may be, 8 ms: the grain of schedule.h. */
+/* The gap is the longest there may be, 16 ms: the grain of schedule.h. */
 void nap_init(struct nap *nap);
 
-/* A check of these times is probed from now on. The gap becomes no more than 1/256 of the interval,
+/* A check of these times is probed from now on. The gap becomes no more than 1/128 of the interval,
  * and 1/64 of the timeout, as naps are a part of the time that each answer takes. */
 void nap_heed(struct nap *nap, uint64_t interval_ns, uint64_t timeout_ns);
 

@@ -43,9 +43,8 @@ void schedule_set(struct schedule *schedule, struct schedule_entry *entry, uint6
 struct schedule_entry *schedule_first(const struct schedule *schedule);
 
 /* The slots of one server: every period from an own offset on. schedule_next_slot() adds a jitter
- * and rounds up to a grain of 1/256 (8 ms at most), so that one wake-up
- * serves several servers; the period is shorter by both: never more than an interval from probe to
- * probe. */
+ * and rounds up to a grain of 1/128 (16 ms at most), so that one wake-up serves several servers;
+ * the period is shorter by both: never more than an interval from probe to probe. */
 struct schedule_slots {
     uint64_t period_ns;
     uint64_t jitter_ns;

@@ -17,7 +17,7 @@ static struct nap begin(void)
     struct nap nap;
 
     nap_init(&nap);
-    nap_heed(&nap, 1024 * CLOCK_NS_PER_MS, CLOCK_NS_PER_S);
+    nap_heed(&nap, 512 * CLOCK_NS_PER_MS, CLOCK_NS_PER_S);
     assert_int_equal(nap.gap_ns, GAP_NS);
     return nap;
 }
@@ -79,7 +79,7 @@ static void test_the_shortest_check_counts(void **state)
     (void)state;
     nap_init(&nap);
     nap_heed(&nap, 3600 * CLOCK_NS_PER_S, 60 * CLOCK_NS_PER_S);
-    assert_int_equal(nap.gap_ns, 8 * CLOCK_NS_PER_MS);
+    assert_int_equal(nap.gap_ns, 16 * CLOCK_NS_PER_MS);
     nap_heed(&nap, 3600 * CLOCK_NS_PER_S, 64 * CLOCK_NS_PER_MS);
     assert_int_equal(nap.gap_ns, CLOCK_NS_PER_MS);
     nap_heed(&nap, CLOCK_NS_PER_S, CLOCK_NS_PER_S);
@@ -95,7 +95,7 @@ static void test_never_longer_than_a_gap(void **state)
 
     (void)state;
     use_up(&nap, START_NS);
-    nap_heed(&nap, 256 * CLOCK_NS_PER_MS, CLOCK_NS_PER_S);
+    nap_heed(&nap, 128 * CLOCK_NS_PER_MS, CLOCK_NS_PER_S);
     assert_int_equal(nap_take(&nap, START_NS), CLOCK_NS_PER_MS);
 }
 

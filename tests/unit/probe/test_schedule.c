@@ -240,18 +240,18 @@ static void test_slots_stay_where_they_are(void **state)
     }
 }
 
-/* A grain is for company, not for delay: 8 ms at most, whatever the interval. */
+/* A grain is for company, not for delay: 16 ms at most, whatever the interval. */
 static void test_grain(void **state)
 {
     struct schedule_slots slots;
 
     (void)state;
     schedule_slots_init(&slots, MS, MS / 32, 0, 0);
-    assert_int_equal(slots.grain_ns, MS / 256);
+    assert_int_equal(slots.grain_ns, MS / 128);
     schedule_slots_init(&slots, 365ull * 24 * 3600 * 1000 * MS, 365ull * 24 * 3600 * 1000 * MS / 32,
                         0, 0);
-    assert_int_equal(slots.grain_ns, 8 * MS);
-    assert_int_equal(schedule_round_up(&slots, 8 * MS + 1), 16 * MS);
+    assert_int_equal(slots.grain_ns, 16 * MS);
+    assert_int_equal(schedule_round_up(&slots, 16 * MS + 1), 32 * MS);
 }
 
 static void test_ends_of_the_clock(void **state)
