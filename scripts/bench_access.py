@@ -67,10 +67,10 @@ def measure(options, contestant, process):
 def refuse_some(port, count):
     """Clients that connect and wait for the end."""
     for _ in range(count):
-        with socket.socket() as client:
+        # The reset may be there before connect(2) has returned.
+        with socket.socket() as client, contextlib.suppress(ConnectionResetError):
             client.connect(("127.0.0.1", port))
-            with contextlib.suppress(ConnectionResetError):
-                client.recv(1)
+            client.recv(1)
 
 
 def measure_refused(options):

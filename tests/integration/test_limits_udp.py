@@ -4,6 +4,7 @@ import time
 import pytest
 
 import guarded
+import namespace
 import proxied
 import reloading
 import servers
@@ -80,7 +81,7 @@ class Rig:
 
 @pytest.fixture
 def rig(start_lb4, desk):
-    with udp_drill.UdpServer() as server:
+    with udp_drill.UdpServer(port=namespace.take_port()) as server:
         rig = Rig(start_lb4, desk, server)
         yield rig
         rig.close()
