@@ -39,6 +39,28 @@ static enum close_reason failure_reason(const struct conn *conn)
     return sock_error_is_reset(conn->connect_error) ? CLOSE_SERVER_RST : CLOSE_CONNECT_FAILED;
 }
 
+/* A Unix socket whose backlog is full: somebody is behind it, and has much to do. */
+static bool is_busy(const struct backend *backend, int error)
+{
+    return error == EAGAIN && addr_is_unix(&backend->addr);
+}
+
+/* Is the server asked by this client once more, because it was busy? */
+static bool is_asked_again(const struct conn *conn, const struct backend *backend)
+{
+    return conn->busy_by_ns && conn->busy == backend->index;
+}
+
+static void note_busy(struct tcp_relay *relay, struct conn *conn)
+{
+    uint64_t now_ns = relay->loop->now_ns;
+
+    stats_set(&server_stats(relay, conn)->busy_ns, now_ns);
+    conn->busy = (uint16_t)conn->backend->index;
+    if (!conn->busy_by_ns)
+        conn->busy_by_ns = now_ns + relay->timeouts[conn->service->index].connect->duration_ns;
+}
+
 static enum connect_result give_up(struct tcp_relay *relay, struct conn *conn,
                                    enum close_reason reason)
 {
@@ -66,15 +88,18 @@ static void suspect(struct tcp_relay *relay, const struct conn *conn, uint32_t f
 }
 
 /* Count a failed attempt on the server held and leave it. What was our own trouble (no port, no
- * descriptor) is not held against it; and a Unix socket whose backlog is full has somebody behind
- * it, who is busy. Returns 0 or -ENOMEM. */
+ * descriptor) is not held against it, nor that it is busy: that counts once a client. Returns 0 or
+ * -ENOMEM. */
 static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
 {
     size_t index = conn->backend->index;
 
     if (!origin_error_is_ours(&conn->backend->addr, error)) {
-        stats_add(&server_stats(relay, conn)->connect_failures, 1);
-        if (error != EAGAIN)
+        if (!is_busy(conn->backend, error) || !is_asked_again(conn, conn->backend))
+            stats_add(&server_stats(relay, conn)->connect_failures, 1);
+        if (is_busy(conn->backend, error))
+            note_busy(relay, conn);
+        else
             suspect(relay, conn, PICK_SUSPECT);
     }
     conn->connect_error = error;
@@ -114,6 +139,8 @@ static int begin(struct tcp_relay *relay, struct conn *conn)
 
     conn->era = backend_era(conn->backend);
     conn->connected_ns = relay->loop->now_ns;
+    if (stats_read(&server_stats(relay, conn)->busy_ns) == relay->loop->now_ns)
+        return -EAGAIN; /* as this turn has seen: many may be waiting */
     error = open_connect(relay, conn, &fd);
     if (error)
         return error;
@@ -134,7 +161,7 @@ static enum place_result find_held(struct tcp_relay *relay, struct conn *conn,
     enum affinity_result result;
     enum place_result found = affinity_take(conn->service, client, &visit, ret, &result);
 
-    if (found == PLACE_TAKEN)
+    if (found == PLACE_TAKEN && !is_asked_again(conn, *ret))
         stats_add(&service_stats(relay, conn)->affinity.choices[result], 1);
     return found;
 }
@@ -153,14 +180,29 @@ bool connect_has_left(const struct conn *conn)
     return conn->client.has_hangup && !sock_has_input(conn->client.source.fd);
 }
 
-/* No server for it now. It waits for a place among those it may have; or, if trouble of its servers
- * is the reason, for one that comes back: nothing of it was read, so it has lost nothing but time.
+/* Over TCP its SYN would be sent again. Here the server is asked again, as one that this client has
+ * not tried, with no place held meanwhile: whether it may still be had is seen anew each time. */
+static bool asks_again(struct tcp_relay *relay, struct conn *conn)
+{
+    if (!conn->busy_by_ns || !pick_set_has(&conn->tried, conn->busy) ||
+        relay->loop->now_ns >= conn->busy_by_ns)
+        return false;
+    pick_set_remove(&conn->tried, conn->busy);
+    deadline_start(relay->linger, &conn->deadline, relay->loop->now_ns);
+    return true;
+}
+
+/* No server for it now. If one was only busy, it is asked again. It waits for a place among those
+ * it may have; or, if trouble of its servers is the reason, for one that comes back: nothing of it
+ * was read, so it has lost nothing but time.
  */
 static enum connect_result find_nobody(struct tcp_relay *relay, struct conn *conn,
                                        enum place_result found)
 {
     enum waiting_for what = found == PLACE_FULL ? WAITING_PLACE : WAITING_SERVER;
 
+    if (asks_again(relay, conn))
+        return CONNECT_PENDING;
     if (!service_may_wait(conn->service))
         return give_up(relay, conn, failure_reason(conn));
     if (connect_has_left(conn))
@@ -174,16 +216,22 @@ static enum connect_result find_nobody(struct tcp_relay *relay, struct conn *con
     return give_up(relay, conn, what == WAITING_PLACE ? CLOSE_LIMIT : failure_reason(conn));
 }
 
+static void count_try(struct tcp_relay *relay, struct conn *conn)
+{
+    if (conn->connect_error)
+        stats_add(&service_stats(relay, conn)->redispatches, 1);
+    if (conn->n_tries < UINT16_MAX)
+        conn->n_tries++;
+}
+
 enum connect_result connect_taken(struct tcp_relay *relay, struct conn *conn)
 {
     for (;;) {
         enum place_result found;
         int error;
 
-        if (conn->connect_error)
-            stats_add(&service_stats(relay, conn)->redispatches, 1);
-        if (conn->n_tries < UINT16_MAX)
-            conn->n_tries++;
+        if (!is_asked_again(conn, conn->backend))
+            count_try(relay, conn);
         error = begin(relay, conn);
         if (!error)
             return CONNECT_PENDING;

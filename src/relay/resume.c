@@ -99,6 +99,7 @@ static void forget_tries(const struct tcp_relay *relay, struct conn *conn)
     conn->waiting_era = era;
     conn->connect_error = 0;
     conn->n_timeouts = 0;
+    conn->busy_by_ns = 0;
     pick_set_free(&conn->tried);
 }
 

@@ -345,7 +345,7 @@ void tcp_accept(struct tcp_relay *relay, const struct tcp_door *door, int fd,
 static void client_gone(struct tcp_relay *relay, struct conn *conn)
 {
     conn->reason = failure_word(conn, &conn->client);
-    if (sock_has_input(conn->client.source.fd))
+    if (conn->backend && sock_has_input(conn->client.source.fd))
         deadline_start(relay->reset_after, &conn->deadline, relay->loop->now_ns);
     else
         conn_close(relay, conn, conn->reason, CONN_END_RESET);

@@ -118,6 +118,12 @@ int pick_set_add(struct pick_set *set, size_t index, size_t n_servers)
     return 0;
 }
 
+void pick_set_remove(struct pick_set *set, size_t index)
+{
+    if (set->bits)
+        set->bits[index / 64] &= ~(1ull << (index % 64));
+}
+
 void pick_set_free(struct pick_set *set)
 {
     free(set->bits);

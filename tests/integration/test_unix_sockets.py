@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import socket
 import stat
 import threading
@@ -144,6 +145,92 @@ def test_a_full_backlog_costs_no_client_anything(start_lb4, folder):
         for sock in held:
             sock.close()
     assert not any("trouble of this machine" in line for line in lb4.lines)
+
+
+def wait_busy(lb4, n_clients):
+    """That many have found the backlog of db/a full, and wait."""
+    servers.wait_until(
+        lambda: lb4.totals()["server", "db/a"]["connect_failures"] == n_clients, what="the backlog")
+
+
+def test_a_burst_on_the_only_server_waits_for_room(start_lb4, folder):
+    """The server accepts one client after the other has been answered."""
+    with unix.Server(folder / "a", serve=False, backlog=2) as server:
+        lb4 = start_lb4(["-w", "2", "-o", "access-log on"],
+                        config=pool(folder, "check none", names=("a",)))
+        clients = [unix.connect(LISTEN) for _ in range(30)]
+        wait_busy(lb4, 27)
+        for sock in clients:
+            sock.sendall(b"x")
+        for _ in clients:
+            with server.listener.accept()[0] as sock:
+                sock.sendall(sock.recv(1))
+        for sock in clients:
+            assert sock.recv(1) == b"x"
+            sock.close()
+        lb4.wait_for(lambda: sum(" access " in line for line in lb4.lines) == 30, 30, "30 ends")
+        assert all(" tries=1" in line for line in lb4.lines if " access " in line)
+        totals = lb4.totals()
+        assert totals["server", "db/a"]["connect_failures"] == 27
+        assert totals["server", "db/a"]["active"] == totals["service", "db"]["redispatches"] == 0
+
+
+def test_a_backlog_that_stays_full_is_a_connect_time_out(start_lb4, folder):
+    with unix.Server(folder / "a", serve=False, backlog=1):
+        held = unix.fill(folder / "a")
+        lb4 = start_lb4([], config=pool(folder, "check none", "timeout connect 300ms",
+                                        names=("a",)))
+        clients = [unix.connect(LISTEN) for _ in range(5)]
+        assert [servers.read_end(sock) for sock in clients] == ["rst"] * 5
+        entries = lb4.wait_n_closed("db", 5)
+        assert [entry["reason"] for entry in entries] == ["connect_failed"] * 5
+        totals = lb4.totals()
+        assert totals["server", "db/a"]["connect_failures"] == 5
+        assert totals["server", "db/a"]["active"] == totals["service", "db"]["redispatches"] == 0
+        for sock in held + clients:
+            sock.close()
+
+
+@contextlib.contextmanager
+def waiting_for_a(folder, start_lb4, *directives, head=""):
+    """Five clients of a server whose backlog stays full: (lb4, their sockets)."""
+    with unix.Server(folder / "a", serve=False, backlog=1):
+        held = unix.fill(folder / "a")
+        text = head + pool(folder, "check none", "timeout connect 1h", *directives, names=("a",))
+        lb4 = start_lb4(["-w", "2"], config=text)
+        clients = [unix.connect(LISTEN) for _ in range(5)]
+        wait_busy(lb4, 5)
+        assert lb4.totals()["service", "db"]["active"] == 5
+        yield lb4, clients
+        for sock in held + clients:
+            sock.close()
+
+
+def test_who_waits_goes_to_the_server_of_a_reload(start_lb4, folder):
+    with unix.Server(folder / "b") as second, waiting_for_a(folder, start_lb4) as (lb4, clients):
+        reloading.File(lb4).change(pool(folder, "check none", "timeout connect 1h", names=("b",)))
+        for sock in clients:
+            servers.ask(sock, b"x")
+        assert second.n_accepted == 5
+        reloading.wait_gone(lb4, "server db/a")
+
+
+def test_maintenance_ends_the_wait(start_lb4, folder, desk):
+    with waiting_for_a(folder, start_lb4, head=desk.directive) as (lb4, clients):
+        desk.do("maint", "db/a")
+        assert [servers.read_end(sock) for sock in clients] == ["rst"] * 5
+        entries = lb4.wait_n_closed("db", 5)
+        assert [entry["reason"] for entry in entries] == ["connect_failed"] * 5
+
+
+def test_the_end_of_lb4_ends_the_wait(start_lb4, folder):
+    """Who waits for a server is one more connection to the drain."""
+    with waiting_for_a(folder, start_lb4, head="drain 300ms\n") as (lb4, clients):
+        lb4.signal(signal.SIGTERM)
+        assert [servers.read_end(sock) for sock in clients] == ["rst"] * 5
+        lb4.check_end()
+        assert lb4.summary()["service", "db"]["drain"] == 5
+        lb4.is_finished = True
 
 
 def test_a_full_backlog_fails_probes(start_lb4, folder):

@@ -57,6 +57,7 @@ struct conn {
     uint64_t connected_ns; /* CONN_CONNECTING, CONN_WAITING: when that began */
     uint64_t waited_ns;    /* before that */
     uint64_t reset_by_ns;  /* CONN_RESETTING: deliver until then */
+    uint64_t busy_by_ns;   /* a busy server is asked again until then; 0 = none was met */
     struct addr peer;      /* the client: as its PROXY header says, once that was read */
     struct addr *asked;    /* that it connected to, if a PROXY header says so; or NULL */
     uint32_t n_timeouts;   /* connects that timed out */
@@ -67,6 +68,7 @@ struct conn {
     uint32_t arrival;      /* which of the worker's connections it is, in order; wraps */
     uint16_t asked_port;   /* that the client connected to */
     uint16_t n_tries;      /* servers that were asked; stays at the last it can hold */
+    uint16_t busy;         /* index of the last server that was busy, if busy_by_ns */
     enum conn_state state : 8;
     enum waiting_for waits_for : 8;
     enum close_reason reason : 8; /* why it is ending; CLOSE_NONE while nothing says so */

@@ -1,6 +1,10 @@
 /* From a client to a connected server: choose, connect, and on failure go on to the next server
  * that this client has not tried. Not one byte of the client's is read meanwhile, so a dead server
- * costs it nothing but time. */
+ * costs it nothing but time.
+ *
+ * If no other is left, a Unix socket whose backlog was full is asked again every 10 ms until
+ * `timeout connect` has passed since the first time. 10 ms: a person does not notice it, and a
+ * worker makes at most one such connect a turn to each server, however many wait. */
 #ifndef LB4_RELAY_CONNECT_H
 #define LB4_RELAY_CONNECT_H
 
@@ -11,7 +15,7 @@
 #include "lb4/shared/place.h"
 
 enum connect_result {
-    CONNECT_PENDING, /* a connect is under way, its deadline runs */
+    CONNECT_PENDING, /* a connect is under way, or due again; its deadline runs */
     CONNECT_DONE,    /* conn->server is connected; the caller starts to relay */
     CONNECT_WAITS,   /* no server can be had now: the client is parked (relay/parking.h) */
     CONNECT_FAILED   /* no server is left: the connection is closed, with a reset to the client */

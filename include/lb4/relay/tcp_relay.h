@@ -33,7 +33,8 @@ struct tcp_relay {
     struct list *kill_cursor; /* the same for one that ends connections */
     struct deadline_set deadlines;
     struct deadline_list *header;      /* how long one may be CONN_HEADER */
-    struct deadline_list *linger;      /* the next look at a connection that is to be reset */
+    struct deadline_list *linger;      /* the next look at a connection that is to be reset, or the
+                                          next connect to a server that was busy */
     struct deadline_list *at_once;     /* what has to wait for the end of the turn */
     struct deadline_list *reset_after; /* the longest that a reset waits */
     struct conn_timeouts *timeouts;    /* by service->index */

@@ -81,6 +81,7 @@ static inline bool pick_set_has(const struct pick_set *set, size_t index)
 
 /* Returns 0 or -ENOMEM. n_servers is the same in every call. */
 int pick_set_add(struct pick_set *set, size_t index, size_t n_servers);
+void pick_set_remove(struct pick_set *set, size_t index);
 void pick_set_free(struct pick_set *set);
 
 #endif

@@ -62,6 +62,7 @@ struct stats_server {
     stats_counter connect_failures;
     stats_counter turns;         /* connects begun from an origin: which of its sources is next */
     stats_counter portless_ns;   /* no count: when a connect to it found no local port last */
+    stats_counter busy_ns;       /* no count: the turn that found its backlog full last */
     struct histogram connect_ns; /* of connects that succeeded, from connect(2) on */
 };
 

@@ -679,6 +679,119 @@ static void test_an_asked_port_is_no_evidence(void **state)
     close(pair.far);
 }
 
+/* --- a busy Unix socket ----------------------------------------------------------------------- */
+
+/* Its own connect is not one of those that fail. */
+static int busy_client(void)
+{
+    int n = injected.n;
+    struct pair pair;
+
+    injected.n = 0;
+    pair = sockets_pair(0);
+    injected.n = n;
+    rig_accept_fd(&rig, pair.near, 1);
+    return pair.far;
+}
+
+static int busy_open(int n)
+{
+    struct addr at;
+
+    addr_unix(0, &at);
+    rig_open(&rig, &at, 1, 0);
+    injected.error = -EAGAIN;
+    injected.n = n;
+    return busy_client();
+}
+
+static void busy_close(int client)
+{
+    injected.n = 0;
+    close(client);
+    rig_close(&rig);
+}
+
+static void check_waits(int n_left)
+{
+    assert_int_equal(injected.n, n_left);
+    assert_int_equal(rig.relay.n_live, 1);
+    assert_null(rig_conn(&rig)->backend);
+    assert_int_equal(backend_active(&rig.services.services->backends[0]), 0);
+}
+
+static void test_busy_is_asked_again_and_times_out(void **state)
+{
+    int client = busy_open(1000);
+
+    (void)state;
+    check_waits(999);
+    rig_advance(&rig, 10);
+    check_waits(998);
+    rig_advance(&rig, RIG_CONNECT_MS - 20);
+    check_waits(997);
+    rig_advance(&rig, 10);
+    assert_int_equal(injected.n, 996);
+    rig_expect(&rig, client, -ECONNRESET);
+    rig_check_ended(&rig, CLOSE_CONNECT_FAILED, 1);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    assert_int_equal(rig_redispatches(&rig), 0);
+    assert_false(is_suspect(0));
+    assert_int_equal(mailbox_take(&rig.prober), 0);
+    busy_close(client);
+}
+
+/* Many that wait cost a turn one connect. */
+static void test_busy_is_asked_once_a_turn(void **state)
+{
+    int first = busy_open(1000);
+    int second = busy_client();
+
+    (void)state;
+    rig_advance(&rig, 20);
+    assert_int_equal(injected.n, 998);
+    sock_reset(first);
+    sock_reset(second);
+    rig_until_ended(&rig);
+    rig_check_ended(&rig, CLOSE_CLIENT_RST, 2);
+    injected.n = 0;
+    rig_close(&rig);
+}
+
+/* Its end is no abort: what it will read is the answer (F44). */
+static void test_client_end_waits_for_a_busy_server(void **state)
+{
+    struct patience patience = patience_new();
+    int client = busy_open(1000);
+
+    (void)state;
+    shutdown(client, SHUT_WR);
+    while (!rig_conn(&rig)->client.has_hangup && patience_holds(&patience))
+        rig_turn(&rig, 1);
+    rig_advance(&rig, 10);
+    assert_int_equal(rig.relay.n_live, 1);
+    rig_advance(&rig, RIG_CONNECT_MS);
+    rig_check_ended(&rig, CLOSE_CONNECT_FAILED, 1);
+    busy_close(client);
+}
+
+/* No connect is under way that could deliver what it has said. */
+static void test_client_resets_while_its_server_is_busy(void **state)
+{
+    struct patience patience = patience_new();
+    int client = busy_open(1000);
+
+    (void)state;
+    sockets_send(client, 0, 100);
+    sock_reset(client);
+    while (rig.relay.n_live > 0 && !rig_conn(&rig)->client.error && patience_holds(&patience))
+        rig_turn(&rig, 1);
+    assert_int_equal(rig.relay.n_live, 0);
+    rig_check_ended(&rig, CLOSE_CLIENT_RST, 1);
+    injected.n = 0;
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -706,6 +819,10 @@ int main(void)
         cmocka_unit_test(test_old_evidence_is_no_evidence),
         cmocka_unit_test(test_a_suspect_is_proven),
         cmocka_unit_test(test_an_asked_port_is_no_evidence),
+        cmocka_unit_test(test_busy_is_asked_again_and_times_out),
+        cmocka_unit_test(test_busy_is_asked_once_a_turn),
+        cmocka_unit_test(test_client_end_waits_for_a_busy_server),
+        cmocka_unit_test(test_client_resets_while_its_server_is_busy),
     };
 
     signal(SIGPIPE, SIG_IGN);

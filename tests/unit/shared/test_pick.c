@@ -292,7 +292,12 @@ static void test_set(void **state)
     assert_int_equal(pick_set_add(&set, 0, 130), 0);
     for (size_t i = 0; i < 130; i++)
         assert_int_equal(pick_set_has(&set, i), i % 3 == 0);
+    pick_set_remove(&set, 66);
+    pick_set_remove(&set, 67);
+    for (size_t i = 0; i < 130; i++)
+        assert_int_equal(pick_set_has(&set, i), i % 3 == 0 && i != 66);
     pick_set_free(&set);
+    pick_set_remove(&set, 0);
     assert_false(pick_set_has(&set, 0));
     pick_set_free(&set);
 }
