@@ -31,6 +31,8 @@ def pytest_configure(config):
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+N_LOG_LINES = 40
+
 # Half a minute or more each: those that several processes share begin with them, so that none is
 # at work on one when all others are done.
 LONG = frozenset("""test_resolve test_stalled test_check_real test_http test_integrity
@@ -40,6 +42,16 @@ LONG = frozenset("""test_resolve test_stalled test_check_real test_http test_int
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that failed shows the end of its daemons' logs."""
+    report = (yield).get_result()
+    start = item.funcargs.get("start_lb4")
+    if call.when == "call" and report.failed and start:
+        for lb4 in start.started:
+            report.sections.append(("end of the log of lb4", "\n".join(lb4.lines[-N_LOG_LINES:])))
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +83,7 @@ def make_starter(binary):
         lb4 = daemon.Daemon(binary, args, **options)
         started.append(lb4)
         return lb4.wait_ready() if waits else lb4
+    start.started = started
     return start, started
 
 

@@ -15,11 +15,13 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS = 0x8914
 IFF_UP_RUNNING = 0x1 | 0x40
+LINK_LIMIT_S = 10
 
 LOOPBACK = {"v4": "127.0.0.1", "v6": "::1"}
 
@@ -50,6 +52,23 @@ table inet lb4 {
 """
 
 
+# What the size of the table decides in a namespace that has its own, and we want as it was.
+KEPT_SYSCTLS = ("tcp_max_tw_buckets", "tcp_max_syn_backlog")
+
+
+def _take_small_table(libc):
+    """A namespace shares the machine's table of connections, of 262,144 places on a common one, unless
+    the one it comes from says otherwise (Linux 6.1); each look at /proc/net/tcp, and the end of each
+    namespace, walks all of it: 10 ms of a CPU, and tests look often."""
+    ipv4 = pathlib.Path("/proc/sys/net/ipv4")
+    with contextlib.suppress(OSError):
+        (ipv4 / "tcp_child_ehash_entries").write_text("16384")
+        before = {name: (ipv4 / name).read_text() for name in KEPT_SYSCTLS}
+        if libc.unshare(CLONE_NEWNET) == 0:
+            for name, value in before.items():
+                (ipv4 / name).write_text(value)
+
+
 def enter():
     """Move the calling process, which must have one thread, into a fresh namespace; `lo` up."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -62,12 +81,7 @@ def enter():
         pathlib.Path("/proc/self/setgroups").write_text("deny")
         pathlib.Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         pathlib.Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
-    # A namespace shares the machine's table of connections, of 262,144 places on a common one, unless
-    # the one it comes from says otherwise (Linux 6.1); each look at /proc/net/tcp, and the end of each
-    # namespace, walks all of it: 7 ms of a CPU, and tests look often.
-    with contextlib.suppress(OSError):
-        pathlib.Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").write_text("16384")
-        libc.unshare(CLONE_NEWNET)
+    _take_small_table(libc)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
 
@@ -149,8 +163,11 @@ class Neighbour:
         subprocess.run(["ip", "link", "add", "near", "mtu", str(self.mtu), "type", "veth", "peer",
                         "name", "far", "mtu", str(self.mtu), "netns", str(self.process.pid)],
                        check=True)
+        there = ["nsenter", f"--net=/proc/{self.process.pid}/ns/net"]
         self._configure([], "near", 1)
-        self._configure(["nsenter", f"--net=/proc/{self.process.pid}/ns/net"], "far", 2)
+        self._configure(there, "far", 2)
+        self._wait_link([], "near")
+        self._wait_link(there, "far")
         return self
 
     def _configure(self, prefix, name, number):
@@ -158,6 +175,13 @@ class Neighbour:
                       ["addr", "add", f"fd77::{number}/64", "dev", name, "nodad"],
                       ["link", "set", name, "up"]):
             subprocess.run([*prefix, "ip", *words], check=True)
+
+    def _wait_link(self, prefix, name):
+        """A link that was set up drops packets until the kernel has noticed."""
+        deadline = time.monotonic() + LINK_LIMIT_S
+        while "state UP" not in subprocess.run([*prefix, "ip", "-o", "link", "show", name], check=True,
+                                               capture_output=True, text=True).stdout:
+            assert time.monotonic() < deadline, f"link {name} does not come up"
 
     def run(self, function, *args):
         """function(*args) within; what it opens stays there. For one thread at a time."""

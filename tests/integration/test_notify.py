@@ -85,7 +85,7 @@ def test_the_watchdog_is_fed_regularly_while_draining_too(start_lb4, server):
         lb4.check_end()
         fed = systemd.all_of("WATCHDOG")
         print([f"{later - earlier:.3f}" for earlier, later in zip(fed, fed[1:])])
-        assert all(later - earlier > WATCHDOG_S / 4 for earlier, later in zip(fed, fed[1:]))
+        assert all(later - earlier > WATCHDOG_S / 20 for earlier, later in zip(fed, fed[1:]))
 
 
 def test_another_process_is_watched(start_lb4, server):

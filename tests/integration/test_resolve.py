@@ -243,6 +243,7 @@ def test_it_starts_with_nothing(start_lb4, etc, desk, dns, pool):
     file.change(text(desk, one.port, "tries 2"), "~ tries of web 3 -> 2")
     dns.a[NAME] = hosts(one)
     wait_change(lb4, rf"\+ server web/db {one.address}", limit_s=5 + SLACK_S)
+    servers.wait_until(lambda: desk.server("web/db")["state"] == "up", what="it is probed first")
     with drill.Drill(LISTEN, 100) as clients:
         clients.wait_records(50)
     assert_unharmed(clients, lb4)

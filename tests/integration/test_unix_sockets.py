@@ -333,7 +333,8 @@ def test_a_link_in_the_place_of_the_new_file_misleads_nobody(start_lb4, folder, 
     slow = ["strace", "-f", "-o", "/dev/null", "-e", "inject=lchown,fchownat:delay_enter=500000"]
     before = os.umask(0o077)
     try:
-        lb4 = start_lb4([], config=front(folder, " mode 0666"), uid=None, wrapper=slow, waits=False)
+        lb4 = start_lb4([], config=front(folder, " mode 0666"), uid=None, wrapper=slow, waits=False,
+                        env={"ASAN_OPTIONS": "detect_leaks=0"})
     finally:
         os.umask(before)
     servers.wait_until(lambda: "front" in folder.names(), what="the file")
