@@ -9,9 +9,11 @@ static const char usage_text[] =
     "usage: load serve ADDR:PORT MODE [ADDR:PORT MODE ...] [-b BYTES]\n"
     "         MODE: echo | answer (one request, then close) | source | sink\n"
     "       load run SCENARIO ADDR:PORT [-n CONNECTIONS] [-t SECONDS] [-b BYTES]\n"
+    "           [-q TEXT] [-a BYTES]\n"
     "         SCENARIO (server mode): pingpong (echo) | crr (answer) | bulk-down (source) |\n"
     "         bulk-up (sink) | idle (echo)\n"
-    "  -n, --connections N   (64)   -t, --seconds S  (5)   -b, --bytes N  of a request (64)\n";
+    "  -n, --connections N   (64)   -t, --seconds S  (5)   -b, --bytes N  of a request (64)\n"
+    "  -q, --request TEXT  in place of zeros   -a, --answer N  bytes of an answer (as a request)\n";
 
 static const char *const mode_names[LOAD_N_MODES] = {
     [LOAD_ECHO] = "echo",
@@ -26,10 +28,9 @@ static const char *const scenario_names[LOAD_N_SCENARIOS] = {
 };
 
 static const struct option long_options[] = {
-    {"connections", required_argument, NULL, 'n'},
-    {"seconds", required_argument, NULL, 't'},
-    {"bytes", required_argument, NULL, 'b'},
-    {NULL, 0, NULL, 0},
+    {"connections", required_argument, NULL, 'n'}, {"seconds", required_argument, NULL, 't'},
+    {"bytes", required_argument, NULL, 'b'},       {"request", required_argument, NULL, 'q'},
+    {"answer", required_argument, NULL, 'a'},      {NULL, 0, NULL, 0},
 };
 
 __attribute__((noreturn)) static void usage(void)
@@ -57,27 +58,42 @@ static double number(const char *text, double min, double max)
     return value;
 }
 
+static void take_option(struct load_options *options, int option)
+{
+    switch (option) {
+    case 'n':
+        options->n_connections = (unsigned)number(optarg, 1, 100000);
+        break;
+    case 't':
+        options->duration_ns = (uint64_t)(number(optarg, 0.01, 86400) * 1e9);
+        break;
+    case 'b':
+        options->request_bytes = (unsigned)number(optarg, 1, LOAD_BUFFER_BYTES);
+        break;
+    case 'q':
+        options->request = optarg;
+        options->request_bytes = (unsigned)strlen(optarg);
+        break;
+    case 'a':
+        options->answer_bytes = (unsigned)number(optarg, 1, LOAD_BUFFER_BYTES);
+        break;
+    default:
+        usage();
+    }
+}
+
 static void read_options(struct load_options *options, int argc, char **argv)
 {
     int option;
 
     *options =
         (struct load_options){.n_connections = 64, .request_bytes = 64, .duration_ns = 5000000000u};
-    while ((option = getopt_long(argc, argv, "n:t:b:", long_options, NULL)) != -1) {
-        switch (option) {
-        case 'n':
-            options->n_connections = (unsigned)number(optarg, 1, 100000);
-            break;
-        case 't':
-            options->duration_ns = (uint64_t)(number(optarg, 0.01, 86400) * 1e9);
-            break;
-        case 'b':
-            options->request_bytes = (unsigned)number(optarg, 1, LOAD_BUFFER_BYTES);
-            break;
-        default:
-            usage();
-        }
-    }
+    while ((option = getopt_long(argc, argv, "n:t:b:q:a:", long_options, NULL)) != -1)
+        take_option(options, option);
+    if (options->request_bytes == 0 || options->request_bytes > LOAD_BUFFER_BYTES)
+        usage();
+    if (options->answer_bytes == 0)
+        options->answer_bytes = options->request_bytes;
 }
 
 static int serve(const struct load_options *options, char **words, int n_words)

@@ -46,6 +46,8 @@ struct load_options {
     struct net_addr target;
     unsigned n_connections;
     unsigned request_bytes; /* of pingpong, crr and idle; at most LOAD_BUFFER_BYTES */
+    unsigned answer_bytes;  /* of the same */
+    const char *request;    /* its text; NULL: zeros */
     uint64_t duration_ns;
 };
 

@@ -29,7 +29,8 @@ struct run {
     struct histogram latency;
 };
 
-static uint8_t buffer[LOAD_BUFFER_BYTES];
+/* What is sent, and where what comes is put. */
+static uint8_t request[LOAD_BUFFER_BYTES], buffer[LOAD_BUFFER_BYTES];
 
 static bool would_block(void)
 {
@@ -98,7 +99,7 @@ static void send_request(struct run *run, struct client *client)
 {
     client->begin_ns = net_now_ns();
     client->n_received = 0;
-    if (send(client->fd, buffer, run->options->request_bytes, MSG_NOSIGNAL) !=
+    if (send(client->fd, request, run->options->request_bytes, MSG_NOSIGNAL) !=
         (ssize_t)run->options->request_bytes)
         fail_client(run, client);
 }
@@ -107,7 +108,7 @@ static void end_unit(struct run *run, const struct client *client)
 {
     histogram_add(&run->latency, net_now_ns() - client->begin_ns);
     run->n_units++;
-    run->n_bytes += 2 * run->options->request_bytes;
+    run->n_bytes += run->options->request_bytes + run->options->answer_bytes;
 }
 
 static void on_pingpong(struct run *run, struct client *client)
@@ -120,7 +121,7 @@ static void on_pingpong(struct run *run, struct client *client)
         return;
     }
     client->n_received += (uint64_t)got;
-    if (client->n_received < run->options->request_bytes)
+    if (client->n_received < run->options->answer_bytes)
         return;
     end_unit(run, client);
     send_request(run, client);
@@ -154,7 +155,7 @@ static void on_crr(struct run *run, struct client *client)
     ssize_t got;
 
     if (client->n_sent == 0) {
-        ssize_t sent = send(client->fd, buffer, run->options->request_bytes, MSG_NOSIGNAL);
+        ssize_t sent = send(client->fd, request, run->options->request_bytes, MSG_NOSIGNAL);
         if (sent < 0 && would_block())
             return;
         client->n_sent = sent < 0 ? 0 : (uint64_t)sent;
@@ -163,7 +164,7 @@ static void on_crr(struct run *run, struct client *client)
         client->n_received += (uint64_t)got;
     if (got < 0 && would_block())
         return;
-    end_crr(run, client, got == 0 && client->n_received == run->options->request_bytes);
+    end_crr(run, client, got == 0 && client->n_received == run->options->answer_bytes);
 }
 
 /* --- bulk --- */
@@ -285,7 +286,7 @@ static bool exchange_once(struct run *run, struct client *client)
     if (client->fd < 0)
         return false;
     send_request(run, client);
-    while (client->fd >= 0 && client->n_received < run->options->request_bytes) {
+    while (client->fd >= 0 && client->n_received < run->options->answer_bytes) {
         ssize_t got =
             wait_for(client->fd, POLLIN) ? recv(client->fd, buffer, sizeof(buffer), 0) : 0;
         if (got <= 0)
@@ -360,6 +361,8 @@ int load_run(const struct load_options *options)
     static struct run run;
 
     run.options = options;
+    if (options->request)
+        memcpy(request, options->request, options->request_bytes);
     run.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     run.clients = calloc(options->n_connections, sizeof(struct client));
     if (run.epoll_fd < 0 || !run.clients) {
