@@ -37,7 +37,7 @@ N_LOG_LINES = 40
 # at work on one when all others are done.
 LONG = frozenset("""test_resolve test_stalled test_check_real test_http test_integrity
     test_check_postgres test_reload test_http_abuse test_slow_start test_check_mariadb test_failover
-    test_log_fail2ban""".split())
+    test_log_fail2ban test_page""".split())
 
 
 def pytest_collection_modifyitems(items):

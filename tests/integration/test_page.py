@@ -27,8 +27,7 @@ CONTRAST_BAR = 4.5  # WCAG 2, AA
 BINARY = pathlib.Path(os.environ.get("LB4", conftest.ROOT / "build/release/lb4"))
 PICTURES = BINARY.parent / "results" / "page"
 
-pytestmark = [pytest.mark.serial,
-              pytest.mark.skipif(daemon.IS_SANITIZED, reason="the page is the same in any build"),
+pytestmark = [pytest.mark.skipif(daemon.IS_SANITIZED, reason="the page is the same in any build"),
               pytest.mark.skipif(not browser.is_there(), reason="chromium is not installed")]
 
 # What the page shows, and the document that it shows, of one moment.
@@ -296,6 +295,7 @@ def test_shows_who_waits(site, chromium, desk):
         chromium.wait(f"{unit} === 'active'", what="nobody waits")
 
 
+@pytest.mark.serial
 def test_killed_server_turns_red_and_green_again(site, chromium, pool):
     victim = pool[1]
     assert is_green(chromium.run(ROW, victim.name)["colour"])
