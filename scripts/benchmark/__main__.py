@@ -105,6 +105,8 @@ def main():
         if is_wanted:
             act(options)
             return
+    # A shell's job in the background was given SIGINT as ignored; so were its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
     with prepared(options):
         (validate.run if options.validate else run)(options)

@@ -35,12 +35,13 @@ def make_folder(parent):
 
 def start(words, account, *, unprivileged=False, n_files=None, cpus=None, **options):
     """Popen: a process group of its own, in the account. @n_files its limit of descriptors, as
-    far as we may set it, @cpus a set of those that it may use. It ends with the benchmark, however that ends. Not a session of
-    its own: the scheduler would give each session the same share (sched(7), autogroup), however
-    many programs want to run in it."""
+    far as we may set it, @cpus a set of those that it may use. It ends with the benchmark, however
+    that ends. Not a session of its own: the scheduler would give each session the same share
+    (sched(7), autogroup), however many programs want to run in it."""
     libc = ctypes.CDLL(None)
 
     def prepare():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
         account.join()
         if cpus:
