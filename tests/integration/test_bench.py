@@ -282,6 +282,7 @@ def test_memory_counts_pipes_and_descriptors():
 
 # --- a run
 
+pytestmark = pytest.mark.skipif(daemon.IS_SANITIZED, reason="the benchmark is the same in any build")
 needs_root = pytest.mark.skipif(not daemon.can_change_uid(), reason="needs root")
 
 
