@@ -24,7 +24,7 @@ IS_FULL = os.environ.get("LB4_TEST_FULL", "") not in ("", "0")
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "serial: measures times that other tests would disturb")
-    config.addinivalue_line("markers", "patient: waits for most of its long time")
+    config.addinivalue_line("markers", "patient: long, and waits or repeats what others show")
     namespace.enter()
     sys.setswitchinterval(0.001)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

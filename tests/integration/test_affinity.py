@@ -14,6 +14,8 @@ import reloading
 import servers
 import web
 
+pytestmark = pytest.mark.patient
+
 LISTEN = "127.0.0.1:7000"
 CHECK = "check tcp interval 50ms timeout 500ms fall 2 rise 2"
 N_SERVERS = 4

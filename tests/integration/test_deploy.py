@@ -6,6 +6,8 @@ import pytest
 import drill
 import servers
 
+pytestmark = pytest.mark.patient
+
 PER_S = 300
 CHECK = drill.Check(interval_ms=100, timeout_ms=300, fall=2, rise=2)
 

@@ -8,6 +8,8 @@ import pytest
 import drill
 import servers
 
+pytestmark = pytest.mark.patient
+
 PER_S = 200
 N_ROUNDS = 10 if drill.IS_FULL else 5
 PHASE_S = 1.0

@@ -8,6 +8,8 @@ import drill
 import pools
 import servers
 
+pytestmark = pytest.mark.patient
+
 LISTEN = drill.LISTEN
 PER_S = 200
 N_SHARE = 400

@@ -21,6 +21,8 @@ import pytest
 import daemon
 import namespace
 
+pytestmark = pytest.mark.patient
+
 CONFIG = "/etc/lb4.conf"
 FILES = ("passwd", "group", "ld.so.cache")
 NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"

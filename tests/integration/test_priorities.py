@@ -11,6 +11,8 @@ import namespace
 import pools
 import servers
 
+pytestmark = pytest.mark.patient
+
 POLICIES = ["leastconn", "roundrobin", "source", "random"]
 OPTIONS = ["priority 1", "priority 2", "backup"]
 N = 12

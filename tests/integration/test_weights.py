@@ -12,6 +12,8 @@ import pytest
 import pools
 import servers
 
+pytestmark = pytest.mark.patient
+
 LISTEN = "127.0.0.1:7000"
 CHECK = "check tcp interval 50ms timeout 50ms fall 2 rise 2"
 WEIGHTS = [1, 1, 2]
