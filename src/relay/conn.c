@@ -131,6 +131,7 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     pick_set_free(&conn->tried);
     free(conn->asked);
     conn->asked = NULL;
+    meter_free(&conn->meter);
     deadline_stop(&conn->deadline);
     deadline_stop(&conn->tick);
     live_remove(relay, conn);

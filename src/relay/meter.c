@@ -1,5 +1,7 @@
 #include "lb4/relay/meter.h"
 
+#include <stdlib.h>
+
 #include "lb4/base/clock.h"
 
 static uint64_t per_second(uint64_t before, uint64_t now, uint64_t span_ns)
@@ -7,23 +9,34 @@ static uint64_t per_second(uint64_t before, uint64_t now, uint64_t span_ns)
     return now > before ? (uint64_t)((double)(now - before) * 1e9 / (double)span_ns) : 0;
 }
 
-struct meter_rate meter_look(struct meter *meter, const struct meter_count *count, uint64_t now_ns)
+static void note(struct meter **meter, const struct meter *now)
 {
-    const uint64_t least_ns = METER_LEAST_MS * CLOCK_NS_PER_MS;
-    uint64_t since_ns = meter->looked_ns ? meter->looked_ns : count->began_ns;
-    uint64_t passed_ns = now_ns > since_ns ? now_ns - since_ns : 0;
-    uint64_t span_ns = passed_ns > least_ns ? passed_ns : least_ns;
-    struct meter_rate rate = {meter->in_per_s, meter->out_per_s};
+    if (!*meter)
+        *meter = malloc(sizeof(**meter));
+    if (*meter)
+        **meter = *now;
+}
 
-    if (meter->looked_ns && passed_ns < least_ns)
-        return rate;
-    rate.in_per_s = per_second(meter->bytes_in, count->bytes_in, span_ns);
-    rate.out_per_s = per_second(meter->bytes_out, count->bytes_out, span_ns);
+struct meter_rate meter_look(struct meter **meter, const struct meter_count *count, uint64_t now_ns)
+{
+    const struct meter never = {.looked_ns = count->began_ns};
+    const struct meter *last = *meter ? *meter : &never;
+    const uint64_t least_ns = METER_LEAST_MS * CLOCK_NS_PER_MS;
+    uint64_t passed_ns = now_ns > last->looked_ns ? now_ns - last->looked_ns : 0;
+    uint64_t span_ns = passed_ns > least_ns ? passed_ns : least_ns;
+    struct meter now = {now_ns, count->bytes_in, count->bytes_out, last->in_per_s, last->out_per_s};
+
+    if (!*meter || passed_ns >= least_ns) {
+        now.in_per_s = per_second(last->bytes_in, count->bytes_in, span_ns);
+        now.out_per_s = per_second(last->bytes_out, count->bytes_out, span_ns);
+    }
     if (passed_ns >= least_ns)
-        *meter = (struct meter){.looked_ns = now_ns,
-                                .bytes_in = count->bytes_in,
-                                .bytes_out = count->bytes_out,
-                                .in_per_s = rate.in_per_s,
-                                .out_per_s = rate.out_per_s};
-    return rate;
+        note(meter, &now);
+    return (struct meter_rate){now.in_per_s, now.out_per_s};
+}
+
+void meter_free(struct meter **meter)
+{
+    free(*meter);
+    *meter = NULL;
 }

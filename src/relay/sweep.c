@@ -107,7 +107,7 @@ static struct sweep_record *next_record(struct sweep_list *list)
 struct look {
     const struct service *service;
     const struct backend *backend;
-    struct meter *meter;
+    struct meter **meter;
     struct meter_count count;
 };
 

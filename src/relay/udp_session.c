@@ -235,6 +235,7 @@ void udp_session_close(struct udp_relay *relay, struct udp_session *session, enu
     admit_leave(session->service, &session->admission);
     udp_session_forget(session);
     pick_set_free(&session->tried);
+    meter_free(&session->meter);
     deadline_stop(&session->deadline);
     deadline_stop(&session->tick);
     list_remove(&session->touched);

@@ -75,7 +75,7 @@ struct conn {
     bool is_half_closed : 1;      /* one FIN has been passed on */
     struct admission admission;
     struct affinity_hold affinity;
-    struct meter meter; /* when operators look */
+    struct meter *meter; /* once operators have looked; or NULL */
 };
 
 /* A connection accepted as `fd`, which it owns from now on, also on failure; it holds a place of

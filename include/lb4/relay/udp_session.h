@@ -55,7 +55,7 @@ struct udp_session {
     uint64_t bytes_out;
     struct admission admission;
     struct affinity_hold affinity;
-    struct meter meter; /* when operators look */
+    struct meter *meter; /* once operators have looked; or NULL */
 };
 
 /* A session for this client, in the table and live, on trial, without a server; what key->via
