@@ -1,6 +1,7 @@
 #include "lb4/relay/access.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
@@ -110,6 +111,32 @@ int access_adopt(struct access *access, const struct service *service, bool *ret
     return 0;
 }
 
+void access_begin(struct deadline_list *list, struct access_tick **tick, void *owner,
+                  uint64_t now_ns)
+{
+    if (!list) {
+        access_end(tick);
+        return;
+    }
+    if (!*tick) {
+        *tick = malloc(sizeof(**tick));
+        if (!*tick)
+            return;
+        deadline_init(&(*tick)->deadline);
+        (*tick)->owner = owner;
+    }
+    deadline_start(list, &(*tick)->deadline, now_ns);
+}
+
+void access_end(struct access_tick **tick)
+{
+    if (!*tick)
+        return;
+    deadline_stop(&(*tick)->deadline);
+    free(*tick);
+    *tick = NULL;
+}
+
 static void say_live_conn(struct access *access, struct conn *conn, uint64_t now_ns)
 {
     struct access_line line;
@@ -118,7 +145,7 @@ static void say_live_conn(struct access *access, struct conn *conn, uint64_t now
     line.values[REASON].text = "live";
     if (line.is_wanted)
         access_say(&line);
-    access_begin(&access->tcp, conn->service, &conn->tick, now_ns);
+    access_begin(access_list(&access->tcp, conn->service), &conn->tick, conn, now_ns);
 }
 
 static void say_live_session(struct access *access, struct udp_session *session, uint64_t now_ns)
@@ -128,31 +155,34 @@ static void say_live_session(struct access *access, struct udp_session *session,
     access_note_session(&line, session, "live", now_ns);
     if (line.is_wanted && session->backend)
         access_say(&line);
-    access_begin(&access->udp, session->service, &session->tick, now_ns);
+    access_begin(access_list(&access->udp, session->service), &session->tick, session, now_ns);
 }
 
-/* The next one that is due, unless the log is full: then they wait. */
-static struct deadline *next_due(struct access *access, struct deadline_set *set, size_t *at,
-                                 uint64_t now_ns)
+/* The owner of the next one that is due, unless the log is full: then they wait. */
+static void *next_due(struct access *access, struct deadline_set *set, size_t *at, uint64_t now_ns)
 {
+    struct deadline *due;
+
     if (access->not_before_ns > now_ns || deadline_set_earliest(set, UINT64_MAX) > now_ns)
         return NULL;
-    if (log_wait_room(0))
-        return deadline_set_expire(set, at, now_ns);
-    access->not_before_ns = now_ns + FULL_NS;
-    return NULL;
+    if (!log_wait_room(0)) {
+        access->not_before_ns = now_ns + FULL_NS;
+        return NULL;
+    }
+    due = deadline_set_expire(set, at, now_ns);
+    return due ? container_of(due, struct access_tick, deadline)->owner : NULL;
 }
 
 void access_expire(struct access *access, uint64_t now_ns)
 {
-    struct deadline *tick;
+    void *owner;
     size_t at = 0;
 
-    while ((tick = next_due(access, &access->tcp.set, &at, now_ns)))
-        say_live_conn(access, container_of(tick, struct conn, tick), now_ns);
+    while ((owner = next_due(access, &access->tcp.set, &at, now_ns)))
+        say_live_conn(access, owner, now_ns);
     at = 0;
-    while ((tick = next_due(access, &access->udp.set, &at, now_ns)))
-        say_live_session(access, container_of(tick, struct udp_session, tick), now_ns);
+    while ((owner = next_due(access, &access->udp.set, &at, now_ns)))
+        say_live_session(access, owner, now_ns);
 }
 
 uint64_t access_next_due_ns(const struct access *access)

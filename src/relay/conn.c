@@ -52,7 +52,6 @@ struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
     flow_init(&conn->up);
     flow_init(&conn->down);
     deadline_init(&conn->deadline);
-    deadline_init(&conn->tick);
     list_init(&conn->parked);
     conn->state = CONN_CONNECTING;
     conn->service = service;
@@ -60,7 +59,7 @@ struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
     conn->arrival = relay->n_arrived++;
     conn->peer = *peer;
     live_append(relay, conn);
-    access_begin(&relay->access.tcp, service, &conn->tick, conn->accepted_ns);
+    access_begin(access_list(&relay->access.tcp, service), &conn->tick, conn, conn->accepted_ns);
     stats_add(&relay->stats->services[service->index].connections, 1);
     stats_add(&relay->stats->worker.connections, 1);
     return conn;
@@ -133,7 +132,7 @@ void conn_close(struct tcp_relay *relay, struct conn *conn, enum close_reason re
     conn->asked = NULL;
     meter_free(&conn->meter);
     deadline_stop(&conn->deadline);
-    deadline_stop(&conn->tick);
+    access_end(&conn->tick);
     live_remove(relay, conn);
     list_append(&relay->dead, &conn->link);
     conn->state = CONN_CLOSED;

@@ -38,17 +38,15 @@ static int fixed_init(struct tcp_relay *relay)
  * be more than the log has room for. */
 static void begin_ticks_anew(struct tcp_relay *relay, const struct service *service)
 {
-    const struct deadline_list *list = relay->access.tcp.lists[service->index];
+    struct deadline_list *list = access_list(&relay->access.tcp, service);
     uint64_t step_ns = list ? list->duration_ns / (relay->n_live + 1) : 0;
     uint64_t start_ns = relay->loop->now_ns - (list ? list->duration_ns : 0);
 
     for (struct list *link = relay->live.next; link != &relay->live; link = link->next) {
         struct conn *conn = container_of(link, struct conn, link);
 
-        if (conn->service != service)
-            continue;
-        deadline_stop(&conn->tick);
-        access_begin(&relay->access.tcp, service, &conn->tick, start_ns += step_ns);
+        if (conn->service == service)
+            access_begin(list, &conn->tick, conn, start_ns += step_ns);
     }
 }
 

@@ -37,21 +37,23 @@ static void lines_init(struct udp_relay *relay, struct udp_session *session,
     };
 }
 
+static struct deadline_list *tick_list(const struct udp_relay *relay, const struct service *service)
+{
+    return access_list(relay->access ? &relay->access->udp : NULL, service);
+}
+
 /* 0 = there are no lines at intervals. */
 static uint64_t tick_ns(const struct udp_relay *relay, const struct service *service)
 {
-    const struct deadline_list *list =
-        relay->access && relay->access->udp.lists ? relay->access->udp.lists[service->index] : NULL;
+    const struct deadline_list *list = tick_list(relay, service);
 
     return list ? list->duration_ns : 0;
 }
 
 static void begin_tick(struct udp_relay *relay, struct udp_session *session, uint64_t start_ns)
 {
-    deadline_stop(&session->tick);
     relay->services[session->service->index].access_ns = tick_ns(relay, session->service);
-    access_begin(relay->access ? &relay->access->udp : NULL, session->service, &session->tick,
-                 start_ns);
+    access_begin(tick_list(relay, session->service), &session->tick, session, start_ns);
 }
 
 /* NULL: no memory. */
@@ -93,7 +95,6 @@ struct udp_session *udp_session_new(struct udp_relay *relay, const struct udp_li
     own = own_key(session, key);
     source_init(&session->source, SOURCE_UDP_SERVER, -1);
     deadline_init(&session->deadline);
-    deadline_init(&session->tick);
     list_init(&session->touched);
     list_init(&session->finished);
     session->service = listener->service;
@@ -237,7 +238,7 @@ void udp_session_close(struct udp_relay *relay, struct udp_session *session, enu
     pick_set_free(&session->tried);
     meter_free(&session->meter);
     deadline_stop(&session->deadline);
-    deadline_stop(&session->tick);
+    access_end(&session->tick);
     list_remove(&session->touched);
     list_remove(&session->finished);
     udp_table_remove(&relay->table, &session->entry);

@@ -51,15 +51,26 @@ void access_fini(struct access *access);
  * access_begin() anew. Returns 0 or -ENOMEM: nothing has changed. */
 int access_adopt(struct access *access, const struct service *service, bool *ret_changed);
 
-/* It is there: its first interval begins. NULL for `access` is fine. */
-static inline void access_begin(struct access_ticks *ticks, const struct service *service,
-                                struct deadline *tick, uint64_t now_ns)
-{
-    struct deadline_list *list = ticks ? ticks->lists[service->index] : NULL;
+/* Until the next line of one that lives long. Few services have such lines: the memory comes with
+ * the first interval, to a pointer of the connection or session. */
+struct access_tick {
+    struct deadline deadline;
+    void *owner; /* struct conn or udp_session, as the ticks are */
+};
 
-    if (list)
-        deadline_start(list, tick, now_ns);
+/* The list of the service's intervals; NULL: it has none, as if `ticks` is NULL. */
+static inline struct deadline_list *access_list(const struct access_ticks *ticks,
+                                                const struct service *service)
+{
+    return ticks && ticks->lists ? ticks->lists[service->index] : NULL;
 }
+
+/* An interval of the owner begins, instead of the one that it is in. No memory: its end is all that
+ * will be told. NULL for `list`: no interval. */
+void access_begin(struct deadline_list *list, struct access_tick **tick, void *owner,
+                  uint64_t now_ns);
+/* The owner ends. */
+void access_end(struct access_tick **tick);
 
 /* Once a turn: lines of those whose interval is over, as long as the log has room. */
 void access_expire(struct access *access, uint64_t now_ns);

@@ -22,6 +22,7 @@
 #include "lb4/shared/stats.h"
 #include "lb4/shared/waiting.h"
 
+struct access_tick;
 struct tcp_relay;
 
 enum conn_state {
@@ -47,7 +48,6 @@ struct conn {
     struct flow up;           /* client to server */
     struct flow down;         /* server to client */
     struct deadline deadline; /* connect, idle, half-close, or the next look at a reset; by state */
-    struct deadline tick;     /* the next access line of one that lives long */
     struct list link;         /* relay->live in order of accept, then relay->dead */
     struct list parked;       /* CONN_WAITING: in its room */
     struct service *service;
@@ -75,7 +75,8 @@ struct conn {
     bool is_half_closed : 1;      /* one FIN has been passed on */
     struct admission admission;
     struct affinity_hold affinity;
-    struct meter *meter; /* once operators have looked; or NULL */
+    struct access_tick *tick; /* until the next access line of one that lives long; or NULL */
+    struct meter *meter;      /* once operators have looked; or NULL */
 };
 
 /* A connection accepted as `fd`, which it owns from now on, also on failure; it holds a place of

@@ -35,7 +35,6 @@ struct udp_session {
     struct udp_line up;          /* to the server */
     struct udp_line down;        /* to the client, by the listener's socket */
     struct deadline deadline;    /* silence */
-    struct deadline tick;        /* the next access line of one that lives long */
     struct list link;            /* relay->live, then relay->dead */
     struct list touched;         /* relay->touched: datagrams stand on `up` */
     struct list finished;        /* relay->finished, or on no list */
@@ -55,7 +54,8 @@ struct udp_session {
     uint64_t bytes_out;
     struct admission admission;
     struct affinity_hold affinity;
-    struct meter *meter; /* once operators have looked; or NULL */
+    struct access_tick *tick; /* until the next access line of one that lives long; or NULL */
+    struct meter *meter;      /* once operators have looked; or NULL */
 };
 
 /* A session for this client, in the table and live, on trial, without a server; what key->via

@@ -17,6 +17,15 @@ static struct stage {
     char text[TEXT_MAX];
 } stage;
 
+static bool has_no_memory;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+    return has_no_memory ? NULL : __real_malloc(size);
+}
+
 static struct rig *const rig = &stage.rig;
 
 static void set_access(bool is_on, uint64_t interval_ms)
@@ -187,6 +196,31 @@ static void test_intervals(void **state)
     assert_string_equal(said(), "");
 }
 
+/* Of one whose interval gets no memory there is a line at its end; a reload tries once more. */
+static void test_an_interval_without_memory(void **state)
+{
+    int client;
+    int server;
+
+    (void)state;
+    set_access(true, INTERVAL_MS);
+    has_no_memory = true;
+    client = rig_client(rig);
+    server = rig_server(rig, stage.listener);
+    rig_until_relaying(rig);
+    has_no_memory = false;
+    rig_advance(rig, 5 * INTERVAL_MS);
+    assert_string_equal(said(), "");
+    set_access(true, 2 * INTERVAL_MS);
+    rig_advance(rig, 2 * INTERVAL_MS);
+    assert_int_equal(count(said(), "reason=live"), 1);
+    tcp_reset_all(&rig->relay, CLOSE_DRAIN);
+    tcp_reap(&rig->relay);
+    assert_int_equal(count(said(), "reason=drain"), 1);
+    close(client);
+    close(server);
+}
+
 /* At a reload those that are there get an interval, spread over it, or lose it. */
 static void test_a_reload(void **state)
 {
@@ -262,9 +296,13 @@ static void test_a_full_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ACCESS_TEST(test_a_line_at_the_end), ACCESS_TEST(test_none_unless_wanted),
-        ACCESS_TEST(test_no_server),         ACCESS_TEST(test_intervals),
-        ACCESS_TEST(test_a_reload),          ACCESS_TEST(test_a_full_log),
+        ACCESS_TEST(test_a_line_at_the_end),
+        ACCESS_TEST(test_none_unless_wanted),
+        ACCESS_TEST(test_no_server),
+        ACCESS_TEST(test_intervals),
+        ACCESS_TEST(test_a_reload),
+        ACCESS_TEST(test_a_full_log),
+        ACCESS_TEST(test_an_interval_without_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
