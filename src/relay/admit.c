@@ -1,13 +1,13 @@
 #include "lb4/relay/admit.h"
 
-enum refusal admit_ask(struct service *service, const struct addr *client, uint64_t now_ns,
-                       struct admission *ret)
+enum refusal admit_ask(struct service *service, const struct addr *client, bool is_session,
+                       uint64_t now_ns, struct admission *ret)
 {
     const struct prefix_map *access = addr_is_unix(client) ? NULL : service_plan(service)->access;
     enum refusal refusal = REFUSAL_DENIED;
 
     if (!access || prefix_map_allows(access, client))
-        refusal = guard_ask(service, client, ret->is_session, now_ns, &ret->guard);
+        refusal = guard_ask(service, client, is_session, now_ns, &ret->guard);
     if (refusal != REFUSAL_NONE)
         guard_note_refusal(service, client, refusal, now_ns);
     return refusal;

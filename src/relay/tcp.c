@@ -309,7 +309,8 @@ static void connect_step(struct tcp_relay *relay, struct conn *conn, enum connec
 static void arrive(struct tcp_relay *relay, struct conn *conn)
 {
     struct service *service = conn->service;
-    enum refusal refusal = admit_ask(service, &conn->peer, relay->loop->now_ns, &conn->admission);
+    enum refusal refusal =
+        admit_ask(service, &conn->peer, false, relay->loop->now_ns, &conn->admission);
 
     if (refusal != REFUSAL_NONE) {
         refuse_conn(relay, conn, refusal);

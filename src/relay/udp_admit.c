@@ -119,7 +119,7 @@ static bool is_loop(const struct udp_relay *relay, const struct addr *client)
 static bool is_let_in(struct udp_relay *relay, struct service *service, const struct addr *client,
                       struct admission *ret, enum udp_drop *ret_drop)
 {
-    enum refusal refusal = admit_ask(service, client, relay->loop->now_ns, ret);
+    enum refusal refusal = admit_ask(service, client, true, relay->loop->now_ns, ret);
 
     if (refusal == REFUSAL_NONE)
         return true;
@@ -157,7 +157,7 @@ struct udp_session *udp_admit(struct udp_relay *relay, const struct udp_listener
 {
     const struct udp_listener *listener = receiver(arrived, key);
     struct udp_session *session = NULL;
-    struct admission admission = {.is_session = true};
+    struct admission admission = {0};
 
     *ret_drop = UDP_DROP_DRAIN;
     if (relay->is_draining || !listener)

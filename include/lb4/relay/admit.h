@@ -13,16 +13,15 @@
 #include "lb4/shared/service.h"
 #include "lb4/shared/stats.h"
 
-/* What a client that is in has taken of limits, in its connection or session. All zero: nothing,
- * and a connection. */
+/* What a client that is in has taken of limits, in its connection or session. All zero: nothing. */
 struct admission {
     struct guard_places guard;
-    bool is_session; /* a UDP session's; said before admit_ask() */
 };
 
-/* REFUSAL_NONE: it is in, and admit_leave() is owed when it ends. */
-enum refusal admit_ask(struct service *service, const struct addr *client, uint64_t now_ns,
-                       struct admission *ret);
+/* `is_session`: for a UDP session, not for a connection. REFUSAL_NONE: it is in, and admit_leave()
+ * is owed when it ends. */
+enum refusal admit_ask(struct service *service, const struct addr *client, bool is_session,
+                       uint64_t now_ns, struct admission *ret);
 
 /* The one way to end what admit_ask() began; of one that was never in, nothing happens. */
 void admit_leave(struct service *service, struct admission *admission);

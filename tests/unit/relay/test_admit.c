@@ -41,7 +41,7 @@ static enum refusal ask(const char *client, struct admission *ret)
     struct addr addr;
 
     assert_int_equal(addr_parse(client, &addr), 0);
-    return admit_ask(service, &addr, S, ret);
+    return admit_ask(service, &addr, false, S, ret);
 }
 
 static void test_what_was_taken_is_given_back_once(void **state)
@@ -66,16 +66,17 @@ static void test_what_was_taken_is_given_back_once(void **state)
 
 static void test_a_session_takes_no_connection(void **state)
 {
-    struct admission session = {.is_session = true};
+    struct admission session = {0};
     struct admission connection = {0};
+    struct addr addr;
 
     (void)state;
+    assert_int_equal(addr_parse("10.0.0.1", &addr), 0);
     open_service(&(struct conf_guard){.per_source = 2, .maxconn = 1}, NULL);
-    assert_int_equal(ask("10.0.0.1", &session), REFUSAL_NONE);
+    assert_int_equal(admit_ask(service, &addr, true, S, &session), REFUSAL_NONE);
     assert_int_equal(ask("10.0.0.1", &connection), REFUSAL_NONE);
     assert_true(connection.guard.has_connection && !session.guard.has_connection);
     admit_leave(service, &connection);
-    assert_true(session.is_session);
 }
 
 /* Rules come first, and a client that they deny takes nothing; each denial counts. */
