@@ -52,7 +52,6 @@ struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
     flow_init(&conn->up);
     flow_init(&conn->down);
     deadline_init(&conn->deadline);
-    list_init(&conn->parked);
     conn->state = CONN_CONNECTING;
     conn->service = service;
     conn->accepted_ns = relay->loop->now_ns;

@@ -160,6 +160,7 @@ static void see_off(struct tcp_relay *relay, struct conn *conn, enum close_reaso
     }
     conn->reason = reason;
     conn->state = CONN_LEAVING;
+    conn->n_discarded = 0;
     relay->refuse.n_leaving++;
     deadline_start(relay->refuse.leaving, &conn->deadline, relay->loop->now_ns);
     refuse_on_client(relay, conn);

@@ -49,21 +49,23 @@ struct conn {
     struct flow down;         /* server to client */
     struct deadline deadline; /* connect, idle, half-close, or the next look at a reset; by state */
     struct list link;         /* relay->live in order of accept, then relay->dead */
-    struct list parked;       /* CONN_WAITING: in its room */
+    union {                   /* of one state each */
+        struct list parked;   /* CONN_WAITING: in its room */
+        uint64_t reset_by_ns; /* CONN_RESETTING: deliver until then */
+        uint32_t n_discarded; /* CONN_LEAVING: bytes of the client's */
+    };
     struct service *service;
     struct backend *backend; /* NULL: no place is held */
     struct pick_set tried;   /* until the first byte has moved */
     uint64_t accepted_ns;
     uint64_t connected_ns; /* CONN_CONNECTING, CONN_WAITING: when that began */
     uint64_t waited_ns;    /* before that */
-    uint64_t reset_by_ns;  /* CONN_RESETTING: deliver until then */
     uint64_t busy_by_ns;   /* a busy server is asked again until then; 0 = none was met */
     struct addr peer;      /* the client: as its PROXY header says, once that was read */
     struct addr *asked;    /* that it connected to, if a PROXY header says so; or NULL */
     uint32_t n_timeouts;   /* connects that timed out */
     uint32_t era;          /* of the server, before the connect (shared/backend.h) */
     uint32_t waiting_era;  /* of the service, before any server was tried (shared/waiting.h) */
-    uint32_t n_discarded;  /* CONN_LEAVING: bytes of the client's */
     int connect_error;     /* errno of the last failed connect, 0 = none */
     uint32_t arrival;      /* which of the worker's connections it is, in order; wraps */
     uint16_t asked_port;   /* that the client connected to */
