@@ -102,7 +102,7 @@ static int leave_server(struct tcp_relay *relay, struct conn *conn, int error)
         else
             suspect(relay, conn, PICK_SUSPECT);
     }
-    conn->connect_error = error;
+    conn->connect_error = (uint16_t)error;
     conn_drop_server(conn);
     return pick_set_add(&conn->tried, index, SERVICE_BACKENDS_MAX);
 }
@@ -306,7 +306,8 @@ enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn
 
 enum connect_result connect_on_timeout(struct tcp_relay *relay, struct conn *conn)
 {
-    conn->n_timeouts++;
+    if (conn->n_timeouts < UINT8_MAX)
+        conn->n_timeouts++;
     if (conn->n_timeouts < service_plan(conn->service)->tries)
         return try_next(relay, conn, ETIMEDOUT);
     if (leave_server(relay, conn, ETIMEDOUT))

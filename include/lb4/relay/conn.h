@@ -49,32 +49,34 @@ struct conn {
     struct flow down;         /* server to client */
     struct deadline deadline; /* connect, idle, half-close, or the next look at a reset; by state */
     struct list link;         /* relay->live in order of accept, then relay->dead */
-    union {                   /* of one state each */
+    union {                   /* by state: each is written when that begins */
         struct list parked;   /* CONN_WAITING: in its room */
-        uint64_t reset_by_ns; /* CONN_RESETTING: deliver until then */
         uint32_t n_discarded; /* CONN_LEAVING: bytes of the client's */
+        struct {              /* while it has a server */
+            uint64_t reset_by_ns; /* CONN_RESETTING: deliver until then */
+            uint32_t era;         /* of the server, before the connect (shared/backend.h) */
+        };
     };
     struct service *service;
     struct backend *backend; /* NULL: no place is held */
     struct pick_set tried;   /* until the first byte has moved */
     uint64_t accepted_ns;
-    uint64_t connected_ns; /* CONN_CONNECTING, CONN_WAITING: when that began */
-    uint64_t waited_ns;    /* before that */
-    uint64_t busy_by_ns;   /* a busy server is asked again until then; 0 = none was met */
-    struct addr peer;      /* the client: as its PROXY header says, once that was read */
-    struct addr *asked;    /* that it connected to, if a PROXY header says so; or NULL */
-    uint32_t n_timeouts;   /* connects that timed out */
-    uint32_t era;          /* of the server, before the connect (shared/backend.h) */
-    uint32_t waiting_era;  /* of the service, before any server was tried (shared/waiting.h) */
-    int connect_error;     /* errno of the last failed connect, 0 = none */
-    uint32_t arrival;      /* which of the worker's connections it is, in order; wraps */
-    uint16_t asked_port;   /* that the client connected to */
-    uint16_t n_tries;      /* servers that were asked; stays at the last it can hold */
-    uint16_t busy;         /* index of the last server that was busy, if busy_by_ns */
+    uint64_t connected_ns;  /* CONN_CONNECTING, CONN_WAITING: when that began */
+    uint64_t waited_ns;     /* before that */
+    uint64_t busy_by_ns;    /* a busy server is asked again until then; 0 = none was met */
+    struct addr *asked;     /* that the client connected to, if its PROXY header says so; or NULL */
+    struct addr peer;       /* the client: as its PROXY header says, once that was read */
+    uint32_t waiting_era;   /* of the service, before any server was tried (shared/waiting.h) */
+    uint32_t arrival;       /* which of the worker's connections it is, in order; wraps */
+    uint16_t asked_port;    /* that the client connected to */
+    uint16_t n_tries;       /* servers that were asked; stays at the last it can hold */
+    uint16_t busy;          /* index of the last server that was busy, if busy_by_ns */
+    uint16_t connect_error; /* errno of the last failed connect, 0 = none */
+    uint8_t n_timeouts;     /* connects that timed out; stays at the last it can hold */
     enum conn_state state : 8;
-    enum waiting_for waits_for : 8;
     enum close_reason reason : 8; /* why it is ending; CLOSE_NONE while nothing says so */
-    bool is_half_closed : 1;      /* one FIN has been passed on */
+    enum waiting_for waits_for : 2;
+    bool is_half_closed : 1; /* one FIN has been passed on */
     struct admission admission;
     struct affinity_hold affinity;
     struct access_tick *tick; /* until the next access line of one that lives long; or NULL */

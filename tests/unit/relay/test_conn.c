@@ -185,7 +185,7 @@ static void test_held_bytes_are_dropped(void **state)
 static const struct list *find_young(bool *is_seen)
 {
     for (struct list *link = rig.relay.live.next; link != &rig.relay.live; link = link->next) {
-        if (!is_seen[container_of(link, struct conn, link)->n_timeouts])
+        if (!is_seen[container_of(link, struct conn, link)->arrival])
             return link;
     }
     return &rig.relay.live;
@@ -202,9 +202,9 @@ static void test_young_survives_closes(void **state)
         uint64_t what = seed_next(&seed, 3);
 
         if (what == 0 && rig.relay.n_live < RIG_MAXCONN) {
-            open_conn(-1)->n_timeouts = step; /* unused here: its number */
+            open_conn(-1)->arrival = step; /* unused here: its number */
         } else if (what == 1 && rig.relay.young != &rig.relay.live) {
-            is_seen[container_of(rig.relay.young, struct conn, link)->n_timeouts] = true;
+            is_seen[container_of(rig.relay.young, struct conn, link)->arrival] = true;
             rig.relay.young = rig.relay.young->next;
         } else if (what == 2 && rig.relay.n_live > 0) {
             struct list *link = rig.relay.live.next;
