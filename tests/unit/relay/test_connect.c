@@ -184,6 +184,31 @@ static void test_tries_are_limited(void **state)
         silent_close(&silents[i]);
 }
 
+/* One that waits between its tries may time out more often than the count can hold: it is over, and
+ * does not begin anew. */
+static void test_more_time_outs_than_can_be_counted(void **state)
+{
+    struct silent silents[2];
+    struct addr at[2];
+    int client;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++)
+        silent_open(&silents[i], &at[i]);
+    rig_open(&rig, at, 2, 0);
+    client = rig_client(&rig);
+    rig_turn(&rig, 20);
+    container_of(rig.relay.live.next, struct conn, link)->n_timeouts = UINT8_MAX;
+    rig_advance(&rig, RIG_CONNECT_MS + 100);
+    rig_expect(&rig, client, -ECONNRESET);
+    rig_check_ended(&rig, CLOSE_CONNECT_FAILED, 1);
+    assert_int_equal(rig_redispatches(&rig), 0);
+    close(client);
+    rig_close(&rig);
+    for (size_t i = 0; i < 2; i++)
+        silent_close(&silents[i]);
+}
+
 /* Refused servers do not count as tries: after a silent and a refused one, the third is asked. */
 static void test_refused_is_no_try(void **state)
 {
@@ -800,6 +825,7 @@ int main(void)
         cmocka_unit_test(test_all_refused),
         cmocka_unit_test(test_timed_out_goes_on),
         cmocka_unit_test(test_tries_are_limited),
+        cmocka_unit_test(test_more_time_outs_than_can_be_counted),
         cmocka_unit_test(test_refused_is_no_try),
         cmocka_unit_test(test_client_resets_while_connecting),
         cmocka_unit_test(test_gone_client_does_not_wait_long),
