@@ -39,6 +39,8 @@ static const struct directive directives[] = {
      directive_access_log, "access-log on [interval 1ms..365d], or access-log off"},
 
     {"workers", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_workers, "workers auto|1..256"},
+    {"cpu-affinity", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_cpu_affinity,
+     "cpu-affinity auto|off"},
     {"maxconn", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_maxconn,
      "maxconn auto|1..10000000"},
     {"pipes", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_pipes, "pipes auto|0..4096"},

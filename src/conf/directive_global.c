@@ -15,6 +15,15 @@ void directive_workers(struct reader *reader, const struct lex_line *line)
         reader->conf->workers = (uint32_t)n;
 }
 
+void directive_cpu_affinity(struct reader *reader, const struct lex_line *line)
+{
+    static const char *const words[] = {"auto", "off", NULL};
+    size_t choice;
+
+    if (value_choice(reader, line, 1, words, &choice))
+        reader->conf->cpu_affinity = choice == 0;
+}
+
 void directive_maxconn(struct reader *reader, const struct lex_line *line)
 {
     uint64_t n;

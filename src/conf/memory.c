@@ -14,6 +14,7 @@ void conf_init(struct conf *conf)
     *conf = (struct conf){
         .pipes_auto = true,
         .splice = true,
+        .cpu_affinity = true,
         .drain_ms = DRAIN_DEFAULT_MS,
     };
 }

@@ -174,7 +174,8 @@ static int start_threads(struct lifecycle *self)
     if (error)
         return fail("log", error);
     logging_start(&self->reload.conf->log);
-    error = threads_start(&self->threads, &self->runtime.group, &self->runtime.prober);
+    error = threads_start(&self->threads, &self->runtime.group, &self->runtime.prober,
+                          self->reload.conf->cpu_affinity);
     self->is_started = error == 0;
     return error ? fail("threads", error) : 0;
 }

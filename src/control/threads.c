@@ -1,28 +1,24 @@
 #include "lb4/control/threads.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "lb4/base/log.h"
 #include "lb4/conf/bounds.h"
+#include "lb4/control/cpus.h"
 #include "lb4/control/privileges.h"
-
-static size_t count_cpus(void)
-{
-    cpu_set_t cpus;
-
-    if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
-        return (size_t)sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t has bits */
-    return (size_t)CPU_COUNT(&cpus);
-}
 
 size_t threads_choose_workers(uint32_t wanted)
 {
-    size_t n = wanted ? wanted : count_cpus();
+    struct cpus cpus;
+    size_t n = wanted;
 
+    if (!wanted) {
+        cpus_read(&cpus);
+        n = cpus.n;
+    }
     return n < CONF_WORKERS_MAX ? n : CONF_WORKERS_MAX;
 }
 
@@ -51,7 +47,41 @@ static void *prober_thread(void *arg)
     return NULL;
 }
 
-int threads_start(struct threads *threads, struct worker_group *group, struct prober *prober)
+/* A worker that may not be bound, or whose CPU has just gone, is a worker all the same. */
+static int start_worker(struct threads *threads, const struct cpus *cpus)
+{
+    size_t i = threads->n_workers;
+    struct worker *worker = &threads->group->workers[i];
+    int error;
+
+    if (cpus) {
+        error = cpus_start_thread(cpus, i, &threads->workers[i], worker_thread, worker);
+        if (!error)
+            return 0;
+        log_warn("worker %zu is not bound to a CPU: %s", i + 1, strerror(error));
+    }
+    return pthread_create(&threads->workers[i], NULL, worker_thread, worker);
+}
+
+static int start_workers(struct threads *threads, bool bind)
+{
+    struct cpus cpus;
+    size_t n = threads->group->n_workers;
+
+    cpus_read(&cpus);
+    bind = bind && cpus_fit(&cpus, n);
+    while (threads->n_workers < n) {
+        int error = start_worker(threads, bind ? &cpus : NULL);
+
+        if (error)
+            return -error;
+        threads->n_workers++;
+    }
+    return 0;
+}
+
+int threads_start(struct threads *threads, struct worker_group *group, struct prober *prober,
+                  bool bind)
 {
     int error;
 
@@ -63,13 +93,7 @@ int threads_start(struct threads *threads, struct worker_group *group, struct pr
     if (error)
         return -error;
     threads->has_prober = true;
-    for (size_t i = 0; i < group->n_workers; i++) {
-        error = pthread_create(&threads->workers[i], NULL, worker_thread, &group->workers[i]);
-        if (error)
-            return -error;
-        threads->n_workers++;
-    }
-    return 0;
+    return start_workers(threads, bind);
 }
 
 void threads_watch(const struct threads *threads, struct watchdog *watchdog)

@@ -25,9 +25,11 @@ struct threads {
  * CONF_WORKERS_MAX. */
 size_t threads_choose_workers(uint32_t wanted);
 
-/* Start all. `group` and `prober` are built and outlive the threads. Returns 0 or -errno; on error
- * threads_stop() ends those that run already. */
-int threads_start(struct threads *threads, struct worker_group *group, struct prober *prober);
+/* Start all. `group` and `prober` are built and outlive the threads. `bind`: each worker to a CPU
+ * of its own, if there are as many as workers (control/cpus.h); else the scheduler chooses, as it
+ * does for the prober. Returns 0 or -errno; on error threads_stop() ends those that run already. */
+int threads_start(struct threads *threads, struct worker_group *group, struct prober *prober,
+                  bool bind);
 
 /* Put all that were started under the watchdog, which was made for that many and one more. */
 void threads_watch(const struct threads *threads, struct watchdog *watchdog);

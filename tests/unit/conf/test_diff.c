@@ -70,6 +70,8 @@ static void test_lines(void **state)
         {"user nobody\n" SERVICE(""), SERVICE(""), "- user nobody (at the next start)\n"},
         {"splice on\n" SERVICE(""), "splice off\n" SERVICE(""),
          "~ splice on -> off (at the next start)\n"},
+        {SERVICE(""), "cpu-affinity off\n" SERVICE(""),
+         "~ cpu-affinity auto -> off (at the next start)\n"},
         /* Of a service. */
         {SERVICE(""), SERVICE("tries 9"), "~ tries of a 3 -> 9\n"},
         {SERVICE(""), SERVICE("access-log on interval 10m"),
