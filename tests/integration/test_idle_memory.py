@@ -7,7 +7,7 @@ import daemon
 import servers
 
 N_IDLE = 8000
-BAR_BYTES = 600
+BAR_BYTES = 400
 START_BAR_BYTES = 8 << 20
 SPARE_DESCRIPTORS = 500
 
