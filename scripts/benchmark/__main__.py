@@ -59,6 +59,7 @@ def prepared(options):
 def run(options):
     facts = {**machine.facts(options.ledger), **machine.package_versions(*machine.PACKAGES)}
     found = results_.begin(options, options.contestants, facts)
+    print(terminal.facts_text(facts) + "\n", flush=True)
 
     def take(scenario, record):
         results_.add(found, scenario, record)

@@ -4,6 +4,7 @@ import statistics
 
 import benchmark.bars as bars
 import benchmark.figures as figures
+import benchmark.machine as machine
 import benchmark.rounds as rounds
 
 STRANGERS_LIMIT = 0.1  # share of one CPU, above which a run is called disturbed
@@ -55,6 +56,13 @@ def figure_rows(one):
     return [["", *heads, "errors", "strangers"],
             *([contestant, *(cell for pair in figure_cells(one, found) for cell in pair),
                *other_cells(found)] for contestant, found in one["rounds"].items())]
+
+
+def facts_text(facts):
+    """Of `machine` and its packages: the date, the kernel and the CPUs on a line; then versions."""
+    packages = [f"{name} {version}" for name, version in facts.items() if name in machine.PACKAGES]
+    return "\n".join([", ".join(facts[name] for name in ("date", "kernel", "cpus")),
+                      ", ".join(packages)])
 
 
 def scenario_text(name, one, run):
