@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "lb4/base/sock.h"
+#include "lb4/base/sock_options.h"
 
 /* What one step found. */
 enum step {
@@ -301,6 +302,30 @@ static enum step keep_rest(struct flow *flow, struct flow_side *to, const uint8_
     return STEP_BLOCKED;
 }
 
+/* The send buffer grows to megabytes. Filled to the brim by each of many bulk flows, what waits
+ * there is out of the CPU's caches before it is sent: 16 streams cost 11 % more CPU, of the whole
+ * system (measured). */
+static void rein_in(struct flow *flow, const struct flow_side *to)
+{
+    if (flow->is_reined)
+        return;
+    flow->is_reined = true;
+    sock_limit_unsent(to->source.fd, FLOW_UNSENT_BYTES);
+}
+
+static size_t send_room(const struct flow *flow, const struct flow_side *to)
+{
+    size_t room = sock_send_room(to->source.fd);
+    size_t unsent;
+
+    if (!flow->is_reined || room < FLOW_READ_BYTES)
+        return room;
+    unsent = sock_unsent(to->source.fd);
+    if (unsent >= FLOW_UNSENT_BYTES)
+        return 0;
+    return room < FLOW_UNSENT_BYTES - unsent ? room : FLOW_UNSENT_BYTES - unsent;
+}
+
 /* How much one read may bring: a lot only when the reader's send buffer has room for it, so that a
  * reader who stops is never owed more than a small read. */
 static size_t copy_size(const struct flow *flow, const struct flow_side *to, size_t most)
@@ -309,7 +334,7 @@ static size_t copy_size(const struct flow *flow, const struct flow_side *to, siz
 
     if (!flow->is_bulk)
         return FLOW_READ_BYTES;
-    room = sock_send_room(to->source.fd);
+    room = send_room(flow, to);
     if (room < FLOW_READ_BYTES)
         return FLOW_READ_BYTES;
     return room < most ? room : most;
@@ -414,8 +439,10 @@ static enum step flow_fill(struct flow *flow, struct flow_side *from, struct flo
         return STEP_BLOCKED;
     if (flow->is_bulk && !flow->is_splice_off)
         flow->pipe = pipe_borrow(&context->pipes);
-    if (flow->pipe)
+    if (flow->pipe) {
+        rein_in(flow, to);
         return fill_by_splice(flow, from, to, context);
+    }
     return fill_by_copy(flow, from, to, context);
 }
 

@@ -20,11 +20,13 @@
 enum {
     FLOW_BUFFER_BYTES =
         256 * 1024, /* of the thread's copy buffer; bulk copy measured best from 128 KiB on */
-    FLOW_READ_BYTES = 32 * 1024,   /* one read of which the reader is not known to take all: what a
-                                      stalled one holds */
-    FLOW_BULK_BYTES = 16 * 1024,   /* a read of so much says bulk; measured */
-    FLOW_SMALL_READS = 3,          /* so many smaller splices in a row say it is over; measured */
-    FLOW_BUDGET_BYTES = 512 * 1024 /* of one flow in one turn, before others have theirs; chosen */
+    FLOW_READ_BYTES = 32 * 1024,    /* one read of which the reader is not known to take all: what a
+                                       stalled one holds */
+    FLOW_BULK_BYTES = 16 * 1024,    /* a read of so much says bulk; measured */
+    FLOW_UNSENT_BYTES = 128 * 1024, /* of a bulk flow that its reader's socket holds beyond what is
+                                       under way; measured */
+    FLOW_SMALL_READS = 3,           /* so many smaller splices in a row say it is over; measured */
+    FLOW_BUDGET_BYTES = 512 * 1024  /* of one flow in one turn, before others have theirs; chosen */
 };
 
 /* One socket of a connection, as both flows see it. Edge-triggered: a bit stays until a system call
@@ -58,6 +60,7 @@ struct flow {
     uint8_t n_small;        /* small splices in a row, 0..FLOW_SMALL_READS */
     bool is_bulk : 1;       /* the last read said so */
     bool is_ended : 1;      /* the writer's end or error was read */
+    bool is_reined : 1;     /* the reader's socket takes no more than FLOW_UNSENT_BYTES */
     bool is_splice_off : 1; /* splice was refused on these sockets: copy for good */
     uint64_t n_received;    /* bytes read */
     uint64_t n_sent;        /* of those, what the reader's kernel took */

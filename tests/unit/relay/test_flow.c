@@ -1,5 +1,6 @@
 #include "lb4/relay/flow.h"
 
+#include <netinet/tcp.h>
 #include <signal.h>
 
 #include "../seed.h"
@@ -230,6 +231,53 @@ static void test_small_reads_must_be_in_a_row(void **state)
     desk_close(&desk);
 }
 
+static int unsent_limit(const struct flow_side *side)
+{
+    int value = -1;
+    socklen_t length = sizeof(value);
+
+    assert_int_equal(getsockopt(side->source.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, &length),
+                     0);
+    return value;
+}
+
+/* Of bulk the reader's socket queues a part only; what copies is left as it is. */
+static void test_bulk_is_reined_in(void **state)
+{
+    (void)state;
+    desk_open(&desk, 4);
+    line_open(&line, &desk, 0);
+    send_and_pump(100);
+    send_and_pump(FLOW_BULK_BYTES);
+    assert_int_equal(unsent_limit(&line.to), 0);
+    send_and_pump(FLOW_BULK_BYTES);
+    assert_int_equal(unsent_limit(&line.to), FLOW_UNSENT_BYTES);
+    assert_int_equal(unsent_limit(&line.from), 0);
+    line_close(&line);
+    desk_close(&desk);
+}
+
+/* One that was reined in, and then finds no pipe: what is read fits, and the flow holds no more
+ * than any that is stalled. */
+static void test_reined_reader_is_owed_little(void **state)
+{
+    (void)state;
+    desk_open(&desk, 1);
+    line_open(&line, &desk, 0);
+    send_and_pump(FLOW_BULK_BYTES);
+    send_and_pump(FLOW_BULK_BYTES);
+    desk.context.pipes.max_pipes = 0;
+    pipe_discard(&desk.context.pipes, pipe_borrow(&desk.context.pipes));
+    line_write(&line, 20000000);
+    line_pump_until(&line, FLOW_BLOCKED);
+    assert_int_equal(stats_read(&desk.stats.worker.relayed_splice), FLOW_BULK_BYTES);
+    assert_true(line.flow.n_received > 2 * FLOW_BULK_BYTES + FLOW_READ_BYTES);
+    assert_in_range(line.flow.n_held, 0, FLOW_READ_BYTES);
+    line_finish(&line);
+    line_close(&line);
+    desk_close(&desk);
+}
+
 /* --- pipes ---------------------------------------------------------------------------------- */
 
 static void test_pipe_comes_back_when_empty(void **state)
@@ -343,6 +391,7 @@ static void use_up_budget(uint32_t max_pipes)
     assert_true(line.n_written > FLOW_BUDGET_BYTES + FLOW_BUFFER_BYTES);
     /* As with the end in sight: a short read is no reason to stop, each one lets more come in. */
     line.from.has_hangup = true;
+    line.flow.is_reined = true; /* it is not: nobody reads, and the budget is to be spent */
     assert_int_equal(line_pump(&line), FLOW_AGAIN);
     /* A pipe takes up to 1 MiB in one read. */
     assert_in_range(line.flow.n_received, FLOW_BUDGET_BYTES,
@@ -403,6 +452,8 @@ int main(void)
         cmocka_unit_test(test_short_send_keeps_the_rest),
         cmocka_unit_test(test_bulk_splices_small_copies),
         cmocka_unit_test(test_small_reads_must_be_in_a_row),
+        cmocka_unit_test(test_bulk_is_reined_in),
+        cmocka_unit_test(test_reined_reader_is_owed_little),
         cmocka_unit_test(test_pipe_comes_back_when_empty),
         cmocka_unit_test(test_dirty_pipe_is_discarded),
         cmocka_unit_test(test_scarce_pipe_is_unloaded),

@@ -349,6 +349,7 @@ static void test_reset_all(void **state)
 /* A flood uses up its budget and asks for another turn, in which the other one is served too. */
 static void test_flood_shares_the_thread(void **state)
 {
+    struct conn *conn;
     int client;
     int server;
 
@@ -357,8 +358,10 @@ static void test_flood_shares_the_thread(void **state)
     client = rig_client(rig);
     server = rig_server(rig, scene.listener_fd);
     rig_until_relaying(rig);
+    conn = container_of(rig->relay.live.next, struct conn, link);
     /* As with the end in sight: a short read does not end the turn. */
-    container_of(rig->relay.live.next, struct conn, link)->client.has_hangup = true;
+    conn->client.has_hangup = true;
+    conn->up.is_reined = true; /* it is not: nobody reads, and the budget is to be spent */
     sockets_send(scene.client_fd, 0, 4 * BULK);
     sockets_send(client, 0, 1);
     rig_turn(rig, 100);
