@@ -112,7 +112,7 @@ bool sock_is_local(const struct addr *addr)
     return bind(fd, &at.sa, addr_length(&at)) == 0 || errno == EADDRINUSE;
 }
 
-bool sock_is_self_connected(int fd)
+bool sock_is_self_connected(int fd, uint16_t port)
 {
     struct addr own = {0};
     struct addr peer;
@@ -120,7 +120,8 @@ bool sock_is_self_connected(int fd)
     socklen_t peer_length = sizeof(peer);
 
     return getsockname(fd, &own.sa, &own_length) == 0 && !addr_is_unix(&own) &&
-           getpeername(fd, &peer.sa, &peer_length) == 0 && addr_equal(&own, &peer);
+           addr_port(&own) == port && getpeername(fd, &peer.sa, &peer_length) == 0 &&
+           addr_equal(&own, &peer);
 }
 
 int sock_local(int fd, struct addr *ret)

@@ -234,16 +234,6 @@ static void drain(struct attempt *attempt)
     attempt_close(attempt);
 }
 
-/* One system call less than sock_is_self_connected(), which looks closer, for nearly all. */
-static bool is_self_connected(const struct attempt *attempt)
-{
-    int fd = attempt->source.fd;
-    struct addr own;
-
-    return attempt->is_local && sock_local(fd, &own) == 0 && addr_port(&own) == attempt->port &&
-           sock_is_self_connected(fd);
-}
-
 /* 0, or the errno of a connect that failed. */
 static int take_result(struct attempt *attempt, uint32_t bits)
 {
@@ -254,7 +244,7 @@ static int take_result(struct attempt *attempt, uint32_t bits)
      * Whether its reset comes before our look or after must make no difference. */
     if (sock_error_is_reset(error) && ((!attempt->watches && !attempt->talk) || sock_has_input(fd)))
         error = 0;
-    if (error == 0 && is_self_connected(attempt)) {
+    if (error == 0 && attempt->is_local && sock_is_self_connected(fd, attempt->port)) {
         /* Nobody listens there but the connect itself (K15). Closed with a FIN it would stay in
          * TIME_WAIT on the very port that the server wants back. */
         sock_reset(source_take_fd(&attempt->source));

@@ -29,7 +29,7 @@ int datagram_open(struct attempt *attempt, const struct addr *to)
 
     if (error)
         return error;
-    if (attempt->is_local && sock_is_self_connected(fd)) {
+    if (attempt->is_local && sock_is_self_connected(fd, addr_port(to))) {
         close(fd);
         return -ECONNREFUSED;
     }

@@ -277,6 +277,14 @@ static enum connect_result connected(struct tcp_relay *relay, struct conn *conn,
     return CONNECT_DONE;
 }
 
+static bool is_self_connected(const struct conn *conn)
+{
+    const struct addr *to = &conn->backend->addr;
+    uint16_t port = addr_lacks_port(to) ? conn->asked_port : addr_port(to);
+
+    return conn->backend->is_local && sock_is_self_connected(conn->server.source.fd, port);
+}
+
 enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn, uint32_t bits)
 {
     int error = 0;
@@ -285,7 +293,7 @@ enum connect_result connect_on_server(struct tcp_relay *relay, struct conn *conn
         error = sock_take_error(conn->server.source.fd);
     else if (!(bits & EPOLLOUT))
         return CONNECT_PENDING;
-    if (error == 0 && conn->backend->is_local && sock_is_self_connected(conn->server.source.fd)) {
+    if (error == 0 && is_self_connected(conn)) {
         /* Nobody listens there but the connect itself (K15). Closed with a FIN it would stay in
          * TIME_WAIT on the very port that the server wants back. */
         sock_reset(source_take_fd(&conn->server.source));

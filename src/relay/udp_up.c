@@ -76,7 +76,7 @@ static int connect_to(struct udp_relay *relay, struct service *service,
     if (addr_port(&to) == 0)
         addr_set_port(&to, asked_port);
     fd = open_connect(relay, service, backend, &to);
-    if (fd >= 0 && backend->is_local && sock_is_self_connected(fd)) {
+    if (fd >= 0 && backend->is_local && sock_is_self_connected(fd, addr_port(&to))) {
         close(fd);
         return -ECONNREFUSED;
     }

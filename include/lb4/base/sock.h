@@ -74,9 +74,9 @@ int sock_local(int fd, struct addr *ret);
 /* Is the address one of this machine's own? It is when a socket can be bound to it. */
 bool sock_is_local(const struct addr *addr);
 
-/* Did a connect to a local address end up at its own socket? It can when the port is in the
- * ephemeral range and nobody listens there (FAULTS.md K15). */
-bool sock_is_self_connected(int fd);
+/* Did a connect to this port of a local address end up at its own socket, as it can where nobody
+ * listens (FAULTS.md K15)? One system call, as long as the socket's own port is another. */
+bool sock_is_self_connected(int fd, uint16_t port);
 
 /* Fetch and clear SO_ERROR, as a positive errno, 0 = none. The kernel tells it once: store what it
  * says. */

@@ -496,7 +496,7 @@ static void test_unix(void **state)
     fds[1] = sock_accept(listener, &peer);
     assert_true(fds[1] >= 0);
     assert_true(addr_is_unix(&peer) && peer.un.is_client);
-    assert_false(sock_is_self_connected(fds[0]));
+    assert_false(sock_is_self_connected(fds[0], 0));
     assert_int_equal(sock_local(fds[1], &peer), 0);
     assert_true(addr_is_unix(&peer) && peer.un.number == 0);
     assert_int_equal(send(fds[0], "x", 1, 0), 1);

@@ -6,7 +6,8 @@
 
 static struct rig rig;
 
-/* The next n calls of sock_connect() fail with this -errno. */
+/* The next n calls of sock_connect() fail with this -errno; with 0, the kernel gives the socket the
+ * very port that it connects to. */
 static struct {
     int error;
     int n;
@@ -15,11 +16,24 @@ static struct {
 int __real_sock_connect(const struct addr *to, int *ret_fd);
 int __wrap_sock_connect(const struct addr *to, int *ret_fd);
 
+static int connect_to_itself(const struct addr *to)
+{
+    int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, &to->sa, addr_length(to)), 0);
+    assert_int_equal(connect(fd, &to->sa, addr_length(to)), -1);
+    assert_int_equal(errno, EINPROGRESS);
+    return fd;
+}
+
 int __wrap_sock_connect(const struct addr *to, int *ret_fd)
 {
     if (injected.n > 0) {
         injected.n--;
-        return injected.error;
+        if (injected.error)
+            return injected.error;
+        *ret_fd = connect_to_itself(to);
+        return 0;
     }
     return __real_sock_connect(to, ret_fd);
 }
@@ -100,6 +114,42 @@ static void test_all_refused(void **state)
         assert_int_equal(rig_connect_failures(&rig, i), 1);
     close(client);
     rig_close(&rig);
+}
+
+/* K15. The client's bytes stay where they are, for the next server. */
+static void self_connect_goes_on(const struct addr *first, uint16_t asked_port)
+{
+    struct addr at[2] = {*first};
+    int listener = sockets_listen(&at[1]);
+    struct pair pair = sockets_pair(0);
+    int server;
+
+    injected.error = 0;
+    injected.n = 1;
+    sockets_send(pair.far, 0, 1000);
+    rig_open(&rig, at, 2, 0);
+    rig_accept_fd(&rig, pair.near, asked_port);
+    server = rig_server(&rig, listener);
+    rig_read(&rig, server, 0, 1000);
+    assert_int_equal(injected.n, 0);
+    assert_int_equal(rig_connect_failures(&rig, 0), 1);
+    assert_true(is_suspect(0) == !addr_lacks_port(first));
+    close(pair.far);
+    close(server);
+    rig_until_ended(&rig);
+    rig.n_fds -= 2; /* of the client's connection, which was there before */
+    rig_close(&rig);
+    close(listener);
+}
+
+static void test_self_connect_goes_on(void **state)
+{
+    struct addr at = sockets_closed_port();
+    struct addr no_port = sockets_loopback(0);
+
+    (void)state;
+    self_connect_goes_on(&at, 1);
+    self_connect_goes_on(&no_port, addr_port(&at));
 }
 
 /* --- silent servers --------------------------------------------------------------------------- */
@@ -823,6 +873,7 @@ int main(void)
         cmocka_unit_test(test_refused_goes_on),
         cmocka_unit_test(test_early_bytes_and_end_wait),
         cmocka_unit_test(test_all_refused),
+        cmocka_unit_test(test_self_connect_goes_on),
         cmocka_unit_test(test_timed_out_goes_on),
         cmocka_unit_test(test_tries_are_limited),
         cmocka_unit_test(test_more_time_outs_than_can_be_counted),
