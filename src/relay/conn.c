@@ -52,6 +52,7 @@ struct conn *conn_new(struct tcp_relay *relay, struct service *service, int fd,
     side_init(&conn->client, SOURCE_CLIENT, fd);
     side_init(&conn->server, SOURCE_SERVER, -1);
     conn->client.is_writable = true; /* nothing has been sent yet */
+    conn->client.is_tcp = !addr_is_unix(peer);
     flow_init(&conn->up);
     flow_init(&conn->down);
     deadline_init(&conn->deadline);

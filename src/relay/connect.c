@@ -144,7 +144,7 @@ static int begin(struct tcp_relay *relay, struct conn *conn)
     error = open_connect(relay, conn, &fd);
     if (error)
         return error;
-    conn->server = (struct flow_side){0};
+    conn->server = (struct flow_side){.is_tcp = !addr_is_unix(&conn->backend->addr)};
     source_init(&conn->server.source, SOURCE_SERVER, fd);
     error = loop_add(relay->loop, &conn->server.source, LOOP_EDGE);
     if (error)

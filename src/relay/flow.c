@@ -138,13 +138,22 @@ static enum step send_failed(struct flow_side *to)
     return STEP_BLOCKED;
 }
 
+/* Of bytes with the end right behind them, which the kernel then sends in one segment. What is held
+ * goes without: a reset may have come meanwhile, in place of the end. */
+static int send_flags(const struct flow *flow)
+{
+    return flow->is_ended && flow->n_held == 0 ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+}
+
 /* Send until all is gone or the kernel says EAGAIN: only then a writable event is sure to come. */
 static enum step send_bytes(struct flow *flow, struct flow_side *to, const uint8_t *bytes, size_t n,
                             size_t *ret_sent)
 {
+    int flags = send_flags(flow);
+
     *ret_sent = 0;
     while (*ret_sent < n) {
-        ssize_t sent = send(to->source.fd, bytes + *ret_sent, n - *ret_sent, MSG_NOSIGNAL);
+        ssize_t sent = send(to->source.fd, bytes + *ret_sent, n - *ret_sent, flags);
 
         if (sent < 0 && errno == EINTR)
             continue;
@@ -269,13 +278,19 @@ static enum step flow_flush(struct flow *flow, struct flow_side *to, struct flow
     return step == STEP_BLOCKED && flow->pipe ? leave_pipe(flow, to, context) : step;
 }
 
-/* The socket is empty when a read came back short, unless it stopped at an urgent mark or the end
- * is behind it: this saves the read that would only say EAGAIN. */
+/* The socket is empty when a read came back short, unless it stopped at an urgent mark: this saves
+ * the read that would only say EAGAIN. Or 0: once the end was told, nothing can come in any more,
+ * and Linux says EPOLLERR with a hang-up that is a failure (tcp_poll()). On a Unix socket a read
+ * stops short at descriptors that are passed, too, so that there the end is read. */
 static void note_read(struct flow *flow, struct flow_side *from, size_t n, size_t asked)
 {
     flow->n_received += n;
-    if (n < asked && !from->has_hangup && !from->has_urgent)
+    if (n == asked || from->has_urgent)
+        return;
+    if (!from->has_hangup)
         from->is_readable = false;
+    else if (from->is_tcp && !from->error)
+        end_source(flow, from, 0);
 }
 
 static enum step read_failed(struct flow *flow, struct flow_side *from)

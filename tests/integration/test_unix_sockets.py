@@ -21,6 +21,7 @@ import unix_sockets as unix
 
 LISTEN = "127.0.0.1:7000"
 BULK = 10 * 1024 * 1024
+N_PASSING = 50
 CHECK = "check tcp interval 200ms timeout 500ms fall 1 rise 1"
 
 
@@ -119,6 +120,32 @@ def test_a_server_that_dies_with_unread_bytes_resets_the_client(start_lb4, folde
             sock.sendall(b"x" * 100)
             assert servers.read_end(sock) == "rst"
         assert lb4.wait_n_closed("rule1", 1)[0]["reason"] == "server_rst"
+
+
+def say_with_descriptor(sock):
+    """A read stops short behind each of them, with more behind it."""
+    for _ in range(3):
+        socket.send_fds(sock, [b"x" * 10], [sock.fileno()])
+    sock.sendall(b"x" * 70)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def test_no_byte_behind_a_passed_descriptor_is_lost(start_lb4, folder):
+    def answer(sock):
+        while sock.recv(1024):
+            pass
+        say_with_descriptor(sock)
+
+    with unix.Server(folder / "server", answer) as server:
+        lb4 = start_lb4(["-w", "1", "-l", f"unix:{folder / 'front'}", "-s", server.address])
+        for _ in range(N_PASSING):
+            with unix.connect(f"unix:{folder / 'front'}") as sock:
+                say_with_descriptor(sock)
+                assert b"".join(iter(lambda: sock.recv(1024), b"")) == b"x" * 100
+        ends = lb4.wait_n_closed("rule1", N_PASSING)
+    assert {(end["in"], end["out"], end["reason"]) for end in ends} == {
+        ("100", "100", "client_fin")}
+    lb4.finish()
 
 
 # --- servers that are not there

@@ -40,14 +40,16 @@ struct flow_side {
     bool has_hangup : 1;  /* RDHUP or HUP was seen: a short read may have the end behind it */
     bool has_urgent : 1;  /* PRI was seen: reads stop short at the urgent mark with data behind it
                              (K22, K28) */
+    bool is_tcp : 1;      /* else a Unix socket, of which reads may stop short elsewhere, too */
 };
 
 enum flow_result {
     FLOW_IDLE,    /* everything read is sent, and there is nothing to read */
     FLOW_BLOCKED, /* the reader takes no more now */
     FLOW_AGAIN,   /* used up its budget; there may be more */
-    FLOW_ENDED,   /* the writer's last byte is delivered: its end, or its reset when from->error is
-                     set */
+    FLOW_ENDED,   /* the writer's last byte is delivered: its reset when from->error is set, else
+                     its end: shut the reader's socket down or close it now, as the kernel may wait
+                     with the last bytes for that */
     FLOW_BROKEN   /* the reader is gone: to->error is set, what it did not take is dropped */
 };
 

@@ -66,6 +66,8 @@ static inline void line_open_on(struct line *line, struct desk *desk, struct pai
 static inline void line_open(struct line *line, struct desk *desk, int buffer_bytes)
 {
     line_open_on(line, desk, sockets_pair(0), sockets_pair(buffer_bytes));
+    line->from.is_tcp = true;
+    line->to.is_tcp = true;
 }
 
 static inline void line_close(struct line *line)
@@ -92,10 +94,20 @@ static inline void desk_note(struct desk *desk)
     }
 }
 
+/* With the end passed on, as FLOW_ENDED asks for. */
+static inline enum flow_result line_pump_noted(struct line *line)
+{
+    enum flow_result result = flow_pump(&line->flow, &line->from, &line->to, &line->desk->context);
+
+    if (result == FLOW_ENDED && !line->from.error)
+        shutdown(line->to.source.fd, SHUT_WR);
+    return result;
+}
+
 static inline enum flow_result line_pump(struct line *line)
 {
     desk_note(line->desk);
-    return flow_pump(&line->flow, &line->from, &line->to, &line->desk->context);
+    return line_pump_noted(line);
 }
 
 static inline void line_write(struct line *line, size_t n)

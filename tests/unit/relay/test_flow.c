@@ -389,8 +389,9 @@ static void use_up_budget(uint32_t max_pipes)
     line_open(&line, &desk, 0);
     line_write(&line, 16 * 1024 * 1024);
     assert_true(line.n_written > FLOW_BUDGET_BYTES + FLOW_BUFFER_BYTES);
-    /* As with the end in sight: a short read is no reason to stop, each one lets more come in. */
-    line.from.has_hangup = true;
+    /* As with an urgent mark in sight: a short read is no reason to stop, each one lets more come
+     * in. */
+    line.from.has_urgent = true;
     line.flow.is_reined = true; /* it is not: nobody reads, and the budget is to be spent */
     assert_int_equal(line_pump(&line), FLOW_AGAIN);
     /* A pipe takes up to 1 MiB in one read. */

@@ -1,5 +1,6 @@
 #include "lb4/relay/tcp.h"
 
+#include <linux/tcp.h>
 #include <signal.h>
 
 #include "rig.h"
@@ -66,6 +67,49 @@ static void test_half_close(void **state)
         scene_close(&scene);
         scene_open(&scene, pipes);
         half_close(scene.server_fd, scene.client_fd, CLOSE_SERVER_FIN);
+        scene_close(&scene);
+    }
+}
+
+static uint32_t segments_in(int fd)
+{
+    struct tcp_info info;
+    socklen_t length = sizeof(info);
+
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+    return info.tcpi_segs_in;
+}
+
+/* Bytes and their end that have both come to lb4's socket go on in one segment. */
+static void end_with_bytes(const struct flow_side *from, int from_fd, int to_fd)
+{
+    uint32_t n = segments_in(to_fd);
+
+    sockets_send(from_fd, 0, 1000);
+    shutdown(from_fd, SHUT_WR);
+    sockets_wait(from->source.fd, POLLRDHUP);
+    rig_read(rig, to_fd, 0, 1000);
+    rig_expect(rig, to_fd, 0);
+    assert_int_equal(segments_in(to_fd), n + 1);
+}
+
+static void test_end_comes_with_the_last_bytes(void **state)
+{
+    (void)state;
+    for (int turn = 0; turn < 2; turn++) {
+        struct conn *conn;
+
+        scene_open(&scene, 1);
+        conn = rig_conn(rig);
+        if (turn == 0) {
+            end_with_bytes(&conn->server, scene.server_fd, scene.client_fd);
+            end_with_bytes(&conn->client, scene.client_fd, scene.server_fd);
+        } else {
+            end_with_bytes(&conn->client, scene.client_fd, scene.server_fd);
+            end_with_bytes(&conn->server, scene.server_fd, scene.client_fd);
+        }
+        rig_until_ended(rig);
+        rig_check_ended(rig, turn == 0 ? CLOSE_SERVER_FIN : CLOSE_CLIENT_FIN, 1);
         scene_close(&scene);
     }
 }
@@ -381,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_nothing_is_due_at_first),
         cmocka_unit_test(test_bytes_both_ways),
         cmocka_unit_test(test_half_close),
+        cmocka_unit_test(test_end_comes_with_the_last_bytes),
         cmocka_unit_test(test_both_end_at_once),
         cmocka_unit_test(test_reset_is_passed_on_after_the_data),
         cmocka_unit_test(test_reset_after_half_close),
