@@ -266,7 +266,7 @@ def test_accounts_count_what_has_ended(monkeypatch, has_groups):
         processes.run([sys.executable, "-c", BUSY], ledger.accounts["load"], RUN_LIMIT_S)
         spent = drivers.spent_between(before, ledger.read())
         assert has_groups or ledger.method == "/proc/PID/stat"
-    assert 0.19 <= spent["load"], spent
+    assert 0.185 <= spent["load"], spent  # as a sum of ticks it may be a hair under 0.19
     assert spent["proxy"] == spent["server"] == 0
 
 
