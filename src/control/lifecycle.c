@@ -478,8 +478,7 @@ int lifecycle_run(struct conf *conf, struct lifecycle_options *options)
         free(conf);
         return 1;
     }
-    memset(self, 0, sizeof(*self));
-    self->options = options;
+    *self = (struct lifecycle){.options = options};
     runtime_clear(&self->runtime, threads_choose_workers(conf->workers));
     error = reload_init(&self->reload, &self->runtime, &self->mailbox, options->flags, conf);
     self->reload.names = options->names;
