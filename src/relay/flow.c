@@ -140,16 +140,17 @@ static enum step send_failed(struct flow_side *to)
 
 /* Of bytes with the end right behind them, which the kernel then sends in one segment. What is held
  * goes without: a reset may have come meanwhile, in place of the end. */
-static int send_flags(const struct flow *flow)
+static int send_flags(const struct flow *flow, const struct flow_side *to)
 {
-    return flow->is_ended && flow->n_held == 0 ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+    return flow->is_ended && flow->n_held == 0 && !to->is_early ? MSG_NOSIGNAL | MSG_MORE
+                                                                : MSG_NOSIGNAL;
 }
 
 /* Send until all is gone or the kernel says EAGAIN: only then a writable event is sure to come. */
 static enum step send_bytes(struct flow *flow, struct flow_side *to, const uint8_t *bytes, size_t n,
                             size_t *ret_sent)
 {
-    int flags = send_flags(flow);
+    int flags = send_flags(flow, to);
 
     *ret_sent = 0;
     while (*ret_sent < n) {
@@ -401,16 +402,17 @@ static bool is_splice_at_mark(const struct flow_side *from, ssize_t n, int error
 }
 
 /* Copy from now on. If the socket was the cause, that was told once and looks like an end to
- * recv(2). */
+ * recv(2), with nothing before it. */
 static enum step splice_in_failed(struct flow *flow, struct flow_side *from, struct flow_side *to,
                                   struct flow_context *context)
 {
     int error = errno;
+    uint64_t before = flow->n_received;
     enum step step;
 
     refuse_splice(flow, context);
     step = fill_by_copy(flow, from, to, context);
-    if (flow->is_ended && !from->error && !is_splice_refusal(error))
+    if (flow->is_ended && flow->n_received == before && !from->error && !is_splice_refusal(error))
         from->error = error;
     return step;
 }

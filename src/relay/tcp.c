@@ -332,6 +332,7 @@ void tcp_accept(struct tcp_relay *relay, const struct tcp_door *door, int fd,
     if (!conn)
         return;
     conn->asked_port = door->port;
+    conn->client.is_early = door->has_fastopen;
     if (!relay->timeouts[door->service->index].connect ||
         loop_add(relay->loop, &conn->client.source, LOOP_EDGE))
         conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);

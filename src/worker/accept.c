@@ -32,6 +32,7 @@ void accept_open(struct worker *worker, size_t index)
     listener->index = (uint32_t)index;
     listener->port = addr_port(&from->addr);
     listener->unix_path = addr_is_unix(&from->addr) ? from->addr.un.number : 0;
+    listener->has_fastopen = from->words.fastopen > 0;
     listener->n_accepts = 1;
     if (index >= worker->n_listeners)
         worker->n_listeners = index + 1;
@@ -116,7 +117,8 @@ static struct worker *less_loaded(struct worker *worker)
 static void serve(struct worker *worker, const struct mailbox_handoff *accepted)
 {
     const struct worker_listener *listener = &worker->listeners[accepted->listener];
-    const struct tcp_door door = {listener->service, listener->accept_proxy, listener->port};
+    const struct tcp_door door = {listener->service, listener->accept_proxy, listener->port,
+                                  listener->has_fastopen};
 
     tcp_accept(&worker->relay, &door, accepted->fd, &accepted->peer);
 }
@@ -215,6 +217,7 @@ void accept_take_step(struct worker *worker, const struct listener_step *step)
     case LISTENER_STEP_STAY:
         listener->service = step->service;
         listener->accept_proxy = step->accept_proxy;
+        listener->has_fastopen = listener->has_fastopen || step->fastopen > 0;
         if (step->is_to_tune && listener->source.fd >= 0)
             sock_tune_listener(listener->source.fd, step->fastopen, step->defer_s);
         break;

@@ -36,10 +36,12 @@ table inet lb4 {
     set held { type inet_service; }
     set gone { type inet_service; }
     set unreachable { type inet_service; }
+    set unacknowledged { type inet_service; }
     chain output {
         type filter hook output priority 0;
         tcp dport @held tcp flags & (syn | ack) == syn drop
         tcp dport @gone drop
+        tcp dport @unacknowledged tcp flags & (syn | ack | psh | fin | rst) == ack drop
         tcp sport @gone drop
         tcp dport @unreachable reject with icmpx type host-unreachable
     }
@@ -128,8 +130,8 @@ def _nft(command):
 
 
 def filter_port(kind, port):
-    """Start to drop: "held" = connects to `port`, "gone" = all from and to it, UDP only to it; or
-    answer connects to it with "unreachable"."""
+    """Start to drop: "held" = connects to `port`, "gone" = all from and to it, UDP only to it,
+    "unacknowledged" = ACKs to it that carry nothing else; or answer connects to it with "unreachable"."""
     _nft(f"add element inet lb4 {kind} {{ {port} }}")
 
 

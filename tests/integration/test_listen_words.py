@@ -4,6 +4,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -102,6 +103,34 @@ def test_fastopen(start_lb4):
         done = subprocess.run(["nstat", "-asz", "TcpExtTCPFastOpenPassive"], capture_output=True,
                               text=True, check=True)
     assert int(re.search(r"TCPFastOpenPassive\s+(\d+)", done.stdout)[1]) >= 1
+
+
+def answer_and_close(server):
+    """Both in one segment."""
+    sock, _ = server.accept()
+    with sock:
+        sock.recv(100)
+        sock.send(b"answer", socket.MSG_MORE)
+
+
+@pytest.mark.skipif(not namespace.has_nft(), reason="nft is not installed")
+def test_fastopen_answer_does_not_wait_for_the_handshake(start_lb4):
+    """A server that answers and closes at once: the kernel puts the end off until the client's ACK
+    has come, the answer is there before."""
+    port = namespace.take_port()
+    with socket.create_server(("127.0.0.1", 0)) as server, \
+            namespace.sysctl("net.ipv4.tcp_fastopen", "519"):  # without a cookie, too
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        start_lb4(config=service([f"tcp 127.0.0.1:{port} fastopen 16"], address))
+        answering = threading.Thread(target=answer_and_close, args=(server,))
+        answering.start()
+        with socket.socket() as client:
+            client.settimeout(10)
+            with namespace.filtered_port("unacknowledged", port):
+                client.sendto(b"question", socket.MSG_FASTOPEN, ("127.0.0.1", port))
+                assert client.recv(100) == b"answer"
+            assert client.recv(100) == b""
+        answering.join()
 
 
 def test_tuning_follows_a_reload(start_lb4, desk):

@@ -41,6 +41,8 @@ struct flow_side {
     bool has_urgent : 1;  /* PRI was seen: reads stop short at the urgent mark with data behind it
                              (K22, K28) */
     bool is_tcp : 1;      /* else a Unix socket, of which reads may stop short elsewhere, too */
+    bool is_early : 1;    /* its handshake may not be through (Fast Open): until it is, the kernel
+                             puts the end off, so that no bytes may wait for the end */
 };
 
 enum flow_result {

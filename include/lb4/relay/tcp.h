@@ -27,6 +27,7 @@ struct tcp_door {
     const struct prefix_map *proxies; /* whose PROXY headers are believed, who alone may connect;
                                          NULL: clients come without a header */
     uint16_t port;                    /* that it connected to */
+    bool has_fastopen;                /* data may have come before its handshake was through */
 };
 
 /* An accepted client: `fd` and one place of maxconn belong to the relay now, whatever happens. */

@@ -1,5 +1,4 @@
-/* A worker: one thread with its own loop, its own listening sockets, its own connections and its
- * own UDP sessions.
+/* A worker: one thread with its own loop, listening sockets, connections and UDP sessions.
  *
  * All workers of the process are a group, built before any thread runs. The fields belong to the
  * worker's thread once it runs; others reach it only through its mailbox, and read its counters. */
@@ -33,6 +32,7 @@ struct worker_listener {
     uint32_t index;                        /* in the listener table, the same in every worker */
     uint32_t unix_path;                    /* of a Unix socket (base/unix_path.h); 0 = it is none */
     uint16_t port;                         /* that clients ask for */
+    bool has_fastopen;                     /* or had: clients of that time may be waiting */
     uint16_t n_accepts; /* accepted in one event: doubles while the queue stays full */
 };
 

@@ -129,7 +129,7 @@ static inline void rig_advance(struct rig *rig, uint64_t ms)
 
 static inline void rig_accept_fd(struct rig *rig, int fd, uint16_t asked_port)
 {
-    const struct tcp_door door = {rig->services.services, rig_proxies, asked_port};
+    const struct tcp_door door = {rig->services.services, rig_proxies, asked_port, false};
     const struct addr peer = sockets_loopback(1);
 
     assert_true(capacity_acquire(&rig->capacity));

@@ -123,6 +123,28 @@ static void test_end_behind_a_short_read(void **state)
     end_with(FLOW_READ_BYTES + 1, 2);
 }
 
+/* The last bytes are kept back for the end, but not where the kernel may put the end off. */
+static void end_to(bool is_early, int n_wanted_kept)
+{
+    desk_open(&desk, 0);
+    line_open(&line, &desk, 0);
+    line.to.is_early = is_early;
+    write_last(100);
+    n_kept_back = 0;
+    assert_int_equal(line_pump(&line), FLOW_ENDED);
+    assert_int_equal(n_kept_back, n_wanted_kept);
+    check_all_came();
+    line_close(&line);
+    desk_close(&desk);
+}
+
+static void test_end_of_an_early_client(void **state)
+{
+    (void)state;
+    end_to(false, 1);
+    end_to(true, 0);
+}
+
 /* The read stops at the mark, with more behind it. */
 static void test_end_behind_an_urgent_byte(void **state)
 {
@@ -398,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_end_of_nothing),
         cmocka_unit_test(test_end_waits_for_the_last_byte),
         cmocka_unit_test(test_end_behind_a_short_read),
+        cmocka_unit_test(test_end_of_an_early_client),
         cmocka_unit_test(test_end_behind_an_urgent_byte),
         cmocka_unit_test(test_end_behind_a_descriptor),
         cmocka_unit_test(test_end_behind_a_short_send),

@@ -102,6 +102,27 @@ static void test_refused_by_sink(void **state)
     check_all(true);
 }
 
+/* An error that is none of splice's own, with the last bytes and the end there to be copied: they
+ * are delivered, and it is an end, not a failure. */
+static void test_failed_before_the_end(void **state)
+{
+    (void)state;
+    desk_open(&desk, 4);
+    line_open(&line, &desk, 0);
+    line_write(&line, FLOW_BULK_BYTES);
+    line_pump(&line);
+    line_write(&line, 5000);
+    shutdown(line.writer_fd, SHUT_WR);
+    sockets_wait(line.from.source.fd, POLLRDHUP);
+    refusal = (struct splice_refusal){.error = EIO};
+    assert_int_equal(line_pump(&line), FLOW_ENDED);
+    assert_int_equal(refusal.n_refused, 1);
+    assert_int_equal(line.from.error, 0);
+    line_finish(&line);
+    line_close(&line);
+    desk_close(&desk);
+}
+
 static void test_refused_by_sink_scarce(void **state)
 {
     (void)state;
@@ -167,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_refused_by_source),
         cmocka_unit_test(test_refused_by_sink),
         cmocka_unit_test(test_refused_by_sink_scarce),
+        cmocka_unit_test(test_failed_before_the_end),
         cmocka_unit_test(test_interrupted_is_repeated),
         cmocka_unit_test(test_empty_source),
     };
