@@ -121,14 +121,14 @@ static void take_next_sink(void)
 
 void log_writer_use(struct log_sink *sink)
 {
-    struct log_sink *unused = atomic_exchange(&writer.next, NULL);
+    struct log_sink *unused;
 
-    writer.newest = sink;
-    if (unused) /* what was meant for it goes to this one */
-        log_sink_free(unused);
-    else
+    if (!atomic_load(&writer.next)) /* else: what was meant for that one goes to this one */
         log_rings_mark(&writer.rings);
-    atomic_store(&writer.next, sink);
+    unused = atomic_exchange(&writer.next, sink);
+    writer.newest = sink;
+    if (unused)
+        log_sink_free(unused);
     if (atomic_load(&writer.is_running))
         signal_wake_fd();
     else
