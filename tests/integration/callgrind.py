@@ -9,6 +9,7 @@ import time
 
 LIMIT_S = 30
 N_FUNCTIONS = 15
+TOOLS = ("valgrind", "vgdb", "callgrind_annotate", "readelf")
 WORKER = re.compile(r"^c?fn=\(\d+\) worker_run$", re.M)
 TOTALS = re.compile(r"^totals: (\d+)", re.M)
 FUNCTION = re.compile(r"^ *[\d,]+ \( *(?P<share>[\d.]+)%\)")
@@ -61,11 +62,13 @@ class Counted:
         return [f"--vgdb-prefix={self.folder}/vgdb"]
 
     def find_worker(self):
-        """Where the kernel tells of its thread."""
-        tasks = pathlib.Path(f"/proc/{self.lb4.pid}/task").iterdir()
-        found = [task for task in tasks if (task / "comm").read_text().startswith("worker")]
-        assert len(found) == 1, found
-        return found[0]
+        """Where the kernel tells of its thread, once that has given itself its name."""
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            for task in pathlib.Path(f"/proc/{self.lb4.pid}/task").iterdir():
+                if (task / "comm").read_text().startswith("worker"):
+                    return task
+            assert time.monotonic() < deadline, "no thread is called worker"
 
     def settle(self):
         """Wait until the worker has done all that there was to do, and waits for more."""

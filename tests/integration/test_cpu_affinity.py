@@ -22,7 +22,10 @@ def server():
 
 def start(start_lb4, server, *words, **options):
     lb4 = start_lb4([*words, "-l", LISTEN, "-s", server.address], **options)
-    lb4.wait_line(r"\bready\b")
+    n = int(lb4.wait_line(r"\bready\b.* \d+ workers?$").split()[-2])
+    named = {f"worker {i + 1}" for i in range(n)} | {"prober"}
+    servers.wait_until(lambda: named <= cpus_of_threads(lb4).keys(),
+                       what="threads have given themselves names")
     return lb4
 
 

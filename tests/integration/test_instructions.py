@@ -6,6 +6,7 @@ same turns each time, as many as there can be. Otherwise a short connection has 
 quarter apart, by which of its events the worker finds together. Each half of a ping-pong has a
 turn of its own, which is more than half of what it costs; with 64 at once they share it."""
 import contextlib
+import shutil
 import socket
 
 import pytest
@@ -125,6 +126,9 @@ def traffic(start_lb4_module, tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def only_release(binary):
     """The budgets are of one compiler; another one, or a build that is not optimized, has others."""
+    for tool in callgrind.TOOLS:
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed")
     for producer in callgrind.producers(binary) or {"without debug information"}:
         if not ("GNU C17 12." in producer and "-march=x86-64" in producer and "-O2" in producer):
             pytest.skip(f"the budgets are of gcc 12 with -O2 for x86-64; this is {producer}")

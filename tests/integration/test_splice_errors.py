@@ -88,7 +88,7 @@ def transfer(start_lb4, trace, payload, fault):
 def test_both_ends_of_the_pipe_fall_back_to_copy(start_lb4, trace, payload, error):
     """From the 10th call on, or a later one, until each end was the first one to fail."""
     seen = set()
-    for first in range(10, 18):
+    for first in range(10, 42):
         transfer(start_lb4, trace, payload, f"error={error}:when={first}+")
         seen.add(first_injected(trace))
         if len(seen) == 2:
