@@ -82,7 +82,8 @@ while read -r file; do
     check_includes "$file"
     code=$(code_of "$file")
     check_words "$file" "$code" '_Atomic|(__)?atomic_|__sync_' '*/shared/*' '*/base/log.?' \
-        '*/base/log_ring.?' '*/base/log_writer.?'
+        '*/base/log_ring.?' '*/base/log_writer.?' 'src/base/uring.c'
+    check_words "$file" "$code" 'io_uring_|IORING_' '*/base/uring.?'
     check_words "$file" "$code" 'epoll_' '*/loop/*'
     check_words "$file" "$code" 'splice\(' 'src/relay/flow.c'
     check_words "$file" "$code" 'getopt' 'src/conf/flags.c' 'src/lb4ctl/*'

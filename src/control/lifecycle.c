@@ -116,7 +116,7 @@ static int bind_listeners(struct lifecycle *self)
 
 static int build_threads(struct lifecycle *self)
 {
-    return runtime_build_threads(&self->runtime, &self->mailbox);
+    return runtime_build_threads(&self->runtime, self->reload.conf, &self->mailbox);
 }
 
 static int write_pid_file(struct lifecycle *self)

@@ -13,8 +13,8 @@
 enum {
     FDS_PROCESS = 3 + 1 + 1 + 2 + 1, /* standard streams, the log's eventfd, signalfd, control's
                                         epoll and eventfd, the pid file */
-    FDS_WORKER = 2,                  /* epoll and eventfd */
-    FDS_PROBER = 3,                  /* the same, and the link to the spawner */
+    FDS_WORKER = 3,                  /* epoll, eventfd, io_uring */
+    FDS_PROBER = 3,                  /* epoll, eventfd, the link to the spawner */
     FDS_PIPE = 2,
     RESERVE_MIN = 8,         /* descriptors; chosen: still some probes under a limit of 64 */
     RESERVE_PART = 64,       /* of the limit; chosen */

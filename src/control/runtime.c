@@ -127,7 +127,16 @@ int runtime_bind_listeners(struct runtime *runtime, const struct conf *conf,
     return error;
 }
 
-static int build_workers(struct runtime *runtime, struct mailbox *control)
+/* All workers have met the same kernel. */
+static void tell_ring(const struct worker_group *group)
+{
+    int error = group->workers[0].relay.ring_error;
+
+    if (error)
+        log_info("io_uring: %s: small sends leave one by one", strerror(-error));
+}
+
+static int build_workers(struct runtime *runtime, const struct conf *conf, struct mailbox *control)
 {
     struct worker_group_options options = {.services = &runtime->services,
                                            .listeners = &runtime->listeners,
@@ -136,20 +145,23 @@ static int build_workers(struct runtime *runtime, struct mailbox *control)
                                            .maxconn = runtime->budget.maxconn,
                                            .udp_sessions = runtime->budget.udp_sessions,
                                            .relay = {.max_pipes = runtime->budget.pipes_per_worker,
-                                                     .n_prepared_pipes = PREPARED_PIPES}};
+                                                     .n_prepared_pipes = PREPARED_PIPES,
+                                                     .io_uring = conf->io_uring}};
     int error = worker_group_init(&runtime->group, runtime->n_workers, &options);
 
+    if (!error)
+        tell_ring(&runtime->group);
     return error ? fail("workers", error) : 0;
 }
 
-int runtime_build_threads(struct runtime *runtime, struct mailbox *control)
+int runtime_build_threads(struct runtime *runtime, const struct conf *conf, struct mailbox *control)
 {
     int error = prober_init(&runtime->prober, &runtime->services, runtime->budget.probes);
 
     if (error)
         return fail("prober", error);
     runtime->prober.control = control;
-    return build_workers(runtime, control);
+    return build_workers(runtime, conf, control);
 }
 
 static bool has_programs(const struct conf *conf)

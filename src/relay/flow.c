@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "lb4/base/sock.h"
-#include "lb4/base/sock_options.h"
+#include "lb4/relay/flow_size.h"
 
 /* What one step found. */
 enum step {
@@ -39,12 +39,14 @@ int flow_context_init(struct flow_context *context, uint32_t max_pipes, uint32_t
     if (!context->buffer)
         return -ENOMEM;
     pipe_pool_init(&context->pipes, max_pipes, n_prepared);
+    outbox_clear(&context->outbox);
     return 0;
 }
 
 void flow_context_fini(struct flow_context *context)
 {
     pipe_pool_fini(&context->pipes);
+    outbox_fini(&context->outbox);
     free(context->buffer);
     context->buffer = NULL;
 }
@@ -318,62 +320,60 @@ static enum step keep_rest(struct flow *flow, struct flow_side *to, const uint8_
     return STEP_BLOCKED;
 }
 
-/* The send buffer grows to megabytes. Filled to the brim by each of many bulk flows, what waits
- * there is out of the CPU's caches before it is sent: 16 streams cost 11 % more CPU, of the whole
- * system (measured). */
-static void rein_in(struct flow *flow, const struct flow_side *to)
+/* Send what was read, the bytes behind the posts in the thread's buffer. */
+static enum step send_read(struct flow *flow, struct flow_side *to, const uint8_t *bytes, size_t n,
+                           struct flow_context *context)
 {
-    if (flow->is_reined)
+    size_t sent;
+    enum step step = send_bytes(flow, to, bytes, n, &sent);
+
+    if (step == STEP_BLOCKED)
+        return keep_rest(flow, to, bytes + sent, n - sent);
+    if (step == STEP_BROKEN)
+        stats_add(&context->stats->dropped_bytes, n - sent);
+    return step;
+}
+
+/* Not the first bytes of a flow: who has just come should not wait, and a server that leaves at
+ * once is another story (connect.h). Nor the last, which leave with the end. */
+static bool may_post(const struct flow *flow, const struct flow_side *from,
+                     const struct flow_side *to, size_t n, const struct flow_context *context)
+{
+    return n <= OUTBOX_POST_BYTES && flow->n_sent > 0 && !from->is_readable && !from->has_hangup &&
+           !from->error && !to->is_early && outbox_has_room(&context->outbox);
+}
+
+static enum step post(struct flow *flow, struct flow_side *to, const uint8_t *bytes, size_t n,
+                      struct flow_context *context)
+{
+    const struct post post = {.flow = flow, .to = to, .bytes = bytes, .n = (uint32_t)n};
+
+    outbox_post(&context->outbox, &post);
+    flow->is_posted = true;
+    flow->n_sent += n;
+    return STEP_DONE;
+}
+
+void flow_settle(const struct post *post, struct flow_context *context)
+{
+    struct flow *flow = post->flow;
+    const uint8_t *rest = post->bytes + (post->n - post->n_unsent);
+
+    flow->n_sent -= post->n_unsent;
+    if (!post->error || sock_would_block(post->error)) {
+        send_read(flow, post->to, rest, post->n_unsent, context);
         return;
-    flow->is_reined = true;
-    sock_limit_unsent(to->source.fd, FLOW_UNSENT_BYTES);
-}
-
-static size_t send_room(const struct flow *flow, const struct flow_side *to)
-{
-    size_t room = sock_send_room(to->source.fd);
-    size_t unsent;
-
-    if (!flow->is_reined || room < FLOW_READ_BYTES)
-        return room;
-    unsent = sock_unsent(to->source.fd);
-    if (unsent >= FLOW_UNSENT_BYTES)
-        return 0;
-    return room < FLOW_UNSENT_BYTES - unsent ? room : FLOW_UNSENT_BYTES - unsent;
-}
-
-/* How much one read may bring: a lot only when the reader's send buffer has room for it, so that a
- * reader who stops is never owed more than a small read. */
-static size_t copy_size(const struct flow *flow, const struct flow_side *to, size_t most)
-{
-    size_t room;
-
-    if (!flow->is_bulk)
-        return FLOW_READ_BYTES;
-    room = send_room(flow, to);
-    if (room < FLOW_READ_BYTES)
-        return FLOW_READ_BYTES;
-    return room < most ? room : most;
-}
-
-/* While pipes abound a splice fills one: asking for the room first and stopping at it costs 15 to
- * 25 % of the CPU of 16 bulk streams (measured). A reader who stops then keeps a pipe; once half of
- * them are out like that, splices too are no larger than the room. */
-static size_t splice_size(const struct flow *flow, const struct flow_side *to,
-                          const struct flow_context *context)
-{
-    size_t most = flow->pipe->cap_bytes;
-
-    return pipe_pool_is_scarce(&context->pipes) ? copy_size(flow, to, most) : most;
+    }
+    break_sink(post->to, post->error);
+    stats_add(&context->stats->dropped_bytes, post->n_unsent);
 }
 
 static enum step fill_by_copy(struct flow *flow, struct flow_side *from, struct flow_side *to,
                               struct flow_context *context)
 {
-    size_t asked = copy_size(flow, to, FLOW_BUFFER_BYTES);
-    ssize_t n = recv(from->source.fd, context->buffer, asked, 0);
-    size_t sent;
-    enum step step;
+    uint8_t *buffer = context->buffer + context->outbox.n_bytes;
+    size_t asked = flow_copy_size(flow, to, FLOW_BUFFER_BYTES - context->outbox.n_bytes);
+    ssize_t n = recv(from->source.fd, buffer, asked, 0);
 
     if (n < 0)
         return errno == EINTR ? STEP_DONE : read_failed(flow, from);
@@ -385,12 +385,9 @@ static enum step fill_by_copy(struct flow *flow, struct flow_side *from, struct 
     flow->is_bulk = n >= FLOW_BULK_BYTES;
     flow->n_small = 0;
     stats_add(&context->stats->relayed_copy, (uint64_t)n);
-    step = send_bytes(flow, to, context->buffer, (size_t)n, &sent);
-    if (step == STEP_BLOCKED)
-        return keep_rest(flow, to, context->buffer + sent, (size_t)n - sent);
-    if (step == STEP_BROKEN)
-        stats_add(&context->stats->dropped_bytes, (size_t)n - sent);
-    return step;
+    if (may_post(flow, from, to, (size_t)n, context))
+        return post(flow, to, buffer, (size_t)n, context);
+    return send_read(flow, to, buffer, (size_t)n, context);
 }
 
 /* Splice cannot pass an urgent mark: with data behind it, it says EAGAIN on a non-blocking socket
@@ -422,7 +419,7 @@ static enum step fill_by_splice(struct flow *flow, struct flow_side *from, struc
                                 struct flow_context *context)
 {
     ssize_t n = splice(from->source.fd, NULL, flow->pipe->write_fd, NULL,
-                       splice_size(flow, to, context), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+                       flow_splice_size(flow, to, context), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     int error = n < 0 ? errno : 0;
 
     if (n > 0) {
@@ -457,7 +454,7 @@ static enum step flow_fill(struct flow *flow, struct flow_side *from, struct flo
     if (flow->is_bulk && !flow->is_splice_off)
         flow->pipe = pipe_borrow(&context->pipes);
     if (flow->pipe) {
-        rein_in(flow, to);
+        flow_rein_in(flow, to);
         return fill_by_splice(flow, from, to, context);
     }
     return fill_by_copy(flow, from, to, context);

@@ -1,12 +1,3 @@
-/* How a connection ends. Each direction ends by itself, with the FIN passed on after the last byte:
- *
- *    first FIN    shutdown(2) of the other side; from now on `timeout half-close` counts
- *    second FIN   nothing is left to shut down: close both
- *
- * A side that fails (reset, time-out of the kernel) is latched in flow_side.error and starts
- * CONN_RESETTING: the flow into it is over; the flow out of it goes on until its last byte was read
- * and acknowledged by the other side (SIOCOUTQ 0), or a second has passed; then the other side is
- * reset. No event tells that SIOCOUTQ has become 0, so it is read again every LINGER_NS. */
 #include "lb4/relay/tcp.h"
 
 #include <errno.h>
@@ -18,6 +9,7 @@
 #include "lb4/base/sock.h"
 #include "lb4/relay/connect.h"
 #include "lb4/relay/greeting.h"
+#include "lb4/relay/relaying.h"
 #include "lb4/relay/resume.h"
 #include "lb4/shared/reserve.h"
 
@@ -122,6 +114,7 @@ int tcp_relay_init(struct tcp_relay *relay, const struct service_table *services
     if (getrandom(&relay->random, sizeof(relay->random), 0) < 0)
         return -errno;
     error = flow_context_init(&relay->flow, options->max_pipes, options->n_prepared_pipes);
+    relay->ring_error = !error && options->io_uring ? outbox_init(&relay->flow.outbox) : 0;
     if (!error)
         error = access_init(&relay->access);
     if (!error)
@@ -144,139 +137,6 @@ void tcp_relay_fini(struct tcp_relay *relay)
     relay->timeouts = NULL;
 }
 
-static struct deadline_list *current_list(struct tcp_relay *relay, const struct conn *conn)
-{
-    const struct conn_timeouts *timeouts = &relay->timeouts[conn->service->index];
-
-    return conn->is_half_closed ? timeouts->half_close : timeouts->idle;
-}
-
-/* Pass the end of one direction on. With both ended there is nothing to shut down: close is enough.
- */
-static void pass_end(struct tcp_relay *relay, struct conn *conn, struct flow_side *from,
-                     struct flow_side *to)
-{
-    if (conn->is_half_closed) {
-        enum close_reason first = from == &conn->server ? CLOSE_CLIENT_FIN : CLOSE_SERVER_FIN;
-
-        conn_close(relay, conn, first, CONN_END_CLOSE);
-        return;
-    }
-    shutdown(to->source.fd, SHUT_WR);
-    conn->is_half_closed = true;
-    deadline_start(current_list(relay, conn), &conn->deadline, relay->loop->now_ns);
-}
-
-static bool flow_is_over(const struct flow *flow)
-{
-    return flow->is_ended && flow->n_held == 0;
-}
-
-static void pump(struct tcp_relay *relay, struct conn *conn, struct flow *flow)
-{
-    struct flow_side *from = flow == &conn->up ? &conn->client : &conn->server;
-    struct flow_side *to = flow == &conn->up ? &conn->server : &conn->client;
-
-    if (conn->state == CONN_CLOSED || to->error || flow_is_over(flow))
-        return;
-    switch (flow_pump(flow, from, to, &relay->flow)) {
-    case FLOW_IDLE:
-    case FLOW_BLOCKED:
-    case FLOW_BROKEN:
-        break;
-    case FLOW_AGAIN:
-        loop_again(relay->loop, &from->source);
-        break;
-    case FLOW_ENDED:
-        if (!from->error)
-            pass_end(relay, conn, from, to);
-        break;
-    }
-}
-
-static enum close_reason failure_word(const struct conn *conn, const struct flow_side *broken)
-{
-    if (!sock_error_is_reset(broken->error))
-        return CLOSE_ERROR;
-    return broken == &conn->client ? CLOSE_CLIENT_RST : CLOSE_SERVER_RST;
-}
-
-/* One look at a connection whose one side has failed: is the other one ready to be reset? */
-static void settle_reset(struct tcp_relay *relay, struct conn *conn)
-{
-    bool is_client = conn->client.error != 0;
-    struct flow *last = is_client ? &conn->up : &conn->down;
-    struct flow_side *alive = is_client ? &conn->server : &conn->client;
-    bool is_told = flow_is_over(last) && sock_unacked(alive->source.fd) == 0;
-
-    if (alive->error || is_told || relay->loop->now_ns >= conn->reset_by_ns) {
-        conn_close(relay, conn, conn->reason, CONN_END_RESET);
-        return;
-    }
-    deadline_start(relay->linger, &conn->deadline, relay->loop->now_ns);
-}
-
-static void start_reset(struct tcp_relay *relay, struct conn *conn)
-{
-    const struct flow_side *broken = conn->client.error ? &conn->client : &conn->server;
-
-    connect_doubt_server(relay, conn);
-    conn->reason = failure_word(conn, broken);
-    conn->state = CONN_RESETTING;
-    conn->reset_by_ns = relay->loop->now_ns + RESET_AFTER_NS;
-    flow_fini(broken == &conn->client ? &conn->down : &conn->up, &relay->flow);
-}
-
-/* Bytes count as they come, not at the end: a connection may live for days. */
-static void note_progress(struct tcp_relay *relay, struct conn *conn, uint64_t in, uint64_t out)
-{
-    struct stats_service *stats = &relay->stats->services[conn->service->index];
-
-    if (in)
-        stats_add(&stats->bytes_in, in);
-    if (out)
-        stats_add(&stats->bytes_out, out);
-}
-
-/* A failed send tells of an end before that side's last words were read, and it may have come in
- * the second of two pumps: hence the third. */
-static void pump_both(struct tcp_relay *relay, struct conn *conn)
-{
-    pump(relay, conn, &conn->up);
-    pump(relay, conn, &conn->down);
-    if (conn->state != CONN_RELAYING || (!conn->client.error && !conn->server.error))
-        return;
-    if (connect_is_spurned(relay, conn)) {
-        if (connect_leave_spurned(relay, conn))
-            conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
-        return;
-    }
-    start_reset(relay, conn);
-    pump(relay, conn, &conn->up);
-}
-
-static uint64_t moved(const struct conn *conn)
-{
-    return conn->up.n_received + conn->up.n_sent + conn->down.n_received + conn->down.n_sent;
-}
-
-/* Move what can be moved, then see where that leaves the connection. */
-static void progress(struct tcp_relay *relay, struct conn *conn)
-{
-    uint64_t in = conn->up.n_received;
-    uint64_t out = conn->down.n_received;
-    uint64_t before = moved(conn);
-
-    pump_both(relay, conn);
-    note_progress(relay, conn, conn->up.n_received - in, conn->down.n_received - out);
-    if (conn->state == CONN_RESETTING) {
-        settle_reset(relay, conn);
-    } else if (conn->state == CONN_RELAYING && moved(conn) != before) {
-        pick_set_free(&conn->tried);
-        deadline_touch(current_list(relay, conn), &conn->deadline, relay->loop->now_ns);
-    }
-}
-
 static void start_relaying(struct tcp_relay *relay, struct conn *conn)
 {
     int version = backend_send_proxy(conn->backend);
@@ -286,10 +146,9 @@ static void start_relaying(struct tcp_relay *relay, struct conn *conn)
         conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
         return;
     }
-    deadline_start(current_list(relay, conn), &conn->deadline, relay->loop->now_ns);
     if (relay->loop->now_ns - conn->accepted_ns >= YOUNG_NS)
         conn_keep_alive(conn);
-    progress(relay, conn);
+    relaying_begin(relay, conn);
 }
 
 static void connect_step(struct tcp_relay *relay, struct conn *conn, enum connect_result result)
@@ -344,7 +203,7 @@ void tcp_accept(struct tcp_relay *relay, const struct tcp_door *door, int fd,
  * that is under way succeeds soon; no other server is asked. */
 static void client_gone(struct tcp_relay *relay, struct conn *conn)
 {
-    conn->reason = failure_word(conn, &conn->client);
+    conn->reason = relaying_failure(conn, &conn->client);
     if (conn->backend && sock_has_input(conn->client.source.fd))
         deadline_start(relay->reset_after, &conn->deadline, relay->loop->now_ns);
     else
@@ -360,10 +219,34 @@ static void on_early_client(struct tcp_relay *relay, struct conn *conn)
         client_gone(relay, conn);
 }
 
+void tcp_begin_batch(struct tcp_relay *relay, size_t n_events)
+{
+    outbox_begin(&relay->flow.outbox, n_events);
+}
+
+void tcp_end_batch(struct tcp_relay *relay)
+{
+    relay->flow.outbox.is_open = false;
+    relaying_deliver(relay);
+}
+
+/* Posts leave before anything else happens to their connection, and do not wait for bulk. Returns
+ * false: that was the end of it. */
+static bool make_ready(struct tcp_relay *relay, const struct conn *conn)
+{
+    bool is_bulk = conn->up.is_bulk || conn->down.is_bulk;
+
+    if (relaying_has_posts(conn) || is_bulk || relay->flow.outbox.n == OUTBOX_MAX)
+        relaying_deliver(relay);
+    return conn->state != CONN_CLOSED;
+}
+
 void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits)
 {
     struct conn *conn = container_of(source, struct conn, client.source);
 
+    if (!make_ready(relay, conn))
+        return;
     flow_side_note(&conn->client, bits);
     switch (conn->state) {
     case CONN_HEADER:
@@ -378,7 +261,7 @@ void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits
         break;
     case CONN_RELAYING:
     case CONN_RESETTING:
-        progress(relay, conn);
+        relaying_go_on(relay, conn);
         break;
     case CONN_LEAVING:
         refuse_on_client(relay, conn);
@@ -392,6 +275,8 @@ void tcp_on_server(struct tcp_relay *relay, struct source *source, uint32_t bits
 {
     struct conn *conn = container_of(source, struct conn, server.source);
 
+    if (!make_ready(relay, conn))
+        return;
     switch (conn->state) {
     case CONN_CONNECTING:
         connect_step(relay, conn, connect_on_server(relay, conn, bits));
@@ -399,7 +284,7 @@ void tcp_on_server(struct tcp_relay *relay, struct source *source, uint32_t bits
     case CONN_RELAYING:
     case CONN_RESETTING:
         flow_side_note(&conn->server, bits);
-        progress(relay, conn);
+        relaying_go_on(relay, conn);
         break;
     case CONN_HEADER:
     case CONN_WAITING:
@@ -431,7 +316,7 @@ static void conn_expired(struct tcp_relay *relay, struct conn *conn)
                    CONN_END_RESET);
         break;
     case CONN_RESETTING:
-        settle_reset(relay, conn);
+        relaying_look_again(relay, conn);
         break;
     case CONN_LEAVING:
         refuse_on_timeout(relay, conn);

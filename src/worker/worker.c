@@ -7,6 +7,7 @@
 #include "lb4/base/clock.h"
 #include "lb4/base/log.h"
 #include "lb4/relay/greeting.h"
+#include "lb4/relay/relaying.h"
 #include "lb4/relay/resume.h"
 #include "lb4/shared/reserve.h"
 #include "lb4/worker/accept.h"
@@ -252,10 +253,19 @@ static void on_mailbox(struct worker *worker)
 /* --- the loop ------------------------------------------------------------------------------------
  */
 
+static bool is_relayed(const struct source *source)
+{
+    return source->kind == SOURCE_CLIENT || source->kind == SOURCE_SERVER;
+}
+
+/* What is not a relayed byte may take its time, and a request may end any connection: what has been
+ * put off leaves before. */
 static void dispatch(struct worker *worker, const struct loop_event *event)
 {
     struct source *source = event->source;
 
+    if (!is_relayed(source))
+        relaying_deliver(&worker->relay);
     switch (source->kind) {
     case SOURCE_CLIENT:
         tcp_on_client(&worker->relay, source, event->bits);
@@ -364,12 +374,14 @@ void worker_run(struct worker *worker)
     while (!worker->is_exiting) {
         size_t n = loop_wait(&worker->loop, wait_ms(worker));
 
+        tcp_begin_batch(&worker->relay, n);
         for (size_t i = 0; i < n; i++) {
             const struct loop_event *event = &worker->loop.batch[i];
 
             if (!event->source->is_closed)
                 dispatch(worker, event);
         }
+        tcp_end_batch(&worker->relay);
         end_turn(worker);
     }
 }

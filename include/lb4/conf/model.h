@@ -76,6 +76,7 @@ static inline bool conf_is_checked(const struct conf_service *service)
 
 struct conf {
     uint32_t workers;  /* 1..CONF_WORKERS_MAX; 0 = auto: one for each CPU this process may use */
+    bool io_uring;     /* false after "io-uring off": every send is a call (relay/outbox.h) */
     bool cpu_affinity; /* false after "cpu-affinity off": the scheduler chooses (control/cpus.h) */
     uint32_t maxconn;  /* live connections of the process; 0 = auto, from RLIMIT_NOFILE */
     uint32_t pipes;    /* most pipes of a worker, 0..CONF_PIPES_MAX */

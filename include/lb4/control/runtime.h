@@ -38,7 +38,8 @@ int runtime_build_services(struct runtime *runtime, const struct conf *conf);
 int runtime_share_descriptors(struct runtime *runtime, const struct conf *conf);
 int runtime_bind_listeners(struct runtime *runtime, const struct conf *conf,
                            struct activation *activation, const struct privileges_ids *ids);
-int runtime_build_threads(struct runtime *runtime, struct mailbox *control);
+int runtime_build_threads(struct runtime *runtime, const struct conf *conf,
+                          struct mailbox *control);
 /* lb4 has become `ids`: let the spawner do so, too, and give the prober its link. An error without
  * a spawner, if programs are to run. */
 int runtime_link_programs(struct runtime *runtime, const struct conf *conf, struct spawner *spawner,

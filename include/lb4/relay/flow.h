@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "lb4/loop/loop.h"
+#include "lb4/relay/outbox.h"
 #include "lb4/relay/pipe.h"
 #include "lb4/shared/stats.h"
 
@@ -66,13 +67,15 @@ struct flow {
     bool is_ended : 1;      /* the writer's end or error was read */
     bool is_reined : 1;     /* the reader's socket takes no more than FLOW_UNSENT_BYTES */
     bool is_splice_off : 1; /* splice was refused on these sockets: copy for good */
+    bool is_posted : 1;     /* its last bytes are in the thread's outbox, and in n_sent */
     uint64_t n_received;    /* bytes read */
     uint64_t n_sent;        /* of those, what the reader's kernel took */
 };
 
 /* What all flows of a thread share. */
 struct flow_context {
-    uint8_t *buffer; /* FLOW_BUFFER_BYTES; empty between calls */
+    uint8_t *buffer; /* FLOW_BUFFER_BYTES; between calls only posts lie in it */
+    struct outbox outbox;
     struct pipe_pool pipes;
     struct stats_worker *stats;
 };
@@ -97,5 +100,9 @@ void flow_fini(struct flow *flow, struct flow_context *context);
  * FLOW_ENDED or FLOW_BROKEN. Thread: the connection's worker. */
 enum flow_result flow_pump(struct flow *flow, struct flow_side *from, struct flow_side *to,
                            struct flow_context *context);
+
+/* The post of a flow that was not sent whole: send the rest, or keep it. Then its connection is to
+ * be looked at. */
+void flow_settle(const struct post *post, struct flow_context *context);
 
 #endif

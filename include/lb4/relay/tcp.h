@@ -39,6 +39,11 @@ void tcp_accept(struct tcp_relay *relay, const struct tcp_door *door, int fd,
 void tcp_on_client(struct tcp_relay *relay, struct source *source, uint32_t bits);
 void tcp_on_server(struct tcp_relay *relay, struct source *source, uint32_t bits);
 
+/* A batch of so many events begins. Until tcp_end_batch() small sends may be put off: see
+ * relaying_deliver(). */
+void tcp_begin_batch(struct tcp_relay *relay, size_t n_events);
+void tcp_end_batch(struct tcp_relay *relay);
+
 /* Once a turn: what has come due; then free what was closed. */
 void tcp_expire(struct tcp_relay *relay);
 void tcp_reap(struct tcp_relay *relay);

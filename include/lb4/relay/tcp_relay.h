@@ -43,6 +43,7 @@ struct tcp_relay {
     struct refuse refuse;
     uint64_t header_told_ns; /* of a wrong header: nothing is said before */
     uint64_t random;         /* where ties of a choice are broken */
+    int ring_error; /* -errno: why the outbox has no ring although it was wanted; 0 = no reason */
     uint32_t n_live;
     uint32_t n_arrived;
 };
@@ -51,6 +52,7 @@ struct tcp_relay {
 struct tcp_relay_options {
     uint32_t max_pipes;
     uint32_t n_prepared_pipes; /* made at once, see relay/pipe.h */
+    bool io_uring;             /* small sends of a turn leave in one call, if the kernel lets us */
 };
 
 #endif

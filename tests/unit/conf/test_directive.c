@@ -43,7 +43,8 @@ static void test_accepted(void **state)
         "log syslog",        "log syslog daemon",
         "log syslog local0", "log-format text",
         "log-format json",   "cpu-affinity auto",
-        "cpu-affinity off",
+        "cpu-affinity off",  "io-uring auto",
+        "io-uring off",
     };
     static const char *const service[] = {
         "balance leastconn",
@@ -114,6 +115,7 @@ static void test_refused_at_top(void **state)
         {"pipes 4097", "1:7", "outside 0..4096"},
         {"splice yes", "1:8", "is not one of: on, off"},
         {"cpu-affinity on", "1:14", "is not one of: auto, off"},
+        {"io-uring on", "1:10", "is not one of: auto, off"},
         {"drain 30", "1:7", "not a duration in 1ms..365d; the unit is needed"},
         {"drain 366d", "1:7", "outside 1ms..365d"},
         {"user a:", "1:8", "1..64 of A-Z"},
@@ -140,7 +142,8 @@ static void test_refused_at_top(void **state)
         {"worker 1", "1:1", "did you mean 'workers'"},
         {"Workers 1", "1:1", "did you mean 'workers'"},
         {"work 1", "1:1",
-         "accepted at the top level: workers, cpu-affinity, maxconn, pipes, splice, user, "},
+         "accepted at the top level: workers, cpu-affinity, io-uring, maxconn, pipes, splice, "
+         "user, "},
         {"listen tcp :1", "1:1", "it belongs in a service"},
         {"timeout idle 1s", "1:1", "it belongs in 'defaults' or in a service"},
         {"defaults {\n tries 3\n}", "2:2", "'tries' is not accepted in 'defaults'"},

@@ -55,7 +55,7 @@ static inline void rig_open(const char *text)
     assert_int_equal(runtime_bind_listeners(&rig.runtime, rig.conf, &rig.activation,
                                             &(struct privileges_ids){geteuid(), getegid(), 0, ""}),
                      0);
-    assert_int_equal(runtime_build_threads(&rig.runtime, &rig.control), 0);
+    assert_int_equal(runtime_build_threads(&rig.runtime, rig.conf, &rig.control), 0);
     assert_int_equal(threads_start(&rig.threads, &rig.runtime.group, &rig.runtime.prober, false),
                      0);
 }

@@ -86,16 +86,16 @@ static void test_explicit_maxconn(void **state)
 
 static void test_limit_without_a_connection(void **state)
 {
-    struct limits_wish wish = {.descriptors = 27, .n_workers = 2, .n_listeners = 2};
+    struct limits_wish wish = {.descriptors = 29, .n_workers = 2, .n_listeners = 2};
     struct limits_budget budget;
     char error[LIMITS_TEXT_MAX] = "";
 
     (void)state;
     assert_int_equal(limits_compute(&wish, &USUAL, &budget, error), -EMFILE);
-    assert_non_null(strstr(error, "RLIMIT_NOFILE 27"));
+    assert_non_null(strstr(error, "RLIMIT_NOFILE 29"));
     wish.descriptors = 0;
     assert_int_equal(limits_compute(&wish, &USUAL, &budget, error), -EMFILE);
-    wish.descriptors = 28;
+    wish.descriptors = 30;
     assert_int_equal(computed(&wish).maxconn, 1);
 }
 
