@@ -177,13 +177,18 @@ static size_t settle_posts(struct tcp_relay *relay, struct conn *ret_failed[OUTB
     return n_failed;
 }
 
-/* What follows from a failure may post anew: only then is the outbox free for it. */
+/* What follows from a failure posts nothing: whoever called is free to do what it is about to do.
+ */
 void relaying_deliver(struct tcp_relay *relay)
 {
+    struct outbox *outbox = &relay->flow.outbox;
     struct conn *failed[OUTBOX_MAX];
-    size_t n_failed = relay->flow.outbox.n ? settle_posts(relay, failed) : 0;
+    size_t n_failed = outbox->n ? settle_posts(relay, failed) : 0;
+    bool was_open = outbox->is_open;
 
+    outbox->is_open = false;
     for (size_t i = 0; i < n_failed; i++)
         if (failed[i]->state != CONN_CLOSED)
             relaying_go_on(relay, failed[i]);
+    outbox->is_open = was_open;
 }
