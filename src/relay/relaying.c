@@ -43,14 +43,28 @@ static bool flow_is_over(const struct flow *flow)
     return flow->is_ended && flow->n_held == 0;
 }
 
+/* Bytes count as they come, not at the end: a connection may live for days. */
+static void note_received(struct tcp_relay *relay, const struct conn *conn, const struct flow *flow,
+                          uint64_t n)
+{
+    struct stats_service *stats = &relay->stats->services[conn->service->index];
+
+    if (n)
+        stats_add(flow == &conn->up ? &stats->bytes_in : &stats->bytes_out, n);
+}
+
 static void pump(struct tcp_relay *relay, struct conn *conn, struct flow *flow)
 {
     struct flow_side *from = flow == &conn->up ? &conn->client : &conn->server;
     struct flow_side *to = flow == &conn->up ? &conn->server : &conn->client;
+    uint64_t before = flow->n_received;
+    enum flow_result result;
 
     if (conn->state == CONN_CLOSED || to->error || flow_is_over(flow))
         return;
-    switch (flow_pump(flow, from, to, &relay->flow)) {
+    result = flow_pump(flow, from, to, &relay->flow);
+    note_received(relay, conn, flow, flow->n_received - before);
+    switch (result) {
     case FLOW_IDLE:
     case FLOW_BLOCKED:
     case FLOW_BROKEN:
@@ -97,17 +111,6 @@ static void start_reset(struct tcp_relay *relay, struct conn *conn)
     flow_fini(broken == &conn->client ? &conn->down : &conn->up, &relay->flow);
 }
 
-/* Bytes count as they come, not at the end: a connection may live for days. */
-static void note_progress(struct tcp_relay *relay, struct conn *conn, uint64_t in, uint64_t out)
-{
-    struct stats_service *stats = &relay->stats->services[conn->service->index];
-
-    if (in)
-        stats_add(&stats->bytes_in, in);
-    if (out)
-        stats_add(&stats->bytes_out, out);
-}
-
 /* A failed send tells of an end before that side's last words were read, and it may have come in
  * the second of two pumps: hence the third. */
 static void pump_both(struct tcp_relay *relay, struct conn *conn)
@@ -136,12 +139,9 @@ static uint64_t moved(const struct conn *conn)
 
 void relaying_go_on(struct tcp_relay *relay, struct conn *conn)
 {
-    uint64_t in = conn->up.n_received;
-    uint64_t out = conn->down.n_received;
     uint64_t before = moved(conn);
 
     pump_both(relay, conn);
-    note_progress(relay, conn, conn->up.n_received - in, conn->down.n_received - out);
     if (conn->state == CONN_RESETTING) {
         relaying_look_again(relay, conn);
     } else if (conn->state == CONN_RELAYING && moved(conn) != before) {
