@@ -518,8 +518,7 @@ static void test_some_are_taken(void **state)
     for (uint32_t n = 1; n < N_ENTRIES; n++) {
         uint32_t n_taken = 12345;
 
-        uring_wrap =
-            (struct uring_wrap){.enter_error = EPERM, .enter_after = 1, .enter_most = n};
+        uring_wrap = (struct uring_wrap){.enter_error = EPERM, .enter_after = 1, .enter_most = n};
         queue_digits(pair.near, N_ENTRIES);
         assert_int_equal(uring_submit(&uring, &n_taken), -EPERM);
         assert_int_equal(n_taken, n);

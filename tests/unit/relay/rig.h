@@ -38,11 +38,15 @@ static void (*rig_adjust)(struct conf_service *service);
 /* Whose PROXY headers its clients must have; NULL: none. */
 static const struct prefix_map *rig_proxies;
 
+/* Small sends of a batch leave together; only where the kernel lets us. */
+static bool rig_io_uring;
+
 /* One service over these servers, in turn, so that the first connection goes to the first. */
 static inline void rig_open(struct rig *rig, const struct addr *servers, size_t n,
                             uint32_t max_pipes)
 {
-    const struct tcp_relay_options options = {.max_pipes = max_pipes, .n_prepared_pipes = 1};
+    const struct tcp_relay_options options = {
+        .max_pipes = max_pipes, .n_prepared_pipes = 1, .io_uring = rig_io_uring};
     struct conf_server conf_servers[RIG_SERVERS_MAX] = {0};
     struct conf_service service = {
         .name = "rig",
@@ -103,6 +107,7 @@ static inline void rig_turn(struct rig *rig, int wait_ms)
 
     rig->loop.now_ns += rig->skip_ns;
     rig->loop.told_ns = rig->loop.now_ns;
+    tcp_begin_batch(&rig->relay, n);
     for (size_t i = 0; i < n; i++) {
         const struct loop_event *event = &rig->loop.batch[i];
 
@@ -113,6 +118,7 @@ static inline void rig_turn(struct rig *rig, int wait_ms)
         else
             tcp_on_server(&rig->relay, event->source, event->bits);
     }
+    tcp_end_batch(&rig->relay);
     tcp_expire(&rig->relay);
     tcp_reap(&rig->relay);
 }
