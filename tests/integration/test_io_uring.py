@@ -82,8 +82,9 @@ class Pair:
         client = servers.connect(LISTEN)
         listener.settimeout(LIMIT_S)
         server, _ = listener.accept()
-        self.ends = (End(client, 2 * number, 2 * number + 1), End(server, 2 * number + 1, 2 * number))
-        self.client, self.server = self.ends
+        self.client = End(client, 2 * number, 2 * number + 1)
+        self.server = End(server, 2 * number + 1, 2 * number)
+        self.ends = (self.client, self.server)
         self.is_reset = False
 
     def reset(self, end):

@@ -29,7 +29,7 @@ struct post {
     const uint8_t *bytes;
     uint32_t n;
     uint32_t n_unsent; /* of the last bytes, once submitted */
-    int error;         /* as uring_failure has it, or the failed submission's */
+    int error;         /* as uring_failure has it; 0 too if it was not submitted */
 };
 
 struct outbox {
