@@ -159,6 +159,7 @@ static void close_parties(void)
             close(parties[i].server_fd);
     }
     rig_until_ended(&rig);
+    tcp_reap(&rig.relay);
     rig_close(&rig);
     close(listener_fd);
 }
@@ -198,6 +199,7 @@ static void on_server(struct party *party, uint32_t bits)
 static void end_batch(void)
 {
     tcp_end_batch(&rig.relay);
+    assert_false(outbox_has_room(&rig.relay.flow.outbox));
     assert_int_equal(rig.relay.flow.outbox.n, 0);
     assert_int_equal(rig.relay.flow.outbox.n_bytes, 0);
 }
@@ -356,6 +358,25 @@ static void test_others_do_not_make_them_leave(void **state)
     assert_int_equal(uring_wrap.n_enters, 1);
     end_batch();
     expect_all_came(&parties[0]);
+    close_parties();
+}
+
+static void test_they_do_not_wait_for_bulk(void **state)
+{
+    (void)state;
+    open_parties(3);
+    for (int turn = 0; turn < 2; turn++) {
+        struct conn *bulky = parties[1 + turn].conn;
+
+        begin_batch(MANY);
+        client_says(&parties[0], 100);
+        on_client(&parties[0], EPOLLIN);
+        (turn == 0 ? &bulky->up : &bulky->down)->is_bulk = true;
+        on_client(&parties[1 + turn], EPOLLIN);
+        expect_all_came(&parties[0]);
+        assert_int_equal(uring_wrap.n_enters, 1 + turn);
+        end_batch();
+    }
     close_parties();
 }
 
@@ -713,6 +734,7 @@ int main(void)
         cmocka_unit_test(test_more_than_there_is_room_for),
         cmocka_unit_test(test_bytes_stay_in_order),
         cmocka_unit_test(test_others_do_not_make_them_leave),
+        cmocka_unit_test(test_they_do_not_wait_for_bulk),
         cmocka_unit_test(test_end_comes_behind_them),
         cmocka_unit_test(test_reset_comes_behind_them),
         cmocka_unit_test(test_reset_of_some),
