@@ -10,6 +10,9 @@
 
 #include "../relay/sockets.h"
 
+/* Small sends of a batch leave together, where the kernel lets us. */
+static bool crew_io_uring;
+
 enum { N_WORKERS = 2, N_LISTENERS = 2, MAXCONN = 1000 };
 
 static struct crew {
@@ -67,7 +70,7 @@ static inline void crew_prepare(uint32_t maxconn)
         .control = &crew.control,
         .prober = &crew.prober,
         .maxconn = maxconn,
-        .relay = {.max_pipes = 4},
+        .relay = {.max_pipes = 4, .io_uring = crew_io_uring},
     };
 }
 
