@@ -23,6 +23,7 @@ NO_RING = r"INFO \w+: io_uring: .*: small sends leave one by one"
 WITHOUT_LEAKS = {"ASAN_OPTIONS": "detect_leaks=0"}  # LeakSanitizer cannot be traced
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+KERNEL = tuple(int(word) for word in re.match(r"(\d+)\.(\d+)", os.uname().release).groups())
 BLOB = random.Random(9).randbytes(1 << 20)
 
 
@@ -140,8 +141,11 @@ def n_posted(lb4):
 
 
 def need_ring(lb4):
-    if any(re.search(NO_RING, line) for line in lb4.lines):
+    said = [line for line in lb4.lines if re.search(NO_RING, line)]
+    if said and ("Operation not permitted" in said[0] or "not implemented" in said[0]):
         pytest.skip("io_uring is forbidden here")
+    if said and KERNEL < (6, 1):
+        pytest.skip("this kernel does not tell how much was sent")
 
 
 @contextlib.contextmanager
