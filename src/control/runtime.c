@@ -127,13 +127,23 @@ int runtime_bind_listeners(struct runtime *runtime, const struct conf *conf,
     return error;
 }
 
-/* All workers have met the same kernel. */
+/* All workers have met the same kernel, but RLIMIT_MEMLOCK may hold the rings of some only. */
 static void tell_ring(const struct worker_group *group)
 {
-    int error = group->workers[0].relay.ring_error;
+    size_t n_without = 0;
+    int error = 0;
 
-    if (error)
+    for (size_t i = 0; i < group->n_workers; i++) {
+        if (!group->workers[i].relay.ring_error)
+            continue;
+        error = group->workers[i].relay.ring_error;
+        n_without++;
+    }
+    if (n_without == group->n_workers)
         log_info("io_uring: %s: small sends leave one by one", strerror(-error));
+    else if (n_without > 0)
+        log_info("io_uring: %s: small sends leave one by one in %zu of %zu workers",
+                 strerror(-error), n_without, group->n_workers);
 }
 
 static int build_workers(struct runtime *runtime, const struct conf *conf, struct mailbox *control)

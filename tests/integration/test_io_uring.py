@@ -292,6 +292,21 @@ def test_where_it_is_forbidden(start_lb4, listener, trace, error, text):
 
 
 @needs_strace
+def test_where_some_workers_have_none(start_lb4, listener, trace):
+    """RLIMIT_MEMLOCK had room for the first worker's ring only: that is said, too."""
+    lb4 = start_lb4(["-w", "3", "-l", LISTEN, "-s", address_of(listener)], env=WITHOUT_LEAKS,
+                    wrapper=["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=io_uring_setup",
+                             "-e", "inject=io_uring_setup:error=ENOMEM:when=2+"])
+    need_ring(lb4)
+    assert len(rings(lb4)) == 1
+    serve_some(lb4, listener)
+    lb4.finish()
+    said = [line for line in lb4.lines if "io_uring" in line]
+    assert len(said) == 1 and "Cannot allocate memory" in said[0]
+    assert said[0].endswith("small sends leave one by one in 2 of 3 workers")
+
+
+@needs_strace
 def test_where_it_only_seems_to_work(start_lb4, listener, trace):
     """A ring may be made, but the trial fails."""
     lb4 = start_lb4(["-w", "2", "-l", LISTEN, "-s", address_of(listener)], env=WITHOUT_LEAKS,
