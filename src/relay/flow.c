@@ -101,10 +101,12 @@ void flow_fini(struct flow *flow, struct flow_context *context)
 }
 
 /* The reader cannot be written to any more. Only that is over: its own last words may still wait in
- * its receive buffer, and the other flow reads them (FAULTS.md F06). */
+ * its receive buffer, and the other flow reads them (FAULTS.md F06). That flow may have been told
+ * the cause while a post was waiting, which then finds a dead socket only. */
 static enum step break_sink(struct flow_side *to, int error)
 {
-    to->error = error;
+    if (!to->error)
+        to->error = error;
     to->has_hangup = true;
     to->is_readable = true;
     return STEP_BROKEN;
@@ -118,9 +120,9 @@ static void end_source(struct flow *flow, struct flow_side *from, int error)
         from->error = error;
 }
 
-/* splice(2) itself failed, not the socket: these sockets or this sandbox know none, or it had no
- * memory. recv(2) and send(2) decide what is left to do. */
-static bool is_splice_refusal(int error)
+/* splice(2) or the ring itself failed, not the socket: these sockets or this sandbox know none, or
+ * it had no memory. recv(2) and send(2) decide what is left to do. */
+static bool is_refusal(int error)
 {
     return error == EINVAL || error == ENOSYS || error == EPERM || error == EOPNOTSUPP ||
            error == ENOMEM || error == ENOBUFS;
@@ -233,7 +235,7 @@ static enum step splice_out_failed(struct flow *flow, struct flow_side *to,
     if (unload_pipe(flow, context))
         return break_sink(to, error);
     step = flush_rest(flow, to);
-    if (step == STEP_BROKEN && !is_splice_refusal(error))
+    if (step == STEP_BROKEN && !is_refusal(error))
         to->error = error; /* told once: send(2) knows only that the socket is dead */
     return step;
 }
@@ -360,7 +362,7 @@ void flow_settle(const struct post *post, struct flow_context *context)
     const uint8_t *rest = post->bytes + (post->n - post->n_unsent);
 
     flow->n_sent -= post->n_unsent;
-    if (!post->error || sock_would_block(post->error)) {
+    if (!post->error || sock_would_block(post->error) || is_refusal(post->error)) {
         send_read(flow, post->to, rest, post->n_unsent, context);
         return;
     }
@@ -409,7 +411,7 @@ static enum step splice_in_failed(struct flow *flow, struct flow_side *from, str
 
     refuse_splice(flow, context);
     step = fill_by_copy(flow, from, to, context);
-    if (flow->is_ended && flow->n_received == before && !from->error && !is_splice_refusal(error))
+    if (flow->is_ended && flow->n_received == before && !from->error && !is_refusal(error))
         from->error = error;
     return step;
 }

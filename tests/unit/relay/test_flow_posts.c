@@ -386,10 +386,25 @@ static void test_part_then_reset(void **state)
     close_line();
 }
 
-/* The last bytes of a post, not its first, are what was not sent. */
+/* What the other flow was told of the reader is told once: the post finds only a dead socket. */
+static void test_first_cause_stays(void **state)
+{
+    (void)state;
+    open_line(0);
+    assert_int_equal(write_and_pump(100), FLOW_IDLE);
+    reset_reader();
+    assert_int_equal(sock_take_error(line.to.source.fd), ECONNRESET);
+    line.to.error = ETIMEDOUT;
+    assert_true(deliver());
+    expect_broken(ETIMEDOUT);
+    close_line();
+}
+
+/* The last bytes of a post, not its first, are what was not sent. Nor is the socket the cause where
+ * the ring had no memory. */
 static void test_rest_is_the_last_bytes(void **state)
 {
-    static const int errors[] = {0, EAGAIN};
+    static const int errors[] = {0, EAGAIN, ENOMEM};
 
     (void)state;
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
@@ -430,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_reset_reader),
         cmocka_unit_test(test_reset_reader_of_a_post_not_taken),
         cmocka_unit_test(test_part_then_reset),
+        cmocka_unit_test(test_first_cause_stays),
         cmocka_unit_test(test_rest_is_the_last_bytes),
     };
 
