@@ -373,7 +373,7 @@ void flow_settle(const struct post *post, struct flow_context *context)
 static enum step fill_by_copy(struct flow *flow, struct flow_side *from, struct flow_side *to,
                               struct flow_context *context)
 {
-    uint8_t *buffer = context->buffer + context->outbox.n_bytes;
+    uint8_t *buffer = flow_spare(context);
     size_t asked = flow_copy_size(flow, to, FLOW_BUFFER_BYTES - context->outbox.n_bytes);
     ssize_t n = recv(from->source.fd, buffer, asked, 0);
 

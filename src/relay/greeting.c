@@ -17,7 +17,7 @@ enum { PLACES_LEAST = 16 }; /* chosen */
 
 static const uint64_t TELL_NS = 10 * 1000000000ull; /* what is wrong with one: so often at most */
 
-_Static_assert((int)PROXY_V2_MAX <= (int)FLOW_BUFFER_BYTES, "the thread's buffer holds a header");
+_Static_assert((int)PROXY_V2_MAX <= (int)FLOW_SPARE_BYTES, "the thread's buffer holds a header");
 
 uint32_t greeting_places(uint32_t maxconn)
 {
@@ -94,7 +94,8 @@ static bool accept_header(struct tcp_relay *relay, struct conn *conn,
                           const struct proxy_header *header)
 {
     greeting_leave(relay, conn);
-    if (take(conn->client.source.fd, relay->flow.buffer, header->n_bytes) && keep(conn, header))
+    if (take(conn->client.source.fd, flow_spare(&relay->flow), header->n_bytes) &&
+        keep(conn, header))
         return true;
     conn_close(relay, conn, CLOSE_ERROR, CONN_END_RESET);
     return false;
@@ -119,8 +120,8 @@ static bool judge(struct tcp_relay *relay, struct conn *conn, size_t n)
     const char *reason = "cut short";
     struct proxy_header header;
 
-    switch (proxy_header_read(relay->flow.buffer, n, PROXY_ACCEPTS_V1 | PROXY_ACCEPTS_V2, &header,
-                              &reason)) {
+    switch (proxy_header_read(flow_spare(&relay->flow), n, PROXY_ACCEPTS_V1 | PROXY_ACCEPTS_V2,
+                              &header, &reason)) {
     case PROXY_GOOD:
         return accept_header(relay, conn, &header);
     case PROXY_BAD:
@@ -141,7 +142,7 @@ bool greeting_on_client(struct tcp_relay *relay, struct conn *conn)
     ssize_t n;
 
     do {
-        n = recv(conn->client.source.fd, relay->flow.buffer, PROXY_V2_MAX, MSG_PEEK);
+        n = recv(conn->client.source.fd, flow_spare(&relay->flow), PROXY_V2_MAX, MSG_PEEK);
     } while (n < 0 && errno == EINTR);
     if (n > 0)
         return judge(relay, conn, (size_t)n);

@@ -2,7 +2,7 @@
 
 #include "lb4/relay/flow.h"
 
-_Static_assert(OUTBOX_MAX *OUTBOX_POST_BYTES <= FLOW_BUFFER_BYTES / 2,
+_Static_assert(OUTBOX_MAX *OUTBOX_POST_BYTES <= FLOW_BUFFER_BYTES - FLOW_SPARE_BYTES,
                "the other half is for those who read much");
 
 enum {

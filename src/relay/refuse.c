@@ -132,7 +132,7 @@ void refuse_on_timeout(struct tcp_relay *relay, struct conn *conn)
     conn_close(relay, conn, conn->reason, CONN_END_CLOSE);
 }
 
-_Static_assert((int)LEAVING_BYTES <= (int)FLOW_BUFFER_BYTES, "never more than the buffer has");
+_Static_assert((int)LEAVING_BYTES <= (int)FLOW_SPARE_BYTES, "never more than the buffer has");
 
 /* MSG_TRUNC: bytes of TCP are thrown away without being copied (tcp(7)); those of a Unix socket are
  * copied, and the buffer is named also for those who look at calls from outside, such as
@@ -142,7 +142,7 @@ void refuse_on_client(struct tcp_relay *relay, struct conn *conn)
     ssize_t n;
 
     do {
-        n = recv(conn->client.source.fd, relay->flow.buffer, LEAVING_BYTES,
+        n = recv(conn->client.source.fd, flow_spare(&relay->flow), LEAVING_BYTES,
                  MSG_TRUNC | MSG_DONTWAIT);
         if (n > 0)
             conn->n_discarded += (uint32_t)n;

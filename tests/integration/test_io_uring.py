@@ -421,3 +421,36 @@ def test_integrity(start_lb4, listener, splice, words):
         need_ring(lb4)
         assert posted > 1000
     lb4.finish()
+
+
+# --- the thread's buffer -------------------------------------------------------------------------
+
+HEADER = b"PROXY TCP4 10.0.0.1 10.0.0.2 1000 2000\r\n"
+
+
+def test_headers_among_messages(start_lb4, listener):
+    """PROXY headers that are read in the same turn, whole or in part, leave others' bytes alone."""
+    lb4 = start_lb4(["-w", "1"], config=f"""service rule1 {{
+    listen tcp {LISTEN}
+    listen tcp 127.0.0.1:7001 accept-proxy from 127.0.0.1
+    server s1 {address_of(listener)}
+}}
+""")
+    need_ring(lb4)
+    with connected(listener) as pairs, contextlib.ExitStack() as stack:
+        n_heads = N_PAIRS // 4
+        heads = [stack.enter_context(servers.connect("127.0.0.1:7001")) for _ in range(n_heads)]
+        ping_pong(lb4, pairs, 1)  # lb4 has met all of them
+        before = n_posted(lb4)
+        with stopped(lb4):
+            for i, pair in enumerate(pairs):
+                pair.client.say(100)
+                if i % 4 == 3:
+                    heads[i // 4].sendall(HEADER if i % 8 == 3 else HEADER[:20])
+        hear_all([pair.server for pair in pairs], 200)
+        assert n_posted(lb4) - before > N_PAIRS // 2
+        end_all(pairs)
+        for head in heads:
+            servers.reset(head)
+        lb4.wait_n_closed("rule1", N_PAIRS + n_heads)
+    lb4.finish()

@@ -21,6 +21,7 @@
 enum {
     FLOW_BUFFER_BYTES =
         256 * 1024, /* of the thread's copy buffer; bulk copy measured best from 128 KiB on */
+    FLOW_SPARE_BYTES = FLOW_BUFFER_BYTES / 2, /* of it at least, with posts in it */
     FLOW_READ_BYTES = 32 * 1024,    /* one read of which the reader is not known to take all: what a
                                        stalled one holds */
     FLOW_BULK_BYTES = 16 * 1024,    /* a read of so much says bulk; measured */
@@ -74,7 +75,7 @@ struct flow {
 
 /* What all flows of a thread share. */
 struct flow_context {
-    uint8_t *buffer; /* FLOW_BUFFER_BYTES; between calls only posts lie in it */
+    uint8_t *buffer; /* FLOW_BUFFER_BYTES; between calls only posts lie in it, at its start */
     struct outbox outbox;
     struct pipe_pool pipes;
     struct stats_worker *stats;
@@ -83,6 +84,13 @@ struct flow_context {
 /* `n_prepared` as in pipe_pool_init(). Returns 0 or -ENOMEM. */
 int flow_context_init(struct flow_context *context, uint32_t max_pipes, uint32_t n_prepared);
 void flow_context_fini(struct flow_context *context);
+
+/* FLOW_SPARE_BYTES of the thread's buffer that are anyone's until the next call: behind the posts.
+ */
+static inline uint8_t *flow_spare(const struct flow_context *context)
+{
+    return context->buffer + context->outbox.n_bytes;
+}
 
 /* Note the bits of an epoll event; an error is fetched and latched here. */
 void flow_side_note(struct flow_side *side, uint32_t bits);
