@@ -179,11 +179,11 @@ static size_t settle_posts(struct tcp_relay *relay, struct conn *ret_failed[OUTB
 
 /* What follows from a failure posts nothing: whoever called is free to do what it is about to do.
  */
-void relaying_deliver(struct tcp_relay *relay)
+void relaying_deliver_posts(struct tcp_relay *relay)
 {
     struct outbox *outbox = &relay->flow.outbox;
     struct conn *failed[OUTBOX_MAX];
-    size_t n_failed = outbox->n ? settle_posts(relay, failed) : 0;
+    size_t n_failed = settle_posts(relay, failed);
     bool was_open = outbox->is_open;
 
     outbox->is_open = false;

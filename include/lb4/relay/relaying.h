@@ -29,8 +29,15 @@ static inline bool relaying_has_posts(const struct conn *conn)
     return conn->up.is_posted || conn->down.is_posted;
 }
 
+/* relaying_deliver() of at least one post. */
+void relaying_deliver_posts(struct tcp_relay *relay);
+
 /* Send what waits in the outbox, and do what follows where a socket did not take it: connections
  * may end. */
-void relaying_deliver(struct tcp_relay *relay);
+static inline void relaying_deliver(struct tcp_relay *relay)
+{
+    if (relay->flow.outbox.n)
+        relaying_deliver_posts(relay);
+}
 
 #endif
