@@ -18,8 +18,9 @@
 /* Directives that a running process cannot follow. */
 static bool needs_start(const char *line)
 {
-    static const char *const words[] = {"workers ", "cpu-affinity ", "io-uring ", "pipes ",
-                                        "splice ",  "user ",         "admin ",    "http "};
+    static const char *const words[] = {"workers ",  "cpu-affinity ", "cpu-scheduling ",
+                                        "io-uring ", "pipes ",        "splice ",
+                                        "user ",     "admin ",        "http "};
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (strncmp(line, words[i], strlen(words[i])) == 0)

@@ -41,6 +41,8 @@ static const struct directive directives[] = {
     {"workers", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_workers, "workers auto|1..256"},
     {"cpu-affinity", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_cpu_affinity,
      "cpu-affinity auto|off"},
+    {"cpu-scheduling", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_cpu_scheduling,
+     "cpu-scheduling auto|inherit"},
     {"io-uring", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_io_uring, "io-uring auto|off"},
     {"maxconn", NULL, SECTION_GLOBAL, 1, 1, false, false, directive_maxconn,
      "maxconn auto|1..10000000"},

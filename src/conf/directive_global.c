@@ -24,6 +24,15 @@ void directive_cpu_affinity(struct reader *reader, const struct lex_line *line)
         reader->conf->cpu_affinity = choice == 0;
 }
 
+void directive_cpu_scheduling(struct reader *reader, const struct lex_line *line)
+{
+    static const char *const words[] = {"auto", "inherit", NULL};
+    size_t choice;
+
+    if (value_choice(reader, line, 1, words, &choice))
+        reader->conf->tunes_scheduling = choice == 0;
+}
+
 void directive_io_uring(struct reader *reader, const struct lex_line *line)
 {
     static const char *const words[] = {"auto", "off", NULL};

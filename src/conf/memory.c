@@ -15,6 +15,7 @@ void conf_init(struct conf *conf)
         .pipes_auto = true,
         .splice = true,
         .cpu_affinity = true,
+        .tunes_scheduling = true,
         .io_uring = true,
         .drain_ms = DRAIN_DEFAULT_MS,
     };

@@ -437,6 +437,7 @@ void conf_print_globals(const struct conf *conf, FILE *stream)
 
     print_auto("workers", conf->workers, conf->workers == 0, stream);
     fprintf(stream, "cpu-affinity %s\n", conf->cpu_affinity ? "auto" : "off");
+    fprintf(stream, "cpu-scheduling %s\n", conf->tunes_scheduling ? "auto" : "inherit");
     fprintf(stream, "io-uring %s\n", conf->io_uring ? "auto" : "off");
     print_auto("maxconn", conf->maxconn, conf->maxconn == 0, stream);
     print_auto("pipes", conf->pipes, conf->pipes_auto, stream);

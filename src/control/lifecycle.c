@@ -175,7 +175,7 @@ static int start_threads(struct lifecycle *self)
         return fail("log", error);
     logging_start(&self->reload.conf->log);
     error = threads_start(&self->threads, &self->runtime.group, &self->runtime.prober,
-                          self->reload.conf->cpu_affinity);
+                          self->reload.conf);
     self->is_started = error == 0;
     return error ? fail("threads", error) : 0;
 }

@@ -63,13 +63,16 @@ static int start_worker(struct threads *threads, const struct cpus *cpus)
     return pthread_create(&threads->workers[i], NULL, worker_thread, worker);
 }
 
-static int start_workers(struct threads *threads, bool bind)
+/* A worker that is not bound is moved to where there is room, and has nobody to step back for. */
+static int start_workers(struct threads *threads, const struct conf *conf)
 {
     struct cpus cpus;
+    bool bind;
     size_t n = threads->group->n_workers;
 
     cpus_read(&cpus);
-    bind = bind && cpus_fit(&cpus, n);
+    bind = conf->cpu_affinity && cpus_fit(&cpus, n);
+    threads->group->tunes_scheduling = bind && conf->tunes_scheduling;
     while (threads->n_workers < n) {
         int error = start_worker(threads, bind ? &cpus : NULL);
 
@@ -81,7 +84,7 @@ static int start_workers(struct threads *threads, bool bind)
 }
 
 int threads_start(struct threads *threads, struct worker_group *group, struct prober *prober,
-                  bool bind)
+                  const struct conf *conf)
 {
     int error;
 
@@ -93,7 +96,7 @@ int threads_start(struct threads *threads, struct worker_group *group, struct pr
     if (error)
         return -error;
     threads->has_prober = true;
-    return start_workers(threads, bind);
+    return start_workers(threads, conf);
 }
 
 void threads_watch(const struct threads *threads, struct watchdog *watchdog)

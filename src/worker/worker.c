@@ -305,7 +305,7 @@ static int wait_ms(const struct worker *worker)
         due_ns = udp_due_ns;
     if (!list_is_empty(&worker->paused) && worker->resume_ns < due_ns)
         due_ns = worker->resume_ns;
-    return deadline_wait_ms(due_ns, clock_now_ns());
+    return scheduling_wait_ms(&worker->scheduling, deadline_wait_ms(due_ns, clock_now_ns()));
 }
 
 static bool all_are_draining(const struct worker_group *group)
@@ -371,6 +371,8 @@ static void end_turn(struct worker *worker)
 void worker_run(struct worker *worker)
 {
     tell_pipes(worker);
+    if (worker->group->tunes_scheduling)
+        scheduling_start(&worker->scheduling);
     while (!worker->is_exiting) {
         size_t n = loop_wait(&worker->loop, wait_ms(worker));
 
@@ -383,6 +385,7 @@ void worker_run(struct worker *worker)
         }
         tcp_end_batch(&worker->relay);
         end_turn(worker);
+        scheduling_turn(&worker->scheduling, worker->loop.now_ns, n > 0);
     }
 }
 

@@ -69,7 +69,7 @@ BAD = {
     "defaults twice": (at_top("defaults {\n}\ndefaults {\n}"), "3:1", "given twice"),
     # words
     "unknown word": (at_top("frobnicate 1"), "1:1",
-                     "accepted at the top level: workers, cpu-affinity, io-uring, maxconn, pipes, splice, user, drain"),
+                     "accepted at the top level: workers, cpu-affinity, cpu-scheduling, io-uring, maxconn, pipes, splice, user, drain"),
     "misspelt word": (in_service("sever two 198.51.100.2:80"), "4:5", "did you mean 'server'"),
     "word by its prefix": (at_top("work 4"), "1:1", "accepted at the top level: workers"),
     "word in capitals": (at_top("WORKERS 4"), "1:1", "accepted at the top level: workers"),

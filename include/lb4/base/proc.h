@@ -1,4 +1,4 @@
-/* Numbers that the kernel tells in /proc/sys: the one reader of them. Thread: any. */
+/* Numbers that the kernel tells in /proc: the one reader of them. Thread: any. */
 #ifndef LB4_BASE_PROC_H
 #define LB4_BASE_PROC_H
 

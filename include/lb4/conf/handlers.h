@@ -8,6 +8,7 @@
 /* directive_global.c: */
 void directive_workers(struct reader *reader, const struct lex_line *line);
 void directive_cpu_affinity(struct reader *reader, const struct lex_line *line);
+void directive_cpu_scheduling(struct reader *reader, const struct lex_line *line);
 void directive_io_uring(struct reader *reader, const struct lex_line *line);
 void directive_maxconn(struct reader *reader, const struct lex_line *line);
 void directive_pipes(struct reader *reader, const struct lex_line *line);

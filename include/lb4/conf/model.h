@@ -78,11 +78,12 @@ struct conf {
     uint32_t workers;  /* 1..CONF_WORKERS_MAX; 0 = auto: one for each CPU this process may use */
     bool io_uring;     /* false after "io-uring off": every send is a call (relay/outbox.h) */
     bool cpu_affinity; /* false after "cpu-affinity off": the scheduler chooses (control/cpus.h) */
-    uint32_t maxconn;  /* live connections of the process; 0 = auto, from RLIMIT_NOFILE */
-    uint32_t pipes;    /* most pipes of a worker, 0..CONF_PIPES_MAX */
-    bool pipes_auto;   /* ... unless this is set (the default): then from the kernel's quota */
-    bool splice;       /* false after --no-splice or "splice off": copy only */
-    uint64_t drain_ms; /* default 30 s */
+    bool tunes_scheduling; /* false after "cpu-scheduling inherit" (worker/scheduling.h) */
+    uint32_t maxconn;      /* live connections of the process; 0 = auto, from RLIMIT_NOFILE */
+    uint32_t pipes;        /* most pipes of a worker, 0..CONF_PIPES_MAX */
+    bool pipes_auto;       /* ... unless this is set (the default): then from the kernel's quota */
+    bool splice;           /* false after --no-splice or "splice off": copy only */
+    uint64_t drain_ms;     /* default 30 s */
     struct conf_timeouts defaults;          /* of services that say nothing else */
     struct conf_access default_access;      /* likewise */
     struct conf_access_rules default_rules; /* likewise */

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lb4/conf/model.h"
 #include "lb4/control/watchdog.h"
 #include "lb4/probe/prober.h"
 #include "lb4/worker/worker.h"
@@ -25,11 +26,12 @@ struct threads {
  * CONF_WORKERS_MAX. */
 size_t threads_choose_workers(uint32_t wanted);
 
-/* Start all. `group` and `prober` are built and outlive the threads. `bind`: each worker to a CPU
- * of its own, if there are as many as workers (control/cpus.h); else the scheduler chooses, as it
- * does for the prober. Returns 0 or -errno; on error threads_stop() ends those that run already. */
+/* Start all. `group` and `prober` are built and outlive the threads. cpu-affinity of `conf`: each
+ * worker to a CPU of its own, if there are as many as workers (control/cpus.h); else the scheduler
+ * chooses, as it does for the prober. cpu-scheduling is for the workers (worker/scheduling.h).
+ * Returns 0 or -errno; on error threads_stop() ends those that run already. */
 int threads_start(struct threads *threads, struct worker_group *group, struct prober *prober,
-                  bool bind);
+                  const struct conf *conf);
 
 /* Put all that were started under the watchdog, which was made for that many and one more. */
 void threads_watch(const struct threads *threads, struct watchdog *watchdog);

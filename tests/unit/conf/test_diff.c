@@ -72,6 +72,8 @@ static void test_lines(void **state)
          "~ splice on -> off (at the next start)\n"},
         {SERVICE(""), "cpu-affinity off\n" SERVICE(""),
          "~ cpu-affinity auto -> off (at the next start)\n"},
+        {SERVICE(""), "cpu-scheduling inherit\n" SERVICE(""),
+         "~ cpu-scheduling auto -> inherit (at the next start)\n"},
         {SERVICE(""), "io-uring off\n" SERVICE(""), "~ io-uring auto -> off (at the next start)\n"},
         /* Of a service. */
         {SERVICE(""), SERVICE("tries 9"), "~ tries of a 3 -> 9\n"},

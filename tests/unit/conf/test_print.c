@@ -51,10 +51,12 @@ static const char *with(const char *global, const char *in_service)
 static void test_every_directive(void **state)
 {
     (void)state;
-    check_round_trip(with("", ""),
-                     "workers auto\ncpu-affinity auto\nio-uring auto\nmaxconn auto\n");
-    check_round_trip(with("workers 3", ""), "workers 3\ncpu-affinity auto\nio-uring auto\n");
+    check_round_trip(
+        with("", ""),
+        "workers auto\ncpu-affinity auto\ncpu-scheduling auto\nio-uring auto\nmaxconn auto\n");
+    check_round_trip(with("workers 3", ""), "workers 3\ncpu-affinity auto\n");
     check_round_trip(with("cpu-affinity off", ""), "cpu-affinity off\n");
+    check_round_trip(with("cpu-scheduling inherit", ""), "cpu-scheduling inherit\n");
     check_round_trip(with("io-uring off", ""), "io-uring off\n");
     check_round_trip(with("maxconn 77", ""), "maxconn 77\n");
     check_round_trip(with("pipes 0", ""), "pipes 0\n");

@@ -56,7 +56,8 @@ static inline void rig_open(const char *text)
                                             &(struct privileges_ids){geteuid(), getegid(), 0, ""}),
                      0);
     assert_int_equal(runtime_build_threads(&rig.runtime, rig.conf, &rig.control), 0);
-    assert_int_equal(threads_start(&rig.threads, &rig.runtime.group, &rig.runtime.prober, false),
+    assert_int_equal(threads_start(&rig.threads, &rig.runtime.group, &rig.runtime.prober,
+                                   &(struct conf){.workers = 0}),
                      0);
 }
 
