@@ -41,6 +41,15 @@ static size_t copy_out(const struct log_ring *ring, size_t at, void *to, size_t 
     return at + n;
 }
 
+/* How much a record finds free: debug lines leave half, as a flood of them must not push out what
+ * is told at any level. */
+static size_t room_for(const struct log_record *record, size_t used)
+{
+    size_t kept = record->level == LOG_LEVEL_DEBUG ? LOG_RING_BYTES / 2 : 0;
+
+    return used + kept < LOG_RING_BYTES ? LOG_RING_BYTES - used - kept : 0;
+}
+
 /* Head and the count are sequentially consistent for log_writer_wake(). */
 void log_ring_put(struct log_ring *ring, const struct log_record *record, const char *bytes,
                   const char *rest, size_t n_rest)
@@ -49,7 +58,7 @@ void log_ring_put(struct log_ring *ring, const struct log_record *record, const 
     size_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
 
     assert(record->n_bytes <= LOG_PAYLOAD_MAX && n_rest <= record->n_bytes);
-    if (LOG_RING_BYTES - (at - tail) < sizeof(*record) + record->n_bytes) {
+    if (room_for(record, at - tail) < sizeof(*record) + record->n_bytes) {
         atomic_fetch_add(&ring->dropped, 1);
         return;
     }
@@ -64,7 +73,7 @@ bool log_ring_has_room(const struct log_ring *ring)
 {
     size_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
 
-    return atomic_load_explicit(&ring->head, memory_order_relaxed) - tail <= LOG_RING_BYTES / 2;
+    return atomic_load_explicit(&ring->head, memory_order_relaxed) - tail < LOG_RING_BYTES / 4;
 }
 
 bool log_ring_take(struct log_ring *ring, size_t head, struct log_record *ret,

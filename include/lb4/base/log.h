@@ -54,7 +54,7 @@ void log_values(enum log_level level, const struct log_form *form, const union l
 void log_told(enum log_level level, const struct log_form *form, const union log_value *values,
               const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Wait until half of the calling thread's ring is free, or `timeout_ms` are over: for a thread
+/* Wait until most of the calling thread's ring is free, or `timeout_ms` are over: for a thread
  * without traffic that has much to say. false: there is no room, nobody reads the log. */
 bool log_wait_room(int timeout_ms);
 

@@ -1,5 +1,5 @@
 /* The records that one thread has for the log: bounded, one producer, one consumer (the writer). A
- * full ring drops the record and counts it. */
+ * full ring drops the record and counts it; one half full does so with debug lines. */
 #ifndef LB4_BASE_LOG_RING_H
 #define LB4_BASE_LOG_RING_H
 
@@ -11,10 +11,10 @@
 #include "lb4/base/log_format.h"
 
 enum {
-    LOG_RING_BYTES = 64 * 1024, /* a power of two; chosen: 120 of the longest lines, some 500 ends
-                                   of connections */
-    LOG_NAME_BYTES = 16,        /* pthread_setname_np(3) */
-    LOG_PAYLOAD_MAX = 2560      /* a packed event and its sentence */
+    LOG_RING_BYTES = 128 * 1024, /* a power of two; chosen: some 1,000 ends of connections, or 1,000
+                                    servers that go down together */
+    LOG_NAME_BYTES = 16,         /* pthread_setname_np(3) */
+    LOG_PAYLOAD_MAX = 2560       /* a packed event and its sentence */
 };
 
 struct log_ring {
@@ -34,7 +34,7 @@ struct log_ring *log_ring_new(const char *name);
 /* The producer. `rest` goes behind `bytes`; together they are record->n_bytes. */
 void log_ring_put(struct log_ring *ring, const struct log_record *record, const char *bytes,
                   const char *rest, size_t n_rest);
-/* Is half of it free? */
+/* Is less than a quarter of it taken? While debug lines alone come, no more than half ever is. */
 bool log_ring_has_room(const struct log_ring *ring);
 
 /* The writer: the next record before `head`, which is what the ring's head once was, and may be

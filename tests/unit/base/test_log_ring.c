@@ -26,14 +26,20 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void put(uint64_t number, size_t n_bytes)
+static void put_at(enum log_level level, uint64_t number, size_t n_bytes)
 {
-    struct log_record record = {.time_ns = number, .n_bytes = (uint16_t)n_bytes};
+    struct log_record record = {
+        .time_ns = number, .n_bytes = (uint16_t)n_bytes, .level = (uint8_t)level};
     char bytes[LOG_PAYLOAD_MAX];
     size_t n_rest = n_bytes / 3;
 
     memset(bytes, (int)(number % 251), n_bytes);
     log_ring_put(ring, &record, bytes, bytes + n_bytes - n_rest, n_rest);
+}
+
+static void put(uint64_t number, size_t n_bytes)
+{
+    put_at(LOG_LEVEL_INFO, number, n_bytes);
 }
 
 static bool take(uint64_t number)
@@ -72,7 +78,7 @@ static void test_full(void **state)
     (void)state;
     while (atomic_load(&ring->dropped) == 0)
         put(n++, 1000);
-    assert_in_range(n, 60, 66);
+    assert_in_range(n, 124, 132);
     assert_false(log_ring_has_room(ring));
     put(n, 60000 % LOG_PAYLOAD_MAX);
     assert_int_equal(atomic_load(&ring->dropped), 2);
@@ -80,6 +86,73 @@ static void test_full(void **state)
         assert_true(take(i));
     assert_false(take(n));
     assert_true(log_ring_has_room(ring));
+}
+
+static void test_room(void **state)
+{
+    size_t used = 0;
+    uint64_t n = 0;
+
+    (void)state;
+    for (; used < LOG_RING_BYTES / 4; used = atomic_load(&ring->head)) {
+        assert_true(log_ring_has_room(ring));
+        put_at(LOG_LEVEL_DEBUG, n++, 1000);
+    }
+    assert_false(log_ring_has_room(ring));
+    assert_true(take(0));
+    assert_true(log_ring_has_room(ring));
+}
+
+/* A record of no bytes more than the room is taken, one of a byte more is not. */
+static void fill_exactly(enum log_level level, size_t limit)
+{
+    size_t head = sizeof(struct log_record);
+    size_t used = atomic_load(&ring->head) - atomic_load(&ring->tail);
+    uint64_t dropped = atomic_load(&ring->dropped);
+
+    for (; limit - used > LOG_PAYLOAD_MAX + 2 * head; used += head + 1000)
+        put_at(level, 0, 1000);
+    put_at(level, 0, (limit - used - head) / 2);
+    used += head + (limit - used - head) / 2;
+    put_at(level, 0, limit - used - head + 1);
+    assert_int_equal(atomic_load(&ring->dropped), dropped + 1);
+    put_at(level, 0, limit - used - head);
+    assert_int_equal(atomic_load(&ring->dropped), dropped + 1);
+    assert_int_equal(atomic_load(&ring->head) - atomic_load(&ring->tail), limit);
+}
+
+static void test_to_the_last_byte(void **state)
+{
+    (void)state;
+    fill_exactly(LOG_LEVEL_DEBUG, LOG_RING_BYTES / 2);
+    fill_exactly(LOG_LEVEL_ERROR, LOG_RING_BYTES);
+}
+
+static uint64_t put_until_dropped(enum log_level level, uint64_t number)
+{
+    uint64_t before = atomic_load(&ring->dropped);
+
+    while (atomic_load(&ring->dropped) == before)
+        put_at(level, number++, 1000);
+    return number - 1;
+}
+
+/* A thousand servers are probed at debug level: that they are down is told, too. */
+static void test_debug_leaves_half(void **state)
+{
+    uint64_t half;
+    uint64_t all;
+
+    (void)state;
+    half = put_until_dropped(LOG_LEVEL_DEBUG, 0);
+    assert_in_range(half, 62, 66);
+    all = put_until_dropped(LOG_LEVEL_WARN, half);
+    assert_in_range(all, 124, 132);
+    put_at(LOG_LEVEL_DEBUG, all, 0);
+    assert_int_equal(atomic_load(&ring->dropped), 3);
+    for (uint64_t i = 0; i < all; i++)
+        assert_true(take(i));
+    assert_false(take(all));
 }
 
 static void *produce(void *unused)
@@ -173,8 +246,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RING_TEST(test_name),         RING_TEST(test_records_of_all_lengths),
-        RING_TEST(test_full),         RING_TEST(test_two_threads),
-        cmocka_unit_test(test_rings), cmocka_unit_test(test_marks),
+        RING_TEST(test_full),         RING_TEST(test_debug_leaves_half),
+        RING_TEST(test_room),         RING_TEST(test_to_the_last_byte),
+        RING_TEST(test_two_threads),  cmocka_unit_test(test_rings),
+        cmocka_unit_test(test_marks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
