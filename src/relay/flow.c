@@ -464,17 +464,12 @@ static enum step flow_fill(struct flow *flow, struct flow_side *from, struct flo
 
 static enum flow_result step_result(enum step step)
 {
-    switch (step) {
-    case STEP_IDLE:
-        return FLOW_IDLE;
-    case STEP_BLOCKED:
-        return FLOW_BLOCKED;
-    case STEP_BROKEN:
-        return FLOW_BROKEN;
-    case STEP_DONE:
-        break;
-    }
-    return FLOW_AGAIN;
+    static const enum flow_result results[] = {[STEP_DONE] = FLOW_AGAIN,
+                                               [STEP_IDLE] = FLOW_IDLE,
+                                               [STEP_BLOCKED] = FLOW_BLOCKED,
+                                               [STEP_BROKEN] = FLOW_BROKEN};
+
+    return results[step];
 }
 
 enum flow_result flow_pump(struct flow *flow, struct flow_side *from, struct flow_side *to,
@@ -487,8 +482,10 @@ enum flow_result flow_pump(struct flow *flow, struct flow_side *from, struct flo
 
         if (step == STEP_DONE && flow->is_ended)
             return FLOW_ENDED;
-        if (step == STEP_DONE && flow->n_received >= budget_end)
+        if (step == STEP_DONE && flow->n_received >= budget_end) {
+            flow_ease(flow, to);
             return FLOW_AGAIN;
+        }
         if (step == STEP_DONE)
             step = flow_fill(flow, from, to, context);
         if (step == STEP_BROKEN)

@@ -14,17 +14,26 @@ void flow_rein_in(struct flow *flow, const struct flow_side *to)
     sock_limit_unsent(to->source.fd, FLOW_UNSENT_BYTES);
 }
 
+void flow_ease(struct flow *flow, const struct flow_side *to)
+{
+    if (!flow->is_reined || flow->is_eased)
+        return;
+    flow->is_eased = true;
+    sock_limit_unsent(to->source.fd, FLOW_UNSENT_EASED_BYTES);
+}
+
 static size_t send_room(const struct flow *flow, const struct flow_side *to)
 {
     size_t room = sock_send_room(to->source.fd);
+    size_t limit = flow->is_eased ? FLOW_UNSENT_EASED_BYTES : FLOW_UNSENT_BYTES;
     size_t unsent;
 
     if (!flow->is_reined || room < FLOW_READ_BYTES)
         return room;
     unsent = sock_unsent(to->source.fd);
-    if (unsent >= FLOW_UNSENT_BYTES)
+    if (unsent >= limit)
         return 0;
-    return room < FLOW_UNSENT_BYTES - unsent ? room : FLOW_UNSENT_BYTES - unsent;
+    return room < limit - unsent ? room : limit - unsent;
 }
 
 size_t flow_copy_size(const struct flow *flow, const struct flow_side *to, size_t most)

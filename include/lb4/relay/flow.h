@@ -27,8 +27,9 @@ enum {
     FLOW_BULK_BYTES = 16 * 1024,    /* a read of so much says bulk; measured */
     FLOW_UNSENT_BYTES = 128 * 1024, /* of a bulk flow that its reader's socket holds beyond what is
                                        under way; measured */
-    FLOW_SMALL_READS = 3,           /* so many smaller splices in a row say it is over; measured */
-    FLOW_BUDGET_BYTES = 512 * 1024  /* of one flow in one turn, before others have theirs; chosen */
+    FLOW_UNSENT_EASED_BYTES = 512 * 1024, /* of one whose reader took a budget in one turn */
+    FLOW_SMALL_READS = 3,          /* so many smaller splices in a row say it is over; measured */
+    FLOW_BUDGET_BYTES = 512 * 1024 /* of one flow in one turn, before others have theirs; chosen */
 };
 
 /* One socket of a connection, as both flows see it. Edge-triggered: a bit stays until a system call
@@ -67,6 +68,7 @@ struct flow {
     bool is_bulk : 1;       /* the last read said so */
     bool is_ended : 1;      /* the writer's end or error was read */
     bool is_reined : 1;     /* the reader's socket takes no more than FLOW_UNSENT_BYTES */
+    bool is_eased : 1;      /* than FLOW_UNSENT_EASED_BYTES */
     bool is_splice_off : 1; /* splice was refused on these sockets: copy for good */
     bool is_posted : 1;     /* its last bytes are in the thread's outbox, and in n_sent */
     uint64_t n_received;    /* bytes read */

@@ -17,5 +17,9 @@ size_t flow_splice_size(const struct flow *flow, const struct flow_side *to,
 
 /* From now on the reader's socket holds no more than FLOW_UNSENT_BYTES beyond what is under way. */
 void flow_rein_in(struct flow *flow, const struct flow_side *to);
+/* The reader's socket took FLOW_BUDGET_BYTES in one turn, so that most of that went on its way:
+ * from now on, if the flow is reined in, it holds up to FLOW_UNSENT_EASED_BYTES. That stays, also
+ * when the reader is slow or stops later. */
+void flow_ease(struct flow *flow, const struct flow_side *to);
 
 #endif

@@ -394,6 +394,7 @@ static void use_up_budget(uint32_t max_pipes)
     line.from.has_urgent = true;
     line.flow.is_reined = true; /* it is not: nobody reads, and the budget is to be spent */
     assert_int_equal(line_pump(&line), FLOW_AGAIN);
+    assert_true(line.flow.is_eased);
     /* A pipe takes up to 1 MiB in one read. */
     assert_in_range(line.flow.n_received, FLOW_BUDGET_BYTES,
                     FLOW_BUDGET_BYTES + (max_pipes ? PIPE_WANTED_BYTES : FLOW_BUFFER_BYTES));

@@ -102,6 +102,47 @@ static void test_reined_in_once(void **state)
     close_to();
 }
 
+static void test_eased_once(void **state)
+{
+    (void)state;
+    open_to(1 << 20);
+    flow.is_bulk = true;
+    flow_ease(&flow, &to);
+    assert_false(flow.is_eased); /* one that copies is not reined in */
+    assert_int_equal(unsent_limit(), 0);
+    flow_rein_in(&flow, &to);
+    flow_ease(&flow, &to);
+    assert_true(flow.is_eased);
+    assert_int_equal(unsent_limit(), FLOW_UNSENT_EASED_BYTES);
+    assert_int_equal(flow_copy_size(&flow, &to, SIZE_MAX), FLOW_UNSENT_EASED_BYTES);
+    sock_limit_unsent(to.source.fd, 12345);
+    flow_ease(&flow, &to);
+    flow_rein_in(&flow, &to);
+    assert_int_equal(unsent_limit(), 12345);
+    close_to();
+}
+
+/* How much of it waits counts, and the room that is left. */
+static void test_eased_bulk(void **state)
+{
+    size_t unsent = 0;
+    size_t room;
+
+    (void)state;
+    open_to(4 << 20);
+    flow.is_bulk = flow.is_reined = flow.is_eased = true;
+    while (unsent <= FLOW_UNSENT_BYTES + FLOW_READ_BYTES) {
+        assert_true(sockets_send(to.source.fd, 0, 10000) > 0);
+        unsent = sock_unsent(to.source.fd);
+    }
+    room = sock_send_room(to.source.fd);
+    assert_true(room > FLOW_READ_BYTES);
+    assert_int_equal(flow_copy_size(&flow, &to, SIZE_MAX), room < FLOW_UNSENT_EASED_BYTES - unsent
+                                                               ? room
+                                                               : FLOW_UNSENT_EASED_BYTES - unsent);
+    close_to();
+}
+
 /* What waits beyond what is under way counts against a reined flow. */
 static void test_reined_bulk(void **state)
 {
@@ -161,6 +202,8 @@ int main(void)
         cmocka_unit_test(test_bulk_is_as_large_as_the_room),
         cmocka_unit_test(test_bulk_without_room),
         cmocka_unit_test(test_reined_in_once),
+        cmocka_unit_test(test_eased_once),
+        cmocka_unit_test(test_eased_bulk),
         cmocka_unit_test(test_reined_bulk),
         cmocka_unit_test(test_splice),
     };
