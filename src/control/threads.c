@@ -66,15 +66,16 @@ static int start_worker(struct threads *threads, const struct cpus *cpus)
 /* A worker that is not bound is moved to where there is room, and has nobody to step back for. */
 static int start_workers(struct threads *threads, const struct conf *conf)
 {
-    struct cpus cpus;
+    struct cpus *cpus = &threads->cpus;
     bool bind;
     size_t n = threads->group->n_workers;
 
-    cpus_read(&cpus);
-    bind = conf->cpu_affinity && cpus_fit(&cpus, n);
+    cpus_read(cpus);
+    bind = conf->cpu_affinity && cpus_fit(cpus, n);
+    threads->group->cpus = bind ? &cpus->set : NULL;
     threads->group->tunes_scheduling = bind && conf->tunes_scheduling;
     while (threads->n_workers < n) {
-        int error = start_worker(threads, bind ? &cpus : NULL);
+        int error = start_worker(threads, bind ? cpus : NULL);
 
         if (error)
             return -error;

@@ -368,9 +368,15 @@ static void end_turn(struct worker *worker)
         mailbox_post(worker->group->control, MAILBOX_PROGRESS);
 }
 
+static uint64_t spliced(const struct worker *worker)
+{
+    return stats_read(&worker->group->stats[worker->index].worker.relayed_splice);
+}
+
 void worker_run(struct worker *worker)
 {
     tell_pipes(worker);
+    binding_start(&worker->binding, worker->group->cpus);
     if (worker->group->tunes_scheduling)
         scheduling_start(&worker->scheduling);
     while (!worker->is_exiting) {
@@ -386,6 +392,7 @@ void worker_run(struct worker *worker)
         tcp_end_batch(&worker->relay);
         end_turn(worker);
         scheduling_turn(&worker->scheduling, worker->loop.now_ns, n > 0);
+        binding_turn(&worker->binding, worker->loop.now_ns, spliced(worker));
     }
 }
 

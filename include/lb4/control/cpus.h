@@ -1,8 +1,8 @@
 /* The CPUs that this process may use (sched_getaffinity(2): a cpuset or taskset narrows them), and
  * threads that are bound to one of them. A bound worker keeps its caches, and the wake-ups of other
- * programs cannot gather two workers on one CPU while another is free. When a cpuset or hotplug
- * takes a bound thread's CPU away, the kernel moves the thread (cpuset(7)). Thread: control, which
- * is not bound itself. */
+ * programs cannot gather two workers on one CPU while another is free; while it moves bulk it
+ * leaves that CPU by itself (worker/binding.h). When a cpuset or hotplug takes a bound thread's CPU
+ * away, the kernel moves the thread (cpuset(7)). Thread: control, which is not bound itself. */
 #ifndef LB4_CONTROL_CPUS_H
 #define LB4_CONTROL_CPUS_H
 

@@ -17,6 +17,7 @@
 #include "lb4/shared/service_table.h"
 #include "lb4/shared/stats.h"
 #include "lb4/shared/udp_room.h"
+#include "lb4/worker/binding.h"
 #include "lb4/worker/listener.h"
 #include "lb4/worker/order.h"
 #include "lb4/worker/scheduling.h"
@@ -43,6 +44,7 @@ struct worker {
     struct tcp_relay relay;
     struct udp_side udp;
     struct scheduling scheduling;
+    struct binding binding;
     struct source mailbox_source;
     struct worker_listener *listeners; /* LISTENER_TABLE_MAX places, as in the listener table */
     size_t n_listeners;                /* places below may be open */
@@ -67,7 +69,8 @@ struct worker_group {
     struct udp_room udp_room; /* for the sessions of the process */
     struct listener_table *listeners;
     const struct service_table *services;
-    bool tunes_scheduling;   /* set before threads run; false = worker/scheduling.h is idle */
+    const cpu_set_t *cpus;   /* set before threads run: of all workers; NULL = they are not bound */
+    bool tunes_scheduling;   /* likewise; false = worker/scheduling.h is idle */
     struct mailbox *control; /* gets MAILBOX_PROGRESS from workers that drain, or answer */
     struct mailbox *prober;
     const struct worker_change *change; /* control's, MAILBOX_CHANGE tells that it is there */
@@ -97,16 +100,13 @@ void worker_run(struct worker *worker);
 /* Its own thread: take the change that is there, once. */
 void worker_take_change(struct worker *worker);
 
-/* Control's thread from here on. */
-
-/* Memory for UDP, which the first UDP listener needs, made for so many sessions of all workers.
- * Returns 0 or -errno. */
+/* Control's thread from here on. Memory for UDP, which the first UDP listener needs, made for so
+ * many sessions of all workers. Returns 0 or -errno. */
 int worker_group_prepare_udp(struct worker_group *group, uint32_t n_sessions);
 void worker_group_set_maxconn(struct worker_group *group, uint32_t maxconn);
 /* Have all take the change, which stays there until all have answered. */
 void worker_group_change(struct worker_group *group, const struct worker_change *change);
 void worker_group_sweep(struct worker_group *group, const struct worker_sweep *sweep);
-
 /* Ask all (mailbox_ask()); have all answered? */
 void worker_group_ask(struct worker_group *group, uint64_t number);
 bool worker_group_has_answered(const struct worker_group *group, uint64_t number);
