@@ -7,7 +7,7 @@
  * little to do. After a leave because of waits it stays away for a while, each time for longer.
  *
  * It looks only in turns that come anyway; a worker that is idle is under SCHED_OTHER and does not
- * look. Thread: the worker's. */
+ * look. control/threads has only workers do this that are bound to a CPU. Thread: the worker's. */
 #ifndef LB4_WORKER_SCHEDULING_H
 #define LB4_WORKER_SCHEDULING_H
 
