@@ -192,6 +192,12 @@ int uring_submit(struct uring *uring, uint32_t *ret_taken)
     return error;
 }
 
+/* io_uring_enter(2) ERRORS. The kernel that takes none and names no error sees none: that stays. */
+bool uring_error_passes(int error)
+{
+    return error == -EAGAIN || error == -EBUSY || error == -ENOMEM || error == -ENOBUFS;
+}
+
 bool uring_next_failure(struct uring *uring, struct uring_failure *failure)
 {
     uint32_t head = *uring->cq_head;

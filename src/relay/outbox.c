@@ -12,6 +12,7 @@ enum {
 void outbox_clear(struct outbox *outbox)
 {
     outbox->is_open = false;
+    outbox->loss = 0;
     outbox->n = 0;
     outbox->n_bytes = 0;
     uring_clear(&outbox->uring);
@@ -72,6 +73,15 @@ static size_t gather_failed(struct outbox *outbox, uint32_t n)
     return n_failed;
 }
 
+/* A sandbox that has come later, or a ring that the kernel has shut: asked each turn it would cost
+ * a system call and bring nothing. */
+static void give_up(struct outbox *outbox, int error)
+{
+    uring_fini(&outbox->uring);
+    outbox->is_open = false;
+    outbox->loss = error;
+}
+
 /* The kernel may tell of failures in any order: mark, then gather. */
 size_t outbox_submit(struct outbox *outbox)
 {
@@ -79,10 +89,11 @@ size_t outbox_submit(struct outbox *outbox)
     uint32_t n_taken;
     struct uring_failure failure;
     size_t n_marked = 0;
+    int error = uring_submit(&outbox->uring, &n_taken);
 
     outbox->n = 0;
     outbox->n_bytes = 0;
-    if (uring_submit(&outbox->uring, &n_taken))
+    if (error)
         for (uint32_t i = n_taken; i < n; i++, n_marked++)
             outbox->posts[i].n_unsent = outbox->posts[i].n;
     for (; uring_next_failure(&outbox->uring, &failure); n_marked++) {
@@ -91,5 +102,7 @@ size_t outbox_submit(struct outbox *outbox)
         post->n_unsent = post->n - failure.n_sent;
         post->error = failure.error;
     }
+    if (error && !uring_error_passes(error))
+        give_up(outbox, error);
     return n_marked ? gather_failed(outbox, n) : 0;
 }

@@ -351,6 +351,13 @@ static void tell_pipes(struct worker *worker)
     stats_set(&stats->pipes_lent, worker->relay.flow.pipes.n_lent);
 }
 
+/* Each worker has a ring of its own, and loses it once. */
+static void tell_lost_ring(struct outbox *outbox)
+{
+    log_info("io_uring: %s: small sends leave one by one from now on", strerror(-outbox->loss));
+    outbox->loss = 0;
+}
+
 static void end_turn(struct worker *worker)
 {
     udp_side_end_turn(&worker->udp, worker->is_resetting);
@@ -362,6 +369,8 @@ static void end_turn(struct worker *worker)
     tcp_reap(&worker->relay);
     accept_resume(worker);
     tell_pipes(worker);
+    if (worker->relay.flow.outbox.loss)
+        tell_lost_ring(&worker->relay.flow.outbox);
     if (worker->is_draining && worker->relay.n_live == 0 && udp_side_live(&worker->udp) == 0)
         mailbox_post(worker->group->control, MAILBOX_PROGRESS);
     if (mailbox_answer(&worker->mailbox))

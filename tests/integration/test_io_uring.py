@@ -20,6 +20,7 @@ N_PAIRS = 64
 LIMIT_S = 20
 STORM_S = 4
 NO_RING = r"INFO \w+: io_uring: .*: small sends leave one by one"
+LOST_RING = r"INFO worker \d+: io_uring: .*: small sends leave one by one from now on"
 WITHOUT_LEAKS = {"ASAN_OPTIONS": "detect_leaks=0"}  # LeakSanitizer cannot be traced
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
@@ -320,13 +321,13 @@ def test_where_it_only_seems_to_work(start_lb4, listener, trace):
 
 # --- taken back while it runs --------------------------------------------------------------------
 
-FAULTS = ["error=ENOMEM", "error=EPERM", "error=ENOMEM:when=1+3", "error=EINTR:when=1+2"]
+WANTS = ["error=ENOMEM", "error=ENOMEM:when=1+3", "error=EBUSY", "error=EINTR:when=1+2"]
 
 
 @needs_strace
-@pytest.mark.parametrize("fault", FAULTS)
-def test_refused_while_it_runs(start_lb4, listener, trace, fault):
-    """Every byte still comes, in order."""
+@pytest.mark.parametrize("fault", WANTS)
+def test_refused_for_a_while(start_lb4, listener, trace, fault):
+    """Every byte still comes, in order; then the ring serves again, and nothing was said."""
     lb4 = start_lb4(["-w", "1", "-l", LISTEN, "-s", address_of(listener)], env=WITHOUT_LEAKS)
     need_ring(lb4)
     with connected(listener) as pairs:
@@ -335,9 +336,41 @@ def test_refused_while_it_runs(start_lb4, listener, trace, fault):
             ping_pong(lb4, pairs, 5)
             storm(lb4, pairs, 1, resets=False)
         end_all(pairs)
-        lb4.wait_n_closed("rule1", N_PAIRS)
+    with connected(listener) as pairs:
+        ping_pong(lb4, pairs, 1)
+        before = n_posted(lb4)
+        n_messages = ping_pong(lb4, pairs, 5)
+        assert n_posted(lb4) - before >= 0.8 * n_messages
+        end_all(pairs)
+        lb4.wait_n_closed("rule1", 2 * N_PAIRS)
     assert "(INJECTED)" in trace.read_text()
     lb4.finish()
+    assert not any("io_uring" in line for line in lb4.lines)
+
+
+@needs_strace
+@pytest.mark.parametrize("fault, text", [("error=EPERM", "Operation not permitted"),
+                                         ("error=ENOSYS", "Function not implemented"),
+                                         ("error=EACCES:when=3+", "Permission denied"),
+                                         ("retval=0", "Input/output error")])
+def test_refused_for_good(start_lb4, listener, trace, fault, text):
+    """Every byte still comes, in order. Each worker asks once more, says so, and asks no more."""
+    lb4 = start_lb4(["-w", "1", "-l", LISTEN, "-s", address_of(listener)], env=WITHOUT_LEAKS)
+    need_ring(lb4)
+    with connected(listener) as pairs:
+        ping_pong(lb4, pairs, 1)
+        with lb4.traced(trace, "io_uring_enter", fault):
+            ping_pong(lb4, pairs, 5)
+            storm(lb4, pairs, 1, resets=False)
+            lb4.wait_line(LOST_RING)
+        assert not rings(lb4)
+        end_all(pairs)
+        lb4.wait_n_closed("rule1", N_PAIRS)
+    assert trace.read_text().count("(INJECTED)") == 1
+    lb4.descriptors_at_start["anon_inode"] -= 1  # the ring's
+    lb4.finish()
+    said = [line for line in lb4.lines if "io_uring" in line]
+    assert len(said) == 1 and re.search(LOST_RING, said[0]) and text in said[0]
 
 
 # --- a storm -------------------------------------------------------------------------------------

@@ -63,6 +63,10 @@ void uring_send(struct uring *uring, int fd, const void *bytes, size_t n);
  * some of them: those from *ret_taken on were not sent, and are queued no more. */
 int uring_submit(struct uring *uring, uint32_t *ret_taken);
 
+/* Is it a want of memory or the like, so that the next uring_submit() may do better than the one
+ * that returned this error? If not, the ring is of no use any more. */
+bool uring_error_passes(int error);
+
 /* The next send that failed, in no certain order, after uring_submit(). All are to be taken. */
 bool uring_next_failure(struct uring *uring, struct uring_failure *failure);
 

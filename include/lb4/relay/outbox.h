@@ -4,7 +4,8 @@
  * sent; the bytes stay where they were read, in the thread's buffer. They leave before anything
  * else happens to their connection, and at the end of the turn at the latest; what the kernel then
  * did not take comes back to the flow (flow_settle()). A turn with few events gains nothing from
- * waiting: then the outbox stays shut. Thread: the worker's. */
+ * waiting: then the outbox stays shut. So it does once the kernel has refused the ring for good,
+ * while it runs. Thread: the worker's. */
 #ifndef LB4_RELAY_OUTBOX_H
 #define LB4_RELAY_OUTBOX_H
 
@@ -41,6 +42,7 @@ struct post {
 struct outbox {
     struct uring uring;
     bool is_open; /* in this turn */
+    int loss;     /* -errno: why the ring is gone that was there; 0 = it is not, or that was told */
     uint32_t n;
     uint32_t n_bytes; /* of the thread's buffer, from its start, that posts lie in */
     struct post posts[OUTBOX_MAX];
@@ -62,8 +64,9 @@ bool outbox_has_room(const struct outbox *outbox);
 /* `bytes` lie in the thread's buffer at n_bytes. There is room, and n <= OUTBOX_POST_BYTES. */
 void outbox_post(struct outbox *outbox, const struct post *post);
 
-/* Send all. Returns how many posts were not sent whole: they are now the first of outbox->posts,
- * until the next is posted; there is room for OUTBOX_MAX again. */
+/* Send all. A ring that is refused for good is closed. Returns how many posts were not sent whole:
+ * they are now the first of outbox->posts, until the next is posted; there is room for OUTBOX_MAX
+ * again. */
 size_t outbox_submit(struct outbox *outbox);
 
 #endif

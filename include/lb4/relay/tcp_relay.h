@@ -43,7 +43,7 @@ struct tcp_relay {
     struct refuse refuse;
     uint64_t header_told_ns; /* of a wrong header: nothing is said before */
     uint64_t random;         /* where ties of a choice are broken */
-    int ring_error; /* -errno: why the outbox has no ring although it was wanted; 0 = no reason */
+    int ring_error; /* -errno: why the outbox got no ring although it was wanted; 0 = no reason */
     uint32_t n_live;
     uint32_t n_arrived;
 };

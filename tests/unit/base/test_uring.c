@@ -545,6 +545,19 @@ static void test_none_is_taken(void **state)
     close_ring();
 }
 
+static void test_errors_that_pass(void **state)
+{
+    static const int pass[] = {EAGAIN, EBUSY, ENOMEM, ENOBUFS};
+    static const int stay[] = {EPERM, EACCES, ENOSYS, EOPNOTSUPP, EINVAL,
+                               EBADF, EBADFD, ENXIO,  EIO};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pass) / sizeof(pass[0]); i++)
+        assert_true(uring_error_passes(-pass[i]));
+    for (size_t i = 0; i < sizeof(stay) / sizeof(stay[0]); i++)
+        assert_false(uring_error_passes(-stay[i]));
+}
+
 /* The rest is not sent with the next ones. */
 static void test_some_are_taken(void **state)
 {
@@ -656,6 +669,7 @@ int main(void)
         cmocka_unit_test(test_failures_between_successes),
         cmocka_unit_test(test_every_send_fails),
         cmocka_unit_test(test_none_is_taken),
+        cmocka_unit_test(test_errors_that_pass),
         cmocka_unit_test(test_some_are_taken),
         cmocka_unit_test(test_taken_bit_by_bit),
         cmocka_unit_test(test_interrupted),

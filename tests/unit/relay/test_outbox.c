@@ -386,6 +386,68 @@ static void test_kernel_takes_some(void **state)
     close_all();
 }
 
+/* Half of a turn's posts were taken when it was refused: what became of those is still told. */
+static void lose_ring(struct uring_wrap refusal, int loss)
+{
+    uint32_t at[6];
+
+    open_all(6);
+    reset_line(&lines[1]);
+    for (uint32_t i = 0; i < 6; i++)
+        at[i] = post_to(&lines[i], 100 + i);
+    uring_wrap = refusal;
+    uring_wrap.enter_after = 1;
+    uring_wrap.enter_most = 3;
+    assert_int_equal(outbox_submit(&outbox), 4);
+    expect_failed(0, &lines[1], 101, 101, ECONNRESET);
+    for (uint32_t i = 3; i < 6; i++)
+        expect_failed(i - 2, &lines[i], 100 + i, 100 + i, 0);
+    assert_int_equal(outbox.loss, loss);
+    assert_false(outbox_has_room(&outbox)); /* nor in the rest of the turn */
+    assert_int_equal(sockets_count_fds(), n_fds + 2 * 6 - 1);
+    outbox_begin(&outbox, 1000);
+    assert_false(outbox_has_room(&outbox));
+    assert_int_equal(uring_wrap.n_enters, 2);
+    for (uint32_t i = 0; i < 6; i++)
+        if (i != 1)
+            expect_bytes(&lines[i], at[i], i < 3 ? 100 + i : 0);
+    close_all();
+}
+
+static void test_refused_for_good(void **state)
+{
+    static const int errors[] = {EPERM, EACCES, ENOSYS, EOPNOTSUPP, EBADFD, EINVAL};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        lose_ring((struct uring_wrap){.enter_error = errors[i]}, -errors[i]);
+    lose_ring((struct uring_wrap){.enter_takes_none = true}, -EIO);
+}
+
+/* However long it lasts. */
+static void test_refused_for_want(void **state)
+{
+    static const int errors[] = {ENOMEM, EAGAIN, EBUSY};
+
+    (void)state;
+    open_all(1);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        uring_wrap = (struct uring_wrap){.enter_error = errors[i]};
+        for (int turn = 0; turn < 1000; turn++) {
+            outbox_begin(&outbox, MANY);
+            post_to(&lines[0], 100);
+            assert_int_equal(outbox_submit(&outbox), 1);
+            expect_failed(0, &lines[0], 100, 100, 0);
+        }
+        assert_int_equal(outbox.loss, 0);
+        uring_wrap = (struct uring_wrap){0};
+        post_to(&lines[0], 100);
+        assert_int_equal(outbox_submit(&outbox), 0);
+        expect_bytes(&lines[0], 0, 100);
+    }
+    close_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +463,8 @@ int main(void)
         cmocka_unit_test(test_all_are_closed),
         cmocka_unit_test(test_part_of_a_post),
         cmocka_unit_test(test_kernel_takes_some),
+        cmocka_unit_test(test_refused_for_good),
+        cmocka_unit_test(test_refused_for_want),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -737,7 +737,7 @@ static void test_deliver_leaves_nothing_posted(void **state)
         client_says(&parties[i], 50);
         on_client(&parties[i], EPOLLIN);
     }
-    uring_wrap.enter_error = EPERM;
+    uring_wrap.enter_error = ENOMEM;
     relaying_deliver(&rig.relay);
     relaying_deliver(&rig.relay);
     for (size_t i = 0; i < n_parties; i++) {
@@ -750,6 +750,39 @@ static void test_deliver_leaves_nothing_posted(void **state)
     assert_true(relaying_has_posts(parties[0].conn));
     end_batch();
     expect_all_came(&parties[0]);
+    close_parties();
+}
+
+/* In the middle of a turn: those that it took, those that it did not, and those that come later. */
+static void test_ring_is_lost(void **state)
+{
+    struct outbox *outbox = &rig.relay.flow.outbox;
+
+    (void)state;
+    open_parties(4);
+    begin_batch(MANY);
+    for (size_t i = 0; i < n_parties; i++) {
+        client_says(&parties[i], 50);
+        on_client(&parties[i], EPOLLIN);
+    }
+    uring_wrap = (struct uring_wrap){.enter_error = EPERM, .enter_after = 1, .enter_most = 2};
+    relaying_deliver(&rig.relay);
+    assert_int_equal(outbox->loss, -EPERM);
+    assert_false(uring_is_open(&outbox->uring));
+    for (size_t i = 0; i < n_parties; i++)
+        expect_all_came(&parties[i]);
+    for (int turn = 0; turn < 3; turn++) {
+        for (size_t i = 0; i < n_parties; i++) {
+            client_says(&parties[i], 50);
+            on_client(&parties[i], EPOLLIN);
+            expect_all_came(&parties[i]);
+        }
+        end_batch();
+        begin_batch(MANY);
+    }
+    assert_int_equal(uring_wrap.n_enters, 2);
+    assert_int_equal(n_dropped(), 0);
+    end_batch();
     close_parties();
 }
 
@@ -776,6 +809,7 @@ int main(void)
         cmocka_unit_test(test_event_of_one_that_has_ended),
         cmocka_unit_test(test_both_sides_reset),
         cmocka_unit_test(test_deliver_leaves_nothing_posted),
+        cmocka_unit_test(test_ring_is_lost),
     };
 
     signal(SIGPIPE, SIG_IGN);
