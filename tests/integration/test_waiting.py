@@ -422,9 +422,13 @@ PORT_RANGE = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 @pytest.fixture
 def few_ports():
-    """As many connections of lb4's own to one address at a time."""
+    """As many connections of lb4's own to one address at a time, from ports that nobody holds."""
     usual = PORT_RANGE.read_text()
-    yield lambda count: PORT_RANGE.write_text(f"60000 {60000 + count - 1}")
+
+    def narrow(count):
+        first = namespace.take_ports(count)
+        PORT_RANGE.write_text(f"{first} {first + count - 1}")
+    yield narrow
     PORT_RANGE.write_text(usual)
 
 
