@@ -7,7 +7,9 @@
  * little to do. After a leave because of waits it stays away for a while, each time for longer.
  *
  * It looks only in turns that come anyway; a worker that is idle is under SCHED_OTHER and does not
- * look. control/threads has only workers do this that are bound to a CPU. Thread: the worker's. */
+ * look. control/threads has only workers do this that are bound to a CPU; one that leaves it for a
+ * while (worker/binding.h) goes on as before, which made no difference when it was measured.
+ * Thread: the worker's. */
 #ifndef LB4_WORKER_SCHEDULING_H
 #define LB4_WORKER_SCHEDULING_H
 
