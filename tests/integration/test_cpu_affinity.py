@@ -59,6 +59,7 @@ class Bulk:
         self.listener.settimeout(servers.ECHO_LIMIT_S)
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.is_ending = False
+        self.n_bytes = 0
         self.threads = []
 
     def run(self, function, *args):
@@ -67,8 +68,8 @@ class Bulk:
 
     def read(self, sock, buffer=bytearray(1 << 20)):
         with contextlib.suppress(TimeoutError):
-            while not self.is_ending and sock.recv_into(buffer):
-                pass
+            while not self.is_ending and (n := sock.recv_into(buffer)):
+                self.n_bytes += n
 
     def __enter__(self):
         self.client = servers.connect(LISTEN)  # with a time-out: who is stuck fails
@@ -160,6 +161,23 @@ def test_bulk_may_move(start_lb4):
         lb4.wait_n_closed("rule1", n_closed)
         return cpus_of_workers(lb4) == [[cpu] for cpu in CPUS]
     servers.wait_until(is_home, what="back on its own")
+    lb4.finish()
+
+
+@needs_two_cpus
+@pytest.mark.serial
+def test_bulk_stays_where_an_operator_put_it(start_lb4):
+    """taskset -p of each worker, to another's CPU."""
+    lb4, bulk = start_bulk(start_lb4)
+    elsewhere = CPUS[1:] + CPUS[:1]
+    for task in pathlib.Path("/proc", str(lb4.pid), "task").iterdir():
+        name, _, number = (task / "comm").read_text().strip().partition(" ")
+        if name == "worker":
+            os.sched_setaffinity(int(task.name), {elsewhere[int(number) - 1]})
+    with bulk:
+        servers.wait_until(lambda: bulk.n_bytes > 2 << 30, 60, "a second of bulk or so")
+    lb4.wait_n_closed("rule1", 1)
+    assert cpus_of_workers(lb4) == [[cpu] for cpu in elsewhere]
     lb4.finish()
 
 

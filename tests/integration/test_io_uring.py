@@ -321,6 +321,19 @@ def test_where_it_only_seems_to_work(start_lb4, listener, trace):
 
 # --- taken back while it runs --------------------------------------------------------------------
 
+@contextlib.contextmanager
+def pairs_under(fault, lb4, listener, trace):
+    """Pairs that have talked, before and while io_uring_enter(2) fails so, up to the block's end."""
+    need_ring(lb4)
+    with connected(listener) as pairs:
+        ping_pong(lb4, pairs, 1)
+        with lb4.traced(trace, "io_uring_enter", fault):
+            ping_pong(lb4, pairs, 5)
+            storm(lb4, pairs, 1, resets=False)
+            yield
+        end_all(pairs)
+
+
 WANTS = ["error=ENOMEM", "error=ENOMEM:when=1+3", "error=EBUSY", "error=EINTR:when=1+2"]
 
 
@@ -329,13 +342,8 @@ WANTS = ["error=ENOMEM", "error=ENOMEM:when=1+3", "error=EBUSY", "error=EINTR:wh
 def test_refused_for_a_while(start_lb4, listener, trace, fault):
     """Every byte still comes, in order; then the ring serves again, and nothing was said."""
     lb4 = start_lb4(["-w", "1", "-l", LISTEN, "-s", address_of(listener)], env=WITHOUT_LEAKS)
-    need_ring(lb4)
-    with connected(listener) as pairs:
-        ping_pong(lb4, pairs, 1)
-        with lb4.traced(trace, "io_uring_enter", fault):
-            ping_pong(lb4, pairs, 5)
-            storm(lb4, pairs, 1, resets=False)
-        end_all(pairs)
+    with pairs_under(fault, lb4, listener, trace):
+        pass
     with connected(listener) as pairs:
         ping_pong(lb4, pairs, 1)
         before = n_posted(lb4)
@@ -356,16 +364,10 @@ def test_refused_for_a_while(start_lb4, listener, trace, fault):
 def test_refused_for_good(start_lb4, listener, trace, fault, text):
     """Every byte still comes, in order. Each worker asks once more, says so, and asks no more."""
     lb4 = start_lb4(["-w", "1", "-l", LISTEN, "-s", address_of(listener)], env=WITHOUT_LEAKS)
-    need_ring(lb4)
-    with connected(listener) as pairs:
-        ping_pong(lb4, pairs, 1)
-        with lb4.traced(trace, "io_uring_enter", fault):
-            ping_pong(lb4, pairs, 5)
-            storm(lb4, pairs, 1, resets=False)
-            lb4.wait_line(LOST_RING)
+    with pairs_under(fault, lb4, listener, trace):
+        lb4.wait_line(LOST_RING)
         assert not rings(lb4)
-        end_all(pairs)
-        lb4.wait_n_closed("rule1", N_PAIRS)
+    lb4.wait_n_closed("rule1", N_PAIRS)
     assert trace.read_text().count("(INJECTED)") == 1
     lb4.descriptors_at_start["anon_inode"] -= 1  # the ring's
     lb4.finish()
